@@ -1,0 +1,76 @@
+# `make demo` and `make test` set up all that they need inside this checkout.
+# Wanted on the machine: Python 3.11 or newer, Node.js 20 or newer (with npm), make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODULE := kombo_embed/web/static/kombo-embed.js
+FRONTEND := $(shell find frontend_snippet/src -name '*.ts' 2>/dev/null) \
+            frontend_snippet/package.json frontend_snippet/package-lock.json frontend_snippet/build.mjs
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format build lock clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.demo $(MODULE) ## connect a tool in your browser, without a Kombo account
+	@$(BIN)/python -m kombo_embed demo $(ARGS)
+
+test: $(VENV)/.dev $(MODULE) ## all tests: Python, TypeScript, a real browser
+	@cd frontend_snippet && npm test --silent
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev $(MODULE) ## lint, types and formatting, changing nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@cd frontend_snippet && npm run --silent check
+
+format: $(VENV)/.dev ## put the code into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+build: $(VENV)/.demo frontend_snippet/node_modules/.installed ## the wheel and the source distribution, in dist/
+	@$(BIN)/python -m hatchling build
+
+lock: $(VENV)/.dev ## pin the newest allowed versions of everything
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --group build \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+	    --quiet --output-file requirements/demo.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --group build --group check --group test \
+	    --constraint requirements/demo.txt --no-annotate \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+	    --quiet --output-file requirements/dev.txt
+
+clean: ## forget the virtual environment and everything built
+	rm -rf $(VENV) dist build $(MODULE) frontend_snippet/node_modules frontend_snippet/dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml $(VENV)/bin/python | $(MODULE)
+	@echo "Installing what the demo needs ..."
+	@$(PIP) install --quiet --require-hashes -r requirements/demo.txt
+	@KOMBO_EMBED_SKIP_NPM_CI=1 $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
+	@echo "Installing what the tests need ..."
+	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+frontend_snippet/node_modules/.installed: frontend_snippet/package-lock.json
+	@command -v npm >/dev/null || { echo "npm was not found: install Node.js 20 or newer."; exit 1; }
+	@echo "Installing what the browser module is built with ..."
+	@cd frontend_snippet && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(MODULE): frontend_snippet/node_modules/.installed $(FRONTEND)
+	@cd frontend_snippet && npm run --silent build
+	@mkdir -p $(dir $@) && cp frontend_snippet/dist/kombo-embed.js $@

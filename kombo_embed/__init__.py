@@ -1,0 +1,56 @@
+"""kombo-embed: the missing half between Kombo Connect and a Starlette or FastAPI app.
+
+Everything in ``__all__`` is the promise; the rest is private. Names are loaded when they are first used, so
+that importing this package costs a host next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from kombo_embed._version import __version__
+
+if TYPE_CHECKING:
+    from kombo_embed.embed import KomboEmbed
+    from kombo_embed.errors import ConfigurationError, KomboEmbedError, KomboError
+    from kombo_embed.models import EndUser, Event, Integration, LinkOptions
+    from kombo_embed.settings import Settings
+    from kombo_embed.web.middleware import KomboEmbedMiddleware
+
+__all__ = [
+    "ConfigurationError",
+    "EndUser",
+    "Event",
+    "Integration",
+    "KomboEmbed",
+    "KomboEmbedError",
+    "KomboEmbedMiddleware",
+    "KomboError",
+    "LinkOptions",
+    "Settings",
+    "__version__",
+]
+
+_HOMES = {
+    "ConfigurationError": "errors",
+    "EndUser": "models",
+    "Event": "models",
+    "Integration": "models",
+    "KomboEmbed": "embed",
+    "KomboEmbedError": "errors",
+    "KomboEmbedMiddleware": "web.middleware",
+    "KomboError": "errors",
+    "LinkOptions": "models",
+    "Settings": "settings",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

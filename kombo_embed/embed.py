@@ -1,0 +1,235 @@
+"""The one object that a host mounts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Mount, Route, Router, request_response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from kombo_embed.errors import KomboEmbedError
+from kombo_embed.models import Integration
+from kombo_embed.ports import (
+    Clock,
+    Collaborators,
+    EndUserCallable,
+    EventHandler,
+    LinkCache,
+    LinkOptionsCallable,
+    Store,
+)
+from kombo_embed.web.middleware import KomboEmbedMiddleware
+
+if TYPE_CHECKING:
+    import httpx
+
+    from kombo_embed.settings import Settings
+    from kombo_embed.web.endpoints import Services
+
+logger = logging.getLogger("kombo_embed")
+
+Handler = TypeVar("Handler", bound=EventHandler)
+
+EVENT_TYPES = ("integration.connected", "kombo.event")
+
+
+class KomboEmbed:
+    """Gives your signed-in end users connection links, and keeps what they connected.
+
+    Constructing it reads nothing and opens nothing, so importing your app always works. The settings are read
+    and everything is opened when the host starts; wrong settings stop that start.
+
+    Args:
+        end_user: An async or plain callable from the request to the signed-in `EndUser`, or to None where
+            nobody is signed in. It may raise Starlette's ``HTTPException``, for example 403.
+        link_options: An async or plain callable from the request and the end user to `LinkOptions`.
+        settings: Settings, or a callable that reads them at the start; by default ``Settings()``.
+        http_transport: Another httpx transport than the network, for tests.
+        clock: Where time comes from: anything with ``time()`` and ``monotonic()``.
+        store: Where integrations stay, instead of ``KOMBO_DATABASE_URL``.
+        link_cache: Where links wait, instead of this process's memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        end_user: EndUserCallable | None = None,
+        link_options: LinkOptionsCallable | None = None,
+        settings: Settings | Callable[[], Settings] | None = None,
+        http_transport: httpx.AsyncBaseTransport | None = None,
+        clock: Clock | None = None,
+        store: Store | None = None,
+        link_cache: LinkCache | None = None,
+    ) -> None:
+        self._settings = settings
+        self._brought = Collaborators(
+            end_user=end_user,
+            link_options=link_options,
+            http_transport=http_transport,
+            clock=clock,
+            store=store,
+            link_cache=link_cache,
+        )
+        self._handlers: dict[str, list[EventHandler]] = {}
+        self._opened: tuple[Services, ASGIApp] | None = None
+        self._stack = AsyncExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
+
+    def install(self, app: Starlette, path: str | None = None) -> None:
+        """Add the middleware and the routes to a Starlette or FastAPI app.
+
+        The routes go in front of the app's own, so that a catch-all does not shadow them.
+
+        Args:
+            app: The host, not yet started.
+            path: Where to mount; by default ``KOMBO_MOUNT_PATH``.
+        """
+        app.add_middleware(KomboEmbedMiddleware, embed=self)
+        app.router.routes.insert(0, Mount(path or self._mount_path(), app=self.app))
+
+    @property
+    def app(self) -> ASGIApp:
+        """The routes as an ASGI app, to mount by hand."""
+        return self._serve
+
+    def routes(self) -> list[Route]:
+        """The routes one by one, to put into a router of your own."""
+        from kombo_embed.web.endpoints import create_routes  # noqa: PLC0415 - heavy, needed only here
+
+        return create_routes(self._services)
+
+    def on(self, event_type: str) -> Callable[[Handler], Handler]:
+        """Register an async or plain handler for an event; use it as a decorator.
+
+        A handler is called at least once for each event, after what it tells of is on disk, in order per
+        integration; while it raises it is called again, later and later.
+
+        Raises:
+            ValueError: There is no such event.
+        """
+        if event_type not in EVENT_TYPES:
+            raise ValueError(f"there is no event {event_type!r}; there are {', '.join(EVENT_TYPES)}")
+
+        def register(handler: Handler) -> Handler:
+            self._handlers.setdefault(event_type, []).append(handler)
+            return handler
+
+        return register
+
+    async def integrations(self, origin_id: str) -> list[Integration]:
+        """The integrations of one of your customers, oldest first.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        return await (await self._services()).flow.integrations(origin_id)
+
+    async def integration(self, integration_id: str) -> Integration | None:
+        """One integration by Kombo's id; None where none is recorded.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+        return await (await self._services()).store.find_integration(integration_id)
+
+    async def open(self) -> None:
+        """Read the settings and open everything, as the middleware does; or use ``async with embed``.
+
+        Raises:
+            ConfigurationError: Settings are missing or wrong.
+            StoreUnavailable: The database cannot be opened.
+        """
+        await self._running()
+
+    async def close(self) -> None:
+        """Close everything; it can be opened again."""
+        stack, self._stack, self._opened = self._stack, AsyncExitStack(), None
+        await stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+            return
+        from kombo_embed.web import endpoints, problems  # noqa: PLC0415 - heavy, loaded at the start already
+
+        # Starlette raises its 405 only where an app is named; the host's own stays.
+        scope = {"app": self, **scope}
+        try:
+            _, app = await self._running()
+            await app(scope, receive, send)
+        except KomboEmbedError as error:
+            logger.error("start.failed", extra={"cause": str(error)})  # noqa: TRY400 - the message says it all
+            await problems.problem(error)(scope, receive, send)
+        except HTTPException as error:
+            await endpoints.method_not_allowed(error)(scope, receive, send)
+
+    async def _services(self) -> Services:
+        return (await self._running())[0]
+
+    async def _running(self) -> tuple[Services, ASGIApp]:
+        loop = asyncio.get_running_loop()
+        if self._opened is not None and self._loop is loop:
+            return self._opened
+        if self._loop is not loop:
+            # What an ended loop left open cannot be closed in it any more, and cannot be used in this one.
+            self._loop, self._opening, self._opened, self._stack = (
+                loop,
+                asyncio.Lock(),
+                None,
+                AsyncExitStack(),
+            )
+        async with self._opening:
+            if self._opened is None:
+                self._opened = await self._open()
+            return self._opened
+
+    async def _open(self) -> tuple[Services, ASGIApp]:
+        from kombo_embed.settings import Settings  # noqa: PLC0415 - heavy, needed from the start on
+        from kombo_embed.web.endpoints import not_found  # noqa: PLC0415 - as above
+        from kombo_embed.web.mount import opened_services  # noqa: PLC0415 - as above
+
+        settings = self._settings
+        if settings is None:
+            settings = Settings()
+        elif not isinstance(settings, Settings):
+            settings = settings()
+        services = await self._stack.enter_async_context(
+            opened_services(settings, self._brought, self._handlers)
+        )
+        router: ASGIApp = Router(self.routes(), redirect_slashes=False, default=request_response(not_found))
+        if settings.allowed_origins:
+            router = CORSMiddleware(
+                router,
+                allow_origins=settings.allowed_origins,
+                allow_credentials=True,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+                expose_headers=["Cache-Status", "ETag", "Retry-After"],
+            )
+        return services, router
+
+    def _mount_path(self) -> str:
+        from kombo_embed.settings import Settings, mount_path_from_environment  # noqa: PLC0415 - as in _open
+
+        if isinstance(self._settings, Settings):
+            return self._settings.mount_path
+        return mount_path_from_environment()

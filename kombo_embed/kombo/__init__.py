@@ -1,0 +1,1 @@
+"""Kombo's words: its paths, bodies, codes and signatures, and the one client that speaks them."""

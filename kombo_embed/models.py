@@ -1,0 +1,224 @@
+"""What this package speaks about: people, links, integrations, events.
+
+Frozen values that know no framework, no database and no HTTP. Whatever a person should not read in a log is
+left out of their ``repr``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from kombo_embed.errors import IdentityError
+
+EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1f\x7f]+)*")
+EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
+
+Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
+Language = Literal["en", "de", "fr", "it", "es"]
+
+
+@dataclass(frozen=True, slots=True)
+class EndUser:
+    """The signed-in person of your customer who connects a tool.
+
+    Args:
+        email: The person's email; Kombo shows it beside the integration.
+        organization_name: Your customer's name, as a person would write it.
+        origin_id: Your customer's id in your own database, as a string. Integrations are recorded against it,
+            so everybody of one customer shares it and nobody else does.
+
+    Raises:
+        IdentityError: A field is empty, not a string, or no email.
+    """
+
+    email: str = field(repr=False)
+    organization_name: str = field(repr=False)
+    origin_id: str
+
+    def __post_init__(self) -> None:
+        for name in ("email", "organization_name", "origin_id"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise IdentityError(
+                    f"EndUser.{name} must be a string, not {type(value).__name__}; pass str(...) of it"
+                )
+            if not value.strip():
+                raise IdentityError(f"EndUser.{name} must not be empty")
+        if len(self.email) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(self.email) is None:
+            raise IdentityError("EndUser.email is not an email address")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """What the server, never the browser, decides about a link. None means: Kombo's default.
+
+    Args:
+        scope_config_id: The scope config to use (Kombo: an advanced feature).
+        remote_environment: Which of the tool's environments; only together with a tool.
+        enable_filtering: Let the end user choose what is shared; HRIS only.
+        enable_field_mapping: Let the end user map fields.
+        enable_static_ips: Let Kombo call the tool from fixed addresses.
+
+    Source: Kombo's "Create connection link".
+    """
+
+    scope_config_id: str | None = None
+    remote_environment: str | None = None
+    enable_filtering: bool | None = None
+    enable_field_mapping: bool | None = None
+    enable_static_ips: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRequest:
+    """What a connection link is asked for; with the end user, all that is baked into it."""
+
+    category: str
+    language: str
+    tool: str | None = None
+    options: LinkOptions = LinkOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkKey:
+    """Whose link, and for what: two requests get the same link only if all of this is equal."""
+
+    environment: str
+    end_user: EndUser
+    request: LinkRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLink:
+    """A short-lived EMBEDDED link. It is a credential: its ``repr`` does not show it.
+
+    ``expires_at`` (UTC) is for people; ``deadline``, on the process's monotonic clock in seconds, is what
+    expiry is decided by, so that a corrected wall clock never makes a dead link look alive. Both count from
+    before the request to Kombo was sent.
+    """
+
+    link: str = field(repr=False)
+    expires_at: datetime
+    deadline: float
+
+
+class CacheOutcome(StrEnum):
+    """What the link cache did for a request, in the words of RFC 9211."""
+
+    HIT = "hit"
+    STORED = "stored"
+    COLLAPSED = "collapsed"
+    PASSED = "passed"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedLink:
+    """A link on its way to the browser, with what the cache did and how many seconds it has left."""
+
+    link: ConnectionLink
+    outcome: CacheOutcome
+    remaining: float
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """The lasting tie between one of your customers and a tool.
+
+    Attributes:
+        integration_id: Kombo's id, for your own calls to Kombo. Kombo asks that it stays on the server.
+        public_id: Our id for it, random: the only one that a browser sees.
+        origin_id: Your customer's id, as in `EndUser`; None where Kombo names none.
+        tool: Kombo's id of the tool, for example ``personio``.
+        category: ``HRIS``, ``ATS``, ``ASSESSMENT`` or ``LMS``; None until known.
+        organization_name: Your customer's name as Kombo has it.
+        email: The address of the person who connected it, where Kombo names one.
+        status: ``ACTIVE``, ``INVALID`` or ``INACTIVE``; None until known.
+        setup_status: ``INCOMPLETE``, ``FINAL_SYNC_PENDING`` or ``COMPLETED``; None until known.
+        connected_at: When we learnt of it (UTC).
+        updated_at: When we last changed the record (UTC).
+    """
+
+    integration_id: str
+    public_id: str
+    origin_id: str | None
+    tool: str
+    category: str | None
+    organization_name: str | None
+    email: str | None = field(repr=False)
+    status: str | None
+    setup_status: str | None
+    connected_at: datetime
+    updated_at: datetime
+
+    @property
+    def next_action(self) -> str:
+        """What the customer has to do next: the first that holds of Kombo's states, or ``none``."""
+        by_status = {"INACTIVE": "enable", "INVALID": "reconnect"}
+        by_setup = {"INCOMPLETE": "finish_setup", "FINAL_SYNC_PENDING": "wait_for_sync"}
+        return by_status.get(self.status or "") or by_setup.get(self.setup_status or "") or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A completed flow's record, and whether it was recorded just now."""
+
+    integration: Integration
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedIntegration:
+    """What Kombo said of an integration, by token or by webhook; None is "not said"."""
+
+    integration_id: str
+    tool: str
+    origin_id: str | None
+    organization_name: str | None
+    email: str | None = field(repr=False)
+    category: str | None = None
+    setup_status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """One signed delivery of Kombo's, verified and parsed. ``data`` is as received."""
+
+    event_id: str
+    type: str
+    data: dict[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for the handlers of `KomboEmbed.on`.
+
+    Attributes:
+        id: Unique and the same on every delivery: handlers are called at least once.
+        type: For example ``integration.connected``.
+        occurred_at: When we learnt of it (UTC).
+        origin_id: Your customer's id; None where Kombo names none.
+        integration: The record as it was then; None where the event is about none.
+        data: With ``kombo.event``: Kombo's own event as received (``id``, ``type``, ``data``); else empty.
+    """
+
+    id: str
+    type: str
+    occurred_at: datetime
+    origin_id: str | None
+    integration: Integration | None
+    data: dict[str, object] = field(repr=False, default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event that this process has taken, with the names of the handlers done with it already."""
+
+    row_id: int
+    event: Event
+    attempts: int
+    done_handlers: tuple[str, ...]

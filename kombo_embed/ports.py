@@ -1,0 +1,151 @@
+"""The sockets: what may be brought by the host or by a test, and what whoever brings it must hold to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from starlette.requests import HTTPConnection
+
+from kombo_embed.models import (
+    Completion,
+    ConnectionLink,
+    Delivery,
+    EndUser,
+    Event,
+    Integration,
+    LinkKey,
+    LinkOptions,
+    ReportedIntegration,
+    WebhookEvent,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+EndUserCallable = Callable[[HTTPConnection], Awaitable[EndUser | None] | EndUser | None]
+LinkOptionsCallable = Callable[[HTTPConnection, EndUser], Awaitable[LinkOptions] | LinkOptions]
+EventHandler = Callable[[Event], Awaitable[object] | object]
+
+
+class Clock(Protocol):
+    """Where time comes from. The standard library's module ``time`` is one."""
+
+    def time(self) -> float:
+        """Seconds since the epoch (UTC)."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that is never set back."""
+
+
+class EndUserResolver(Protocol):
+    """Who is asking."""
+
+    async def __call__(self, connection: HTTPConnection) -> EndUser | None:
+        """The signed-in end user, or None where nobody is signed in.
+
+        Raises:
+            IdentityError: The host's code failed, or gave half an identity.
+        """
+
+
+class LinkCache(Protocol):
+    """Where links wait until their hour is over.
+
+    Each minted link carries a *mark*, taken from `mark` before Kombo was asked. An implementation MUST NOT
+    keep or return a link whose mark is older than the last `drop` of its origin id, MUST NOT return one past
+    its deadline, and MUST be bounded.
+    """
+
+    def mark(self) -> int:
+        """A point in the order of mints and drops: later calls give greater numbers."""
+
+    async def get(self, key: LinkKey) -> ConnectionLink | None:
+        """The link kept for this key, if it is still valid."""
+
+    async def keep(self, key: LinkKey, link: ConnectionLink, mark: int) -> bool:
+        """Keep the link; False, keeping nothing, if its origin id was dropped since the mark."""
+
+    async def drop(self, environment: str, origin_id: str) -> None:
+        """Forget all links of an origin id, also those that are being minted at this moment."""
+
+
+class Outbox(Protocol):
+    """Where events for the host wait, written in the transaction of what they tell of.
+
+    An event taken MUST be held by nobody else until its lease ends, and per integration events MUST be given
+    out in the order in which they were written. All methods raise `StoreUnavailable`.
+    """
+
+    async def take(
+        self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
+    ) -> list[Delivery]:
+        """Take up to ``limit`` events of these types that are due and that nobody else has."""
+
+    async def renew(self, delivery: Delivery, *, until: datetime) -> None:
+        """Keep an event while its handlers still run."""
+
+    async def save_delivered(self, delivery: Delivery, *, now: datetime) -> None:
+        """All handlers are done with this event."""
+
+    async def save_failed(
+        self, delivery: Delivery, *, done_handlers: Sequence[str], due_at: datetime
+    ) -> None:
+        """Some handlers failed: give the event out again at ``due_at``."""
+
+
+class Store(Protocol):
+    """Where integrations stay. What a method returned from MUST be on disk.
+
+    All methods raise `StoreUnavailable` when the database cannot be used.
+    """
+
+    @property
+    def outbox(self) -> Outbox:
+        """The events that this store's own changes make."""
+
+    async def open(self) -> None:
+        """Make ready; on SQLite, bring the tables to this version."""
+
+    async def close(self) -> None:
+        """Give everything back."""
+
+    async def check(self) -> None:
+        """Return if the database can be read."""
+
+    async def save_link_minted(self, key: LinkKey, expires_in: float) -> None:
+        """Remember that a link was minted: for whom, for what, until when. Never the link itself."""
+
+    async def save_completion(
+        self, reported: ReportedIntegration, *, activation_token: str, recorded_for: str
+    ) -> Completion:
+        """Record what Kombo says of an integration, under this origin id, once."""
+
+    async def find_completed(self, activation_token: str) -> Integration | None:
+        """The integration that this activation token was exchanged for already, if it was."""
+
+    async def has_minted_for(self, origin_id: str) -> bool:
+        """Whether a link was ever minted here for this origin id."""
+
+    async def save_event(self, event: WebhookEvent, created: ReportedIntegration | None) -> None:
+        """Keep a received event, once; record the integration that it tells of, if it tells of one."""
+
+    async def find_integrations(self, origin_id: str) -> list[Integration]:
+        """The origin id's integrations, oldest first."""
+
+    async def find_integration(self, integration_id: str) -> Integration | None:
+        """One integration, by Kombo's id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collaborators:
+    """What the host or a test brought; None is: choose by the settings."""
+
+    end_user: EndUserCallable | None = None
+    link_options: LinkOptionsCallable | None = None
+    http_transport: httpx.AsyncBaseTransport | None = None
+    clock: Clock | None = None
+    store: Store | None = None
+    link_cache: LinkCache | None = None

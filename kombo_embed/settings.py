@@ -1,0 +1,212 @@
+"""Every environment variable, once.
+
+`Settings` reads the process environment and ``.env`` (the process wins, an empty value is unset) into one
+frozen object. Whatever is wrong with it is told in one message that names every variable at fault.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from kombo_embed.errors import ConfigurationError
+from kombo_embed.models import Category, Language, LinkOptions
+
+PREFIX = "KOMBO_"
+LINK_LIFETIME = 3600  # seconds an EMBEDDED link is valid for (Kombo: "Create connection link", link_type)
+REGIONS = {
+    "eu": "https://api.kombo.dev/v1",
+    "us": "https://api.us.kombo.dev/v1",
+    "ca": "https://api.ca.kombo.dev/v1",
+}
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _header_safe(value: SecretStr) -> SecretStr:
+    if re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()) is None:
+        raise ValueError("must be printable ASCII without spaces")
+    return value
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be a whole URL, such as https://api.kombo.dev/v1")
+    return value.rstrip("/")
+
+
+def _mount_path(value: str) -> str:
+    path = value.rstrip("/")
+    if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path) is None:
+        raise ValueError("must be a path such as /kombo")
+    return path
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or value != f"{parts.scheme}://{parts.netloc}" or "@" in value:
+        raise ValueError(
+            "each must be an origin such as https://app.example.com, without a path and without *"
+        )
+    return value.lower()
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith("sqlite+aiosqlite://"):
+        raise ValueError("must be a database URL such as sqlite+aiosqlite:///kombo_embed.db")
+    return value
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """All settings, each from ``KOMBO_`` and its name in capitals.
+
+    Pass values to override the environment, or ``_env_prefix="KOMBO_US_"`` to read a second set of variables.
+
+    Raises:
+        ConfigurationError: Variables are missing or wrong; the message names all of them, without values.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    api_key: Annotated[SecretStr, AfterValidator(_header_safe)]
+    environment: Name = "default"
+    region: Literal["eu", "us", "ca"] = "eu"
+    api_url: Annotated[str, AfterValidator(_base_url)] | None = None
+    webhook_secret: Secrets = ()
+    mount_path: Annotated[str, AfterValidator(_mount_path)] = "/kombo"
+    integration_category: Category = "HRIS"
+    language: Language = "en"
+    allowed_categories: Annotated[tuple[Category, ...], NoDecode, BeforeValidator(_split)] = ()
+    allowed_tools: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    scope_config_id: str | None = None
+    remote_environment: str | None = None
+    enable_filtering: bool | None = None
+    enable_field_mapping: bool | None = None
+    enable_static_ips: bool | None = None
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] = SecretStr(
+        "sqlite+aiosqlite:///kombo_embed.db"
+    )
+    link_lifetime: Seconds = LINK_LIFETIME
+    link_min_remaining: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
+    link_cache_size: Annotated[int, Field(gt=0)] = 100_000
+    connect_timeout: Seconds = 3
+    timeout: Seconds = 10
+    allowed_origins: Origins = ()
+
+    _prefix: str = PrivateAttr(default=PREFIX)
+
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 - pydantic reads and types them
+        prefix = values.get("_env_prefix") or PREFIX
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(_explain(prefix, _problems(error, prefix))) from None
+        except SettingsError as error:
+            raise ConfigurationError(_explain(prefix, [str(error)])) from None
+        self._prefix = prefix
+        contradictions = self._contradictions()
+        if contradictions:
+            raise ConfigurationError(_explain(prefix, contradictions))
+
+    @property
+    def base_url(self) -> str:
+        """Kombo's base URL, without a slash at the end."""
+        return self.api_url or REGIONS[self.region]
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds that a link is taken to live: never more than Kombo grants."""
+        return min(self.link_lifetime, LINK_LIFETIME)
+
+    @property
+    def margin(self) -> float:
+        """Seconds that a link handed out has left at least; at most half of its life, or none were cached."""
+        return min(self.link_min_remaining, self.lifetime / 2)
+
+    @property
+    def link_options(self) -> LinkOptions:
+        """The server's own choices for every link."""
+        return LinkOptions(
+            scope_config_id=self.scope_config_id,
+            remote_environment=self.remote_environment,
+            enable_filtering=self.enable_filtering,
+            enable_field_mapping=self.enable_field_mapping,
+            enable_static_ips=self.enable_static_ips,
+        )
+
+    @property
+    def prefix(self) -> str:
+        """What the names of the environment variables begin with."""
+        return self._prefix
+
+    def _contradictions(self) -> list[str]:
+        if self.allowed_categories and self.integration_category not in self.allowed_categories:
+            category = f"{self._prefix}INTEGRATION_CATEGORY"
+            return [f"{category}: must be one of {self._prefix}ALLOWED_CATEGORIES"]
+        return []
+
+
+def mount_path_from_environment(prefix: str = PREFIX) -> str:
+    """The mount path alone, for routes that are laid before the settings are read.
+
+    A wrong one gives the default here: the start, which reads everything, stops with the reason.
+    """
+
+    class MountPath(BaseSettings):
+        model_config = SettingsConfigDict(
+            env_prefix=prefix, env_file=".env", env_ignore_empty=True, extra="ignore"
+        )
+        mount_path: Annotated[str, AfterValidator(_mount_path)] = "/kombo"
+
+    try:
+        return MountPath().mount_path
+    except ValidationError:
+        return "/kombo"
+
+
+def _problems(error: ValidationError, prefix: str) -> list[str]:
+    problems: dict[str, str] = {}
+    for detail in error.errors(include_input=False, include_url=False):
+        name = prefix + str(detail["loc"][0]).upper()
+        missing = "missing; it is the API key from Kombo's dashboard, page Secrets"
+        reason = missing if detail["type"] == "missing" else detail["msg"].removeprefix("Value error, ")
+        problems.setdefault(name, f"{name}: {reason}")
+    return list(problems.values())
+
+
+def _explain(prefix: str, problems: list[str]) -> str:
+    count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+    lines = "\n".join(f"  {problem}" for problem in problems)
+    source = f"environment variables {prefix}*, or .env"
+    return f"kombo-embed cannot start, {count} missing or wrong ({source}):\n{lines}"

@@ -1,0 +1,1 @@
+"""Where integrations stay: SQLAlchemy Core on one database, Alembic for its tables, an outbox for hooks."""

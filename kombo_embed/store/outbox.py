@@ -1,0 +1,155 @@
+"""The outbox: events for the host, written in the transaction of what they tell of, delivered after it.
+
+An event is taken under a lease that ends by itself, so that one taken by a process that died is delivered by
+another. Per integration, events are delivered in the order in which they were written.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, and_, exists, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kombo_embed.models import Delivery, Event, Integration
+from kombo_embed.store.database import Database
+from kombo_embed.store.tables import outbox
+
+TIMES = ("connected_at", "updated_at")
+
+
+async def write_event(
+    connection: AsyncConnection,
+    *,
+    environment: str,
+    type_: str,
+    origin_id: str | None,
+    integration: Integration | None,
+    data: dict[str, object],
+    now: datetime,
+) -> None:
+    """Add an event to the transaction under way."""
+    await connection.execute(
+        insert(outbox).values(
+            environment=environment,
+            event_id=secrets.token_hex(16),
+            type=type_,
+            origin_id=origin_id,
+            integration_id=integration.integration_id if integration else None,
+            integration=_to_json(integration),
+            data=data,
+            occurred_at=now,
+            attempts=0,
+            done_handlers=[],
+            due_at=now,
+        )
+    )
+
+
+class Outbox:
+    """Takes events for delivery and notes what became of them."""
+
+    def __init__(self, database: Database, *, environment: str) -> None:
+        self._database = database
+        self._environment = environment
+        self._owner = secrets.token_hex(8)
+
+    async def take(
+        self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
+    ) -> list[Delivery]:
+        """Take up to ``limit`` events of these types that are due and that nobody else has."""
+        due = (
+            select(outbox.c.id)
+            .where(self._is_free(types, now), ~self._has_earlier(types))
+            .order_by(outbox.c.id)
+            .limit(limit)
+        )
+        async with self._database.reading() as connection:
+            # Most looks find nothing: they must not stand in the line of the writers.
+            if (await connection.execute(due)).first() is None:
+                return []
+        async with self._database.writing() as connection:
+            rows = await connection.execute(
+                update(outbox)
+                .where(outbox.c.id.in_(due))
+                .values(
+                    lease_owner=self._owner,
+                    lease_ends_at=now + timedelta(seconds=lease_seconds),
+                    attempts=outbox.c.attempts + 1,
+                )
+                .returning(outbox)
+            )
+            return sorted((_delivery(row) for row in rows.mappings()), key=lambda taken: taken.row_id)
+
+    async def renew(self, delivery: Delivery, *, until: datetime) -> None:
+        """Keep an event while its handlers still run."""
+        await self._note(delivery, lease_ends_at=until)
+
+    async def save_delivered(self, delivery: Delivery, *, now: datetime) -> None:
+        """All handlers are done with this event."""
+        await self._note(delivery, delivered_at=now, lease_owner=None, lease_ends_at=None)
+
+    async def save_failed(
+        self, delivery: Delivery, *, done_handlers: Sequence[str], due_at: datetime
+    ) -> None:
+        """Some handlers failed: try those again later, and only those."""
+        await self._note(
+            delivery, done_handlers=list(done_handlers), due_at=due_at, lease_owner=None, lease_ends_at=None
+        )
+
+    async def _note(self, delivery: Delivery, **values: object) -> None:
+        async with self._database.writing() as connection:
+            await connection.execute(
+                update(outbox)
+                .where(outbox.c.id == delivery.row_id, outbox.c.lease_owner == self._owner)
+                .values(**values)
+            )
+
+    def _is_free(self, types: Sequence[str], now: datetime) -> ColumnElement[bool]:
+        return and_(
+            outbox.c.environment == self._environment,
+            outbox.c.delivered_at.is_(None),
+            outbox.c.type.in_(types),
+            outbox.c.due_at <= now,
+            or_(outbox.c.lease_ends_at.is_(None), outbox.c.lease_ends_at <= now),
+        )
+
+    def _has_earlier(self, types: Sequence[str]) -> ColumnElement[bool]:
+        earlier = outbox.alias("earlier")
+        return exists().where(
+            earlier.c.environment == outbox.c.environment,
+            earlier.c.integration_id == outbox.c.integration_id,
+            earlier.c.id < outbox.c.id,
+            earlier.c.delivered_at.is_(None),
+            earlier.c.type.in_(types),
+        )
+
+
+def _delivery(row: RowMapping) -> Delivery:
+    event = Event(
+        id=row["event_id"],
+        type=row["type"],
+        occurred_at=row["occurred_at"],
+        origin_id=row["origin_id"],
+        integration=_from_json(row["integration"]),
+        data=row["data"],
+    )
+    return Delivery(
+        row_id=row["id"], event=event, attempts=row["attempts"], done_handlers=tuple(row["done_handlers"])
+    )
+
+
+def _to_json(integration: Integration | None) -> dict[str, Any] | None:
+    if integration is None:
+        return None
+    return asdict(integration) | {name: getattr(integration, name).isoformat() for name in TIMES}
+
+
+def _from_json(value: dict[str, Any] | None) -> Integration | None:
+    if value is None:
+        return None
+    return Integration(**(value | {name: datetime.fromisoformat(value[name]) for name in TIMES}))

@@ -1,0 +1,55 @@
+"""Answers as JSON, with the headers that all of ours carry, and entity tags."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+# Answers name customers or carry links: nothing keeps them, nothing guesses at them, no address travels on.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def answer(
+    content: Mapping[str, object], *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON answer."""
+    return Response(
+        encoded(content),
+        status_code=status,
+        headers={**HEADERS, **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def tagged_answer(request: Request, content: Mapping[str, object]) -> Response:
+    """A JSON answer with an entity tag; 304 without a body where the browser has it already."""
+    return tagged(request, encoded(content), media_type="application/json", headers=HEADERS)
+
+
+def tagged(request: Request, body: bytes, *, media_type: str, headers: Mapping[str, str]) -> Response:
+    """These bytes with an entity tag, or 304 (RFC 9110, 13.1.2)."""
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {**headers, "ETag": tag}
+    if _matches(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=media_type)
+
+
+def _matches(if_none_match: str | None, tag: str) -> bool:
+    if if_none_match is None:
+        return False
+    given = [candidate.strip().removeprefix("W/") for candidate in if_none_match.split(",")]
+    return tag in given or "*" in given
+
+
+def encoded(content: Mapping[str, object]) -> bytes:
+    """Compact JSON, in UTF-8."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,132 @@
+"""Reads what browsers send, checking in this order: content type, size, JSON, fields."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.requests import ClientDisconnect, Request
+
+from kombo_embed.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    FieldError,
+    InvalidRequest,
+    MalformedBody,
+    UnsupportedMediaType,
+)
+from kombo_embed.models import Category, Language
+
+JSON_MAX_BYTES = 256 * 1024
+WEBHOOK_MAX_BYTES = 1024 * 1024
+BODY_DEADLINE = 30  # seconds for a whole body to arrive
+SERVER_DECIDES = {
+    "end_user_email",
+    "end_user_organization_name",
+    "end_user_origin_id",
+    "scope_config_id",
+    "remote_environment",
+    "enable_filtering",
+    "enable_field_mapping",
+    "enable_static_ips",
+    "link_type",
+}
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class LinkBody(BaseModel):
+    """``POST /links``: what the browser may choose."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    integration_category: Category | None = None
+    integration_tool: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[\w.-]+$")
+    language: Language | None = None
+    fresh: bool = False
+
+
+class CompletionBody(BaseModel):
+    """``POST /completions``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    activation_token: str
+
+
+async def read_json(request: Request, shape: type[Body]) -> Body:
+    """The request's body in this shape; an empty one counts as ``{}``.
+
+    Raises:
+        InvalidRequest: It is not; each field at fault is named.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not _says_nothing(request):
+        raise UnsupportedMediaType(
+            "Send JSON, with Content-Type: application/json.",
+            FieldError("body", "its content type is not application/json"),
+        )
+    body = await read_body(request, limit=JSON_MAX_BYTES)
+    try:
+        return shape.model_validate_json(body.strip() or b"{}")
+    except ValidationError as error:
+        raise _explained(error) from None
+
+
+async def read_body(request: Request, *, limit: int) -> bytes:
+    """The raw body.
+
+    Raises:
+        BodyTooLarge: It is larger than the limit; the rest is not read.
+        BodyTooSlow: It did not arrive in time.
+    """
+    too_large = BodyTooLarge(
+        f"The body is larger than {limit} bytes.", FieldError("body", f"longer than {limit} bytes")
+    )
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_DEADLINE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+    except TimeoutError:
+        raise BodyTooSlow(
+            f"The body did not arrive within {BODY_DEADLINE} s.", FieldError("body", "too slow")
+        ) from None
+    except ClientDisconnect:
+        raise MalformedBody("The request ended early.", FieldError("body", "incomplete")) from None
+    return bytes(body)
+
+
+def _says_nothing(request: Request) -> bool:
+    """Whether there is neither a body nor a claim about one: that is ``{}``, too."""
+    headers = request.headers
+    return (
+        "content-type" not in headers
+        and headers.get("content-length", "0") == "0"
+        and ("transfer-encoding" not in headers)
+    )
+
+
+def _explained(error: ValidationError) -> InvalidRequest:
+    details = error.errors(include_input=False, include_url=False, include_context=False)
+    if any(detail["type"] == "json_invalid" for detail in details):
+        return MalformedBody("The body is not JSON.", FieldError("body", "is not JSON"))
+    fields = [FieldError(_field(detail), _reason(detail)) for detail in details]
+    names = ", ".join(dict.fromkeys(field.field for field in fields))
+    return InvalidRequest(f"These fields cannot be used: {names}.", *fields)
+
+
+def _field(detail: ErrorDetails) -> str:
+    return ".".join(str(part) for part in detail["loc"])[:100] or "body"
+
+
+def _reason(detail: ErrorDetails) -> str:
+    if detail["type"] == "extra_forbidden":
+        return "is decided by the server" if detail["loc"][-1] in SERVER_DECIDES else "is not known"
+    return detail["msg"]

@@ -1,0 +1,196 @@
+"""Our endpoints: each asks who is there, reads the body, calls the flow, and answers.
+
+They are plain Starlette endpoints, so they work in the mount, in the middleware and in a host's own router.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kombo_embed.auth.host import link_options
+from kombo_embed.errors import (
+    BrowserModuleMissing,
+    KomboEmbedError,
+    MethodNotAllowed,
+    RouteNotFound,
+    StoreUnavailable,
+    Unauthenticated,
+)
+from kombo_embed.flow import Choice, ConnectionFlow
+from kombo_embed.kombo import webhooks
+from kombo_embed.models import CacheOutcome, EndUser, Integration, IssuedLink, LinkOptions
+from kombo_embed.ports import EndUserResolver, LinkOptionsCallable, Store
+from kombo_embed.settings import Settings
+from kombo_embed.web.answers import answer, tagged, tagged_answer
+from kombo_embed.web.bodies import WEBHOOK_MAX_BYTES, CompletionBody, LinkBody, read_body, read_json
+from kombo_embed.web.origin import verify_origin
+from kombo_embed.web.problems import problem, problem_of_host
+
+CACHE_STATUS = {
+    CacheOutcome.HIT: "hit; ttl={ttl}",
+    CacheOutcome.STORED: "fwd=uri-miss; stored",
+    CacheOutcome.COLLAPSED: "fwd=uri-miss; collapsed",
+    CacheOutcome.PASSED: "fwd=uri-miss",
+    CacheOutcome.STALE: "hit; ttl={ttl}; detail=kombo-unavailable",
+}
+MODULE_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the endpoints work with, composed by `kombo_embed.web.mount`."""
+
+    settings: Settings
+    flow: ConnectionFlow
+    store: Store
+    end_user: EndUserResolver
+    link_options: LinkOptionsCallable | None
+    browser_module: bytes | None
+
+
+Opened = Callable[[], Awaitable[Services]]
+Handler = Callable[[Services, Request], Awaitable[Response]]
+
+
+def create_routes(opened: Opened) -> list[Route]:
+    """The routes below the mount path; ``opened`` gives the services, opening them at the first request."""
+    table: list[tuple[str, str, Handler]] = [
+        ("POST", "/links", issue_link),
+        ("POST", "/completions", complete),
+        ("GET", "/integrations", list_integrations),
+        ("POST", "/webhooks", receive_webhook),
+        ("GET", "/kombo-embed.js", serve_browser_module),
+        ("GET", "/health", report_health),
+    ]
+    return [
+        Route(path, _guarded(handler, opened), methods=[method], name=handler.__name__)
+        for method, path, handler in table
+    ]
+
+
+async def issue_link(services: Services, request: Request) -> Response:
+    """``POST /links``."""
+    verify_origin(request, services.settings.allowed_origins)
+    end_user = await _signed_in(services, request)
+    body = await read_json(request, LinkBody)
+    choice = Choice(body.integration_category, body.integration_tool, body.language, body.fresh)
+    options = await _options(services, request, end_user)
+    return _link(await services.flow.issue_link(end_user, choice, options))
+
+
+async def complete(services: Services, request: Request) -> Response:
+    """``POST /completions``."""
+    verify_origin(request, services.settings.allowed_origins)
+    end_user = await _signed_in(services, request)
+    body = await read_json(request, CompletionBody)
+    completion = await services.flow.complete(end_user, body.activation_token)
+    shown = {"integration": show(completion.integration)}
+    return answer(shown, status=201 if completion.first else 200)
+
+
+async def list_integrations(services: Services, request: Request) -> Response:
+    """``GET /integrations``."""
+    end_user = await _signed_in(services, request)
+    found = await services.flow.integrations(end_user.origin_id)
+    return tagged_answer(request, {"integrations": [show(integration) for integration in found]})
+
+
+async def receive_webhook(services: Services, request: Request) -> Response:
+    """``POST /webhooks``: answered after the commit, never before."""
+    body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
+    secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
+    webhooks.verify(body, request.headers.get(webhooks.SIGNATURE_HEADER), secrets)
+    await services.flow.apply_event(webhooks.read_event(body))
+    return Response(status_code=204)
+
+
+async def serve_browser_module(services: Services, request: Request) -> Response:
+    """``GET /kombo-embed.js``: the browser half, built from ``frontend_snippet/``."""
+    if services.browser_module is None:
+        raise BrowserModuleMissing(
+            "kombo-embed was installed without its browser module, since npm was missing. "
+            "Install Node.js, then install kombo-embed again."
+        )
+    return tagged(
+        request, services.browser_module, media_type="text/javascript; charset=utf-8", headers=MODULE_HEADERS
+    )
+
+
+async def report_health(services: Services, request: Request) -> Response:
+    """``GET /health``: whether the database can be read. Kombo is not asked."""
+    del request
+    try:
+        await services.store.check()
+    except StoreUnavailable:
+        return answer({"status": "failing", "checks": {"store": "failing"}}, status=503)
+    return answer({"status": "ok", "checks": {"store": "ok"}})
+
+
+async def not_found(request: Request) -> Response:
+    """Any other path below the mount path."""
+    del request
+    return problem(RouteNotFound("There is no such path here."))
+
+
+def method_not_allowed(error: HTTPException) -> Response:
+    """Starlette's 405 as a problem."""
+    allowed = tuple(part.strip() for part in (error.headers or {}).get("Allow", "").split(",") if part)
+    return problem(MethodNotAllowed("This path does not know this method.", allowed=allowed))
+
+
+def show(integration: Integration) -> dict[str, object]:
+    """An integration as a browser may see it: without Kombo's id."""
+    return {
+        "id": integration.public_id,
+        "tool": integration.tool,
+        "category": integration.category,
+        "organization_name": integration.organization_name,
+        "status": integration.status,
+        "setup_status": integration.setup_status,
+        "next_action": integration.next_action,
+        "connected_at": _utc(integration.connected_at),
+        "updated_at": _utc(integration.updated_at),
+    }
+
+
+def _guarded(handler: Handler, opened: Opened) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(await opened(), request)
+        except KomboEmbedError as error:
+            return problem(error)
+        except HTTPException as error:
+            return problem_of_host(error)
+
+    return endpoint
+
+
+async def _signed_in(services: Services, request: Request) -> EndUser:
+    end_user = await services.end_user(request)
+    if end_user is None:
+        raise Unauthenticated("Sign in first.")
+    return end_user
+
+
+async def _options(services: Services, request: Request, end_user: EndUser) -> LinkOptions:
+    if services.link_options is None:
+        return services.settings.link_options
+    return await link_options(services.link_options, request, end_user)
+
+
+def _link(issued: IssuedLink) -> Response:
+    content = {"link": issued.link.link, "expires_at": _utc(issued.link.expires_at)}
+    status = CACHE_STATUS[issued.outcome].format(ttl=int(issued.remaining))
+    return answer(content, headers={"Cache-Status": f"kombo-embed; {status}"})
+
+
+def _utc(moment: datetime) -> str:
+    """RFC 3339, in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

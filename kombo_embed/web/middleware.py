@@ -1,0 +1,84 @@
+"""The pure ASGI middleware that ties a `KomboEmbed` to its host's lifetime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kombo_embed.errors import KomboEmbedError
+
+if TYPE_CHECKING:
+    from kombo_embed.embed import KomboEmbed
+
+STATE_KEY = "kombo"
+
+
+class KomboEmbedMiddleware:
+    """Opens ``embed`` when the host starts and closes it after the host has stopped.
+
+    It offers the embed to the host's handlers as ``scope["state"]["kombo"]`` (Starlette's
+    ``request.state.kombo``) and reads no request's body.
+
+    Args:
+        app: The host's ASGI app, of any framework.
+        embed: What to tie to it.
+        path: Serve the routes here too, for hosts that have no router to mount them in.
+    """
+
+    def __init__(self, app: ASGIApp, *, embed: KomboEmbed, path: str | None = None) -> None:
+        self.app = app
+        self._embed = embed
+        self._path = path.rstrip("/") if path is not None else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        if scope["type"] in {"http", "websocket"}:
+            scope.setdefault("state", {})[STATE_KEY] = self._embed
+            if scope["type"] == "http" and self._path is not None and self._is_below(self._path, scope):
+                root_path = scope.get("root_path", "") + self._path
+                await self._embed.app({**scope, "root_path": root_path}, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _is_below(self, path: str, scope: Scope) -> bool:
+        # Servers put the root path in front of the path (ASGI, HTTP scope); some older ones do not.
+        route_path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return bool(route_path == path or route_path.startswith(path + "/"))
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        opened = False
+
+        async def receive_opening() -> Message:
+            nonlocal opened
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._embed.open()
+                opened = True
+            return message
+
+        async def send_closing(message: Message) -> None:
+            nonlocal opened
+            if opened and message["type"] in {
+                "lifespan.startup.failed",
+                "lifespan.shutdown.complete",
+                "lifespan.shutdown.failed",
+            }:
+                opened = False
+                await self._embed.close()
+            await send(message)
+
+        try:
+            await self.app(scope, receive_opening, send_closing)
+        except KomboEmbedError as error:
+            if opened:
+                raise
+            # Servers print this message and stop, instead of a traceback or of going on without us.
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        finally:
+            # A host that knows no lifespan is still served: the first request opens again.
+            if opened:
+                await self._embed.close()

@@ -1,0 +1,95 @@
+"""The composition root: the one place that chooses the adapters and joins them.
+
+Everything that a running mount needs is opened here, in order, and closed in the reverse order.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import resources
+
+from dotenv import dotenv_values
+
+from kombo_embed.auth.host import CallableResolver
+from kombo_embed.errors import ConfigurationError
+from kombo_embed.flow import ConnectionFlow
+from kombo_embed.hooks import HookRunner
+from kombo_embed.kombo.client import KomboClient
+from kombo_embed.links.memory import MemoryLinkCache
+from kombo_embed.ports import Collaborators, EventHandler
+from kombo_embed.settings import Settings
+from kombo_embed.spelling import near_misses
+from kombo_embed.store.store import SqlStore
+from kombo_embed.web.endpoints import Services
+
+logger = logging.getLogger("kombo_embed")
+
+
+@asynccontextmanager
+async def opened_services(
+    settings: Settings, brought: Collaborators, handlers: Mapping[str, Sequence[EventHandler]]
+) -> AsyncIterator[Services]:
+    """Open everything, give it, and close it again.
+
+    Raises:
+        ConfigurationError: Nothing says who is signed in.
+        StoreUnavailable: The database cannot be opened.
+    """
+    if brought.end_user is None:
+        raise ConfigurationError(
+            "kombo-embed cannot start: nothing says who is signed in. Pass KomboEmbed(end_user=...)."
+        )
+    _warn_of_near_misses(settings)
+    clock = brought.clock or time
+    async with AsyncExitStack() as stack:
+        store = brought.store or SqlStore(
+            settings.database_url.get_secret_value(), environment=settings.environment, clock=clock
+        )
+        stack.push_async_callback(store.close)
+        await store.open()
+        client = KomboClient(
+            base_url=settings.base_url,
+            api_key=settings.api_key.get_secret_value(),
+            timeout=settings.timeout,
+            connect_timeout=settings.connect_timeout,
+            clock=clock,
+            transport=brought.http_transport,
+        )
+        stack.push_async_callback(client.aclose)
+        hooks = HookRunner(store.outbox, handlers, clock=clock)
+        stack.push_async_callback(hooks.aclose)
+        flow = ConnectionFlow(
+            settings=settings,
+            client=client,
+            cache=brought.link_cache
+            or MemoryLinkCache(size=settings.link_cache_size, lifetime=settings.lifetime, clock=clock),
+            store=store,
+            clock=clock,
+            wake_hooks=hooks.wake,
+        )
+        stack.push_async_callback(flow.aclose)
+        hooks.start()
+        yield Services(
+            settings=settings,
+            flow=flow,
+            store=store,
+            end_user=CallableResolver(brought.end_user),
+            link_options=brought.link_options,
+            browser_module=_browser_module(),
+        )
+
+
+def _browser_module() -> bytes | None:
+    module = resources.files("kombo_embed.web") / "static" / "kombo-embed.js"
+    return module.read_bytes() if module.is_file() else None
+
+
+def _warn_of_near_misses(settings: Settings) -> None:
+    known = {settings.prefix + name.upper() for name in type(settings).model_fields}
+    names = [*os.environ, *dotenv_values(".env")]
+    for name, meant in near_misses(names, known=known, prefix=settings.prefix):
+        logger.warning("%s is not a setting of kombo-embed; did you mean %s?", name, meant)

@@ -1,0 +1,108 @@
+"""Errors as RFC 9457 problems: the one table from our errors to HTTP statuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from kombo_embed import errors
+from kombo_embed.web.answers import HEADERS, encoded
+
+STATUSES: dict[type[errors.KomboEmbedError], int] = {
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.CrossOriginRefused: 403,
+    errors.IdentityError: 500,
+    errors.InvalidRequest: 422,
+    errors.MalformedBody: 400,
+    errors.BodyTooLarge: 413,
+    errors.BodyTooSlow: 408,
+    errors.UnsupportedMediaType: 415,
+    errors.RouteNotFound: 404,
+    errors.BrowserModuleMissing: 404,
+    errors.MethodNotAllowed: 405,
+    errors.ActivationRejected: 422,
+    errors.WebhookRejected: 401,
+    errors.WebhooksNotConfigured: 503,
+    errors.StoreUnavailable: 503,
+    errors.KomboRateLimited: 503,
+    errors.KomboUnavailable: 503,
+    errors.KomboTimeout: 504,
+    errors.KomboRejected: 502,
+    errors.KomboInvalidResponse: 502,
+    errors.ConfigurationError: 500,
+}
+TITLES = {
+    "unauthenticated": "Nobody is signed in",
+    "forbidden": "Not allowed",
+    "cross_origin": "Cross-origin request refused",
+    "identity_error": "The signed-in user could not be told",
+    "invalid_request": "The request cannot be used",
+    "not_found": "Not found",
+    "method_not_allowed": "Method not allowed",
+    "activation_rejected": "The activation token was not accepted",
+    "webhook_rejected": "The webhook's signature is wrong",
+    "webhooks_not_configured": "Webhooks are not set up",
+    "store_unavailable": "The database is out of reach",
+    "kombo_rate_limited": "Kombo asks for fewer requests",
+    "kombo_unavailable": "Kombo is not available",
+    "kombo_timeout": "Kombo did not answer in time",
+    "kombo_rejected": "Kombo refused the request",
+    "kombo_invalid_response": "Kombo's answer cannot be used",
+    "configuration": "The server is not set up",
+    "refused": "Refused",
+}
+# What these say is for the operator, and is in the log.
+INTERNAL = {
+    "identity_error": "The application could not tell who is signed in. Its log names the cause.",
+    "configuration": "The application's settings are missing or wrong. Its log names them.",
+}
+
+
+def problem(error: errors.KomboEmbedError) -> Response:
+    """The answer that tells of an error, with its stable ``code``."""
+    members: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    match error:
+        case errors.InvalidRequest(errors=fields):
+            members["errors"] = [{"field": item.field, "reason": item.reason} for item in fields]
+        case errors.KomboRejected(kombo_code=str() as kombo_code):
+            members["kombo_code"] = kombo_code
+        case errors.MethodNotAllowed(allowed=allowed):
+            headers["Allow"] = ", ".join(allowed)
+        case (
+            errors.StoreUnavailable(retry_after=seconds)
+            | errors.KomboRateLimited(retry_after=seconds)
+            | errors.KomboUnavailable(retry_after=seconds)
+        ):
+            headers["Retry-After"] = str(seconds)
+    detail = INTERNAL.get(error.code, str(error))
+    return _problem(STATUSES[type(error)], error.code, detail, members, headers)
+
+
+def problem_of_host(error: HTTPException) -> Response:
+    """The answer that the host asked for by raising an ``HTTPException``, as a problem of that status."""
+    codes = {401: "unauthenticated", 403: "forbidden"}
+    code = "identity_error" if error.status_code >= 500 else codes.get(error.status_code, "refused")  # noqa: PLR2004 - where server errors begin
+    return _problem(error.status_code, code, str(error.detail), {}, dict(error.headers or {}))
+
+
+def _problem(
+    status: int, code: str, detail: str, members: dict[str, Any], headers: dict[str, str]
+) -> Response:
+    body = {
+        "type": f"urn:kombo-embed:problem:{code}",
+        "title": TITLES[code],
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **members,
+    }
+    return Response(
+        encoded(body),
+        status_code=status,
+        headers={**headers, **HEADERS},
+        media_type="application/problem+json",
+    )
