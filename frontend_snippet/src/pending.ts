@@ -1,0 +1,74 @@
+// Activation tokens that the backend has not answered yet, kept over a reload: a page that goes away between
+// the end of the flow and the completion would lose the end user's work.
+import { readFields } from "./read.js";
+import type { BackendOptions } from "./types.js";
+
+const KEY = "kombo-embed.pending";
+const LIFETIME_MS = 10 * 60_000;
+
+type Store = NonNullable<BackendOptions["storage"]>;
+
+/** A token, whose backend it is for, and since when it waits. */
+interface Pending {
+  readonly endpoint: string;
+  readonly activationToken: string;
+  readonly keptAt: number;
+}
+
+/** The tokens that wait for one backend. */
+export class PendingTokens {
+  constructor(
+    private readonly endpoint: string,
+    private readonly storage: Store | undefined,
+    private readonly now: () => number,
+  ) {}
+
+  /** Those that are still worth sending, oldest first. */
+  list(): string[] {
+    return this.load()
+      .filter(({ endpoint }) => endpoint === this.endpoint)
+      .map(({ activationToken }) => activationToken);
+  }
+
+  keep(activationToken: string): void {
+    const entry = { endpoint: this.endpoint, activationToken, keptAt: this.now() };
+    this.save([...this.without(activationToken), entry]);
+  }
+
+  discard(activationToken: string): void {
+    this.save(this.without(activationToken));
+  }
+
+  private without(activationToken: string): Pending[] {
+    return this.load().filter((entry) => entry.activationToken !== activationToken);
+  }
+
+  /** What is stored and not too old. In private windows the storage may throw: then nothing is kept. */
+  private load(): Pending[] {
+    try {
+      const entries: unknown = JSON.parse(this.open().getItem(KEY) ?? "[]");
+      const oldest = this.now() - LIFETIME_MS;
+      return Array.isArray(entries) ? entries.filter(isPending).filter(({ keptAt }) => keptAt > oldest) : [];
+    } catch {
+      return [];
+    }
+  }
+
+  private save(entries: readonly Pending[]): void {
+    try {
+      if (entries.length > 0) this.open().setItem(KEY, JSON.stringify(entries));
+      else this.open().removeItem(KEY);
+    } catch {
+      // Full or forbidden: the completion itself does not depend on it.
+    }
+  }
+
+  private open(): Store {
+    return this.storage ?? sessionStorage;
+  }
+}
+
+function isPending(value: unknown): value is Pending {
+  const { endpoint, activationToken, keptAt } = readFields(value);
+  return typeof endpoint === "string" && typeof activationToken === "string" && typeof keptAt === "number";
+}

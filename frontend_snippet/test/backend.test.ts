@@ -1,0 +1,168 @@
+import { describe, expect, it } from "vitest";
+import { endpointOf } from "../src/endpoint.js";
+import { listIntegrations } from "../src/index.js";
+import { json, page, PERSONIO, problem, settled, silence } from "./fakes.js";
+
+describe("a request to the backend", () => {
+  it("answers with the list of integrations", async () => {
+    const { backend, options } = page();
+    expect(await listIntegrations(options)).toEqual([PERSONIO]);
+    expect(backend.calls).toEqual(["GET integrations"]);
+    expect(backend.sent[0]?.headers.get("Accept")).toBe("application/json");
+    expect(backend.sent[0]?.headers.has("Content-Type")).toBe(false);
+  });
+
+  it("carries the session's cookie to the same origin", async () => {
+    const { backend, options } = page();
+    await listIntegrations(options);
+    expect(backend.sent[0]?.init.credentials).toBe("same-origin");
+  });
+
+  it("carries the session's cookie to another origin", async () => {
+    const { backend, options } = page();
+    const endpoint = "https://api.example.com/kombo/";
+    backend.on(`GET https://api.example.com/kombo/integrations`, json(200, { integrations: [] }));
+    await listIntegrations({ ...options, endpoint });
+    expect(backend.sent[0]?.init.credentials).toBe("include");
+  });
+
+  it.each([
+    ["an object", { Authorization: "Bearer 1" }],
+    ["a function", () => ({ Authorization: "Bearer 1" })],
+    ["an asynchronous function", async () => new Headers({ Authorization: "Bearer 1" })],
+  ])("carries the page's headers, from %s", async (_form, headers) => {
+    const { backend, options } = page();
+    await listIntegrations({ ...options, headers });
+    expect(backend.sent[0]?.headers.get("Authorization")).toBe("Bearer 1");
+  });
+
+  it("is not sent when the page's headers cannot be had", async () => {
+    const { backend, options } = page();
+    const cause = new Error("the login has ended");
+    const headers = () => Promise.reject(cause);
+    await expect(listIntegrations({ ...options, headers })).rejects.toMatchObject({
+      code: "headers_failed",
+      cause,
+    });
+    expect(backend.calls).toEqual([]);
+  });
+
+  it("ends when the page's headers never come", async () => {
+    const { clock, options } = page();
+    const headers = () => new Promise<HeadersInit>(() => {});
+    const result = expect(listIntegrations({ ...options, headers })).rejects.toMatchObject({
+      code: "network",
+    });
+    await clock.advance(20_000);
+    await result;
+  });
+
+  it("ends with the caller's signal", async () => {
+    const { backend, options } = page();
+    backend.on("GET integrations", silence);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const result = expect(listIntegrations({ ...options, signal })).rejects.toMatchObject({
+      code: "aborted",
+    });
+    await settled();
+    controller.abort();
+    await result;
+  });
+
+  it("uses the browser's fetch where the page brings none", async () => {
+    const { options } = page();
+    const original = globalThis.fetch;
+    globalThis.fetch = async () => json(200, { integrations: [] });
+    try {
+      expect(await listIntegrations({ ...options, fetch: undefined, clock: undefined })).toEqual([]);
+    } finally {
+      globalThis.fetch = original;
+    }
+  });
+});
+
+describe("an answer of the backend", () => {
+  it.each([{}, { integrations: {} }, { integrations: [{ id: "" }] }, null])(
+    "that is no list is invalid: %j",
+    async (body) => {
+      const { backend, options } = page();
+      backend.on("GET integrations", json(200, body));
+      await expect(listIntegrations(options)).rejects.toMatchObject({ code: "invalid_response" });
+    },
+  );
+
+  it("that is a page of HTML is invalid", async () => {
+    const { backend, options } = page();
+    backend.on("GET integrations", new Response("<h1>Sign in</h1>"));
+    await expect(listIntegrations(options)).rejects.toMatchObject({ code: "invalid_response" });
+  });
+
+  it("from a proxy, without a code, still says its status", async () => {
+    const { backend, options } = page();
+    backend.on("GET integrations", new Response("<h1>Bad gateway</h1>", { status: 502 }));
+    await expect(listIntegrations(options)).rejects.toMatchObject({
+      code: "invalid_response",
+      status: 502,
+      detail: "The backend answered 502.",
+    });
+  });
+
+  it("falls back on the title where there is no detail", async () => {
+    const { backend, options } = page();
+    backend.on("GET integrations", problem(403, "forbidden", { detail: undefined }));
+    await expect(listIntegrations(options)).rejects.toMatchObject({ code: "forbidden", detail: "A title" });
+  });
+
+  it("with unreadable field errors is still readable", async () => {
+    const { backend, options } = page();
+    backend.on("GET integrations", problem(422, "invalid_request", { errors: [7, { field: "language" }] }));
+    await expect(listIntegrations(options)).rejects.toMatchObject({
+      errors: [
+        { field: "", reason: "" },
+        { field: "language", reason: "" },
+      ],
+    });
+  });
+
+  it("says in seconds when to come back, whichever way it was told", async () => {
+    const { backend, clock, options } = page();
+    const date = new Date(clock.now() + 90_000).toUTCString();
+    const past = new Date(clock.now() - 90_000).toUTCString();
+    const told: [string, number | undefined][] = [
+      ["7", 7],
+      [date, 90],
+      [past, 0],
+      ["soon", undefined],
+      [" ", undefined],
+    ];
+    for (const [value, retryAfter] of told) {
+      backend.on("GET integrations", problem(503, "kombo_unavailable", {}, { "Retry-After": value }));
+      await expect(listIntegrations(options)).rejects.toMatchObject({ retryAfter });
+    }
+  });
+});
+
+describe("the endpoint", () => {
+  it.each([
+    ["https://app.example.com/kombo/kombo-embed.js", "https://app.example.com/kombo"],
+    ["http://localhost:8000/a/b/kombo-embed.js?v=1", "http://localhost:8000/a/b"],
+    ["https://app.example.com/kombo-embed.js", "https://app.example.com"],
+    ["https://app.example.com/assets/index-4f2a.js", "/kombo"],
+    ["file:///srv/kombo-embed.js", "/kombo"],
+  ])("of a module at %s is %s", (moduleUrl, endpoint) => {
+    expect(endpointOf(moduleUrl)).toBe(endpoint);
+  });
+
+  it.each(["/there", "/there/", "http://localhost:3000/there//"])("may be given as %s", async (endpoint) => {
+    const { backend, options } = page();
+    await listIntegrations({ ...options, endpoint }).catch(() => {});
+    expect(backend.sent[0]?.url).toBe("http://localhost:3000/there/integrations");
+  });
+
+  it("is /kombo in a bundle of the page's own", async () => {
+    const { backend, options } = page();
+    await listIntegrations({ ...options, endpoint: undefined }).catch(() => {});
+    expect(backend.sent[0]?.url).toBe("http://localhost:3000/kombo/integrations");
+  });
+});

@@ -1,0 +1,261 @@
+import { describe, expect, it } from "vitest";
+import { connect, finishPending } from "../src/index.js";
+import {
+  finishing,
+  forbiddenStorage,
+  json,
+  LINK,
+  page,
+  PERSONIO,
+  problem,
+  settled,
+  silence,
+  TOKEN,
+  unreachable,
+} from "./fakes.js";
+
+const KEY = "kombo-embed.pending";
+const recorded = json(201, { integration: PERSONIO });
+
+/** A page whose end user has just finished. */
+function finishedPage() {
+  const surroundings = page();
+  const start = () => connect({ ...surroundings.options, showKomboConnect: finishing });
+  return { ...surroundings, start };
+}
+
+/** What a page that went away has left for the next one. */
+function leftBehind({ token = TOKEN, ageSeconds = 5 } = {}) {
+  const surroundings = page();
+  const { storage, clock, backend } = surroundings;
+  const keptAt = clock.now() - ageSeconds * 1000;
+  storage.setItem(KEY, JSON.stringify([{ endpoint: backend.endpoint, activationToken: token, keptAt }]));
+  return surroundings;
+}
+
+describe("a completion", () => {
+  it.each([
+    ["there is no connection", unreachable],
+    ["the backend is limiting (429)", problem(429, "rate_limited")],
+    ["the backend is failing (502)", problem(502, "kombo_invalid_response")],
+    ["the backend is out (503)", problem(503, "kombo_unavailable")],
+    ["a proxy gives up (504)", new Response("<html>", { status: 504 })],
+  ])("is repeated while %s", async (_why, failure) => {
+    const { backend, clock, start } = finishedPage();
+    backend.on("POST completions", failure, failure, recorded);
+    const result = start();
+    await clock.advance(1_000);
+    expect(backend.count("POST completions")).toBe(2);
+    await clock.advance(2_000);
+    expect(await result).toEqual({ status: "connected", integration: PERSONIO, first: true });
+    expect(backend.count("POST completions")).toBe(3);
+  });
+
+  it("waits as long as the backend asks", async () => {
+    const { backend, clock, start } = finishedPage();
+    const limited = problem(429, "rate_limited", {}, { "Retry-After": "30" });
+    backend.on("POST completions", limited, recorded);
+    const result = start();
+    await clock.advance(29_999);
+    expect(backend.count("POST completions")).toBe(1);
+    await clock.advance(1);
+    expect(await result).toMatchObject({ status: "connected" });
+  });
+
+  it("is repeated when the backend says nothing", async () => {
+    const { backend, clock, start } = finishedPage();
+    backend.on("POST completions", silence, recorded);
+    const result = start();
+    await clock.advance(21_000);
+    expect(await result).toMatchObject({ status: "connected" });
+  });
+
+  it("is given up after five attempts, and kept for the next page", async () => {
+    const { backend, clock, storage, start } = finishedPage();
+    backend.on("POST completions", unreachable);
+    const result = expect(start()).rejects.toMatchObject({ code: "network" });
+    await clock.advance(60_000);
+    await result;
+    expect(backend.count("POST completions")).toBe(5);
+    expect(storage.getItem(KEY)).toContain(TOKEN);
+  });
+
+  it("is given up at once when the backend asks for more than a minute", async () => {
+    const { backend, storage, start } = finishedPage();
+    backend.on("POST completions", problem(503, "kombo_rate_limited", {}, { "Retry-After": "120" }));
+    await expect(start()).rejects.toMatchObject({ code: "kombo_rate_limited", retryAfter: 120 });
+    expect(storage.getItem(KEY)).toContain(TOKEN);
+  });
+
+  it("that is refused is neither repeated nor kept", async () => {
+    const { backend, storage, start } = finishedPage();
+    backend.on("POST completions", problem(422, "activation_rejected"));
+    await expect(start()).rejects.toMatchObject({ code: "activation_rejected", status: 422 });
+    expect(backend.count("POST completions")).toBe(1);
+    expect(storage.items.size).toBe(0);
+  });
+
+  it.each([
+    [401, "unauthenticated"],
+    [500, "identity_error"],
+  ])("that fails with %i is not repeated but kept", async (status, code) => {
+    const { backend, storage, start } = finishedPage();
+    backend.on("POST completions", problem(status, code));
+    await expect(start()).rejects.toMatchObject({ code });
+    expect(backend.count("POST completions")).toBe(1);
+    expect(storage.getItem(KEY)).toContain(TOKEN);
+  });
+
+  it("asks the page for its headers each time, since a bearer token may end in between", async () => {
+    const { backend, clock, options } = page();
+    backend.on("POST completions", unreachable, recorded);
+    let asked = 0;
+    const headers = () => ({ Authorization: `Bearer ${(asked += 1)}` });
+    const result = connect({ ...options, headers, showKomboConnect: finishing });
+    await clock.advance(1_000);
+    await result;
+    const sent = backend.sent.map((request) => request.headers.get("Authorization"));
+    expect(sent).toEqual(["Bearer 1", "Bearer 2", "Bearer 3"]);
+  });
+
+  it("is remembered while it is under way, and forgotten when it is answered", async () => {
+    const { backend, storage, start } = finishedPage();
+    let answer = (_response: Response): void => {};
+    backend.on("POST completions", () => new Promise((resolve) => (answer = resolve)));
+    const result = start();
+    await settled();
+    expect(storage.getItem(KEY)).toContain(TOKEN);
+    answer(recorded.clone());
+    await result;
+    expect(storage.items.size).toBe(0);
+  });
+
+  it("does not need a storage", async () => {
+    const { backend, options } = page();
+    const result = await connect({ ...options, storage: forbiddenStorage, showKomboConnect: finishing });
+    expect(result.status).toBe("connected");
+    expect(backend.count("POST completions")).toBe(1);
+  });
+
+  it("uses the browser's sessionStorage where the page brings none", async () => {
+    const { backend, options } = page();
+    backend.on("POST completions", problem(401, "unauthenticated"));
+    const withoutStorage = { ...options, storage: undefined, showKomboConnect: finishing };
+    await expect(connect(withoutStorage)).rejects.toMatchObject({ code: "unauthenticated" });
+    expect(sessionStorage.getItem(KEY)).toContain(TOKEN);
+    sessionStorage.clear();
+  });
+});
+
+describe("finishPending", () => {
+  it("sends what a page that went away has left, once", async () => {
+    const { backend, storage, options } = leftBehind();
+    expect(await finishPending(options)).toEqual([PERSONIO]);
+    expect(backend.last("POST completions").body).toEqual({ activation_token: TOKEN });
+    expect(storage.items.size).toBe(0);
+    expect(await finishPending(options)).toEqual([]);
+    expect(backend.calls).toEqual(["POST completions"]);
+  });
+
+  it("asks nothing where nothing is left", async () => {
+    const { backend, options } = page();
+    expect(await finishPending(options)).toEqual([]);
+    expect(backend.calls).toEqual([]);
+  });
+
+  it("does not need a storage", async () => {
+    expect(await finishPending({ ...page().options, storage: forbiddenStorage })).toEqual([]);
+  });
+
+  it("repeats, and keeps what could not be sent", async () => {
+    const { backend, clock, storage, options } = leftBehind();
+    backend.on("POST completions", unreachable);
+    const found = finishPending(options);
+    await clock.advance(60_000);
+    expect(await found).toEqual([]);
+    expect(backend.count("POST completions")).toBe(5);
+    expect(storage.getItem(KEY)).toContain(TOKEN);
+  });
+
+  it("forgets what is refused", async () => {
+    const { backend, storage, options } = leftBehind();
+    backend.on("POST completions", problem(422, "activation_rejected"));
+    expect(await finishPending(options)).toEqual([]);
+    expect(storage.items.size).toBe(0);
+  });
+
+  it("leaves alone what is older than ten minutes", async () => {
+    const { backend, options } = leftBehind({ ageSeconds: 601 });
+    expect(await finishPending(options)).toEqual([]);
+    expect(backend.calls).toEqual([]);
+  });
+
+  it("leaves alone what is another backend's", async () => {
+    const { clock, storage, options } = leftBehind();
+    const other = page();
+    expect(await finishPending({ ...other.options, clock, storage })).toEqual([]);
+    expect(other.backend.calls).toEqual([]);
+    expect(await finishPending(options)).toEqual([PERSONIO]);
+  });
+
+  it("leaves alone what this page is sending already", async () => {
+    const { backend, options, start } = finishedPage();
+    let answer = (_response: Response): void => {};
+    backend.on("POST completions", () => new Promise((resolve) => (answer = resolve)));
+    const result = start();
+    await settled();
+    expect(await finishPending(options)).toEqual([]);
+    expect(backend.count("POST completions")).toBe(1);
+    answer(recorded.clone());
+    await result;
+  });
+
+  it.each(["not json", "{}", '[{"endpoint":1}]', "[null]"])("survives a stored %s", async (stored) => {
+    const { storage, options } = page();
+    storage.setItem(KEY, stored);
+    expect(await finishPending(options)).toEqual([]);
+  });
+});
+
+describe("the next connect", () => {
+  it("first sends what is left, so that the backend knows it when it is asked for a link", async () => {
+    const { backend, sdk, options } = leftBehind({ token: "left" });
+    const result = connect(options);
+    await sdk.finish();
+    await result;
+    expect(backend.calls).toEqual(["POST completions", "POST links", "POST completions"]);
+    expect(backend.sent[0]?.body).toEqual({ activation_token: "left" });
+  });
+
+  it("waits for that no longer than five seconds, and loses neither", async () => {
+    const { backend, clock, storage, options } = leftBehind({ token: "left" });
+    backend.on("POST completions", silence, problem(401, "unauthenticated"));
+    const result = connect({ ...options, showKomboConnect: finishing }).catch(() => {});
+    await clock.advance(5_000);
+    await result;
+    expect(backend.calls).toEqual(["POST completions", "POST links", "POST completions"]);
+    expect(storage.getItem(KEY)).toContain("left");
+    expect(storage.getItem(KEY)).toContain(TOKEN);
+  });
+
+  it("mints no link when the caller gave up meanwhile", async () => {
+    const { backend, options } = leftBehind();
+    const controller = new AbortController();
+    backend.on("POST completions", () => {
+      controller.abort();
+      return recorded.clone();
+    });
+    const result = connect({ ...options, signal: controller.signal });
+    await expect(result).rejects.toMatchObject({ code: "aborted" });
+    await settled();
+    expect(backend.calls).toEqual(["POST completions"]);
+  });
+
+  it("does not repeat it while somebody waits for the dialog", async () => {
+    const { backend, options } = leftBehind();
+    backend.on("POST completions", unreachable, recorded);
+    backend.on("POST links", json(200, { link: LINK, expires_at: "" }));
+    await connect({ ...options, showKomboConnect: () => Promise.resolve("") });
+    expect(backend.calls).toEqual(["POST completions", "POST links"]);
+  });
+});

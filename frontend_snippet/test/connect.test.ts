@@ -1,0 +1,356 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { connect, KomboEmbedError } from "../src/index.js";
+import type { ConnectResult } from "../src/index.js";
+import {
+  finishing,
+  json,
+  LINK,
+  page,
+  PERSONIO,
+  problem,
+  settled,
+  silence,
+  TOKEN,
+  unreachable,
+} from "./fakes.js";
+
+afterEach(() => {
+  document.body.replaceChildren();
+});
+
+describe("connect", () => {
+  it("gets a link, shows it, and tells the backend when the end user is done", async () => {
+    const { backend, sdk, options } = page();
+
+    const result = connect(options);
+    await sdk.finish();
+
+    expect(await result).toEqual({ status: "connected", integration: PERSONIO, first: true });
+    expect(sdk.opened).toEqual([{ link: LINK, container: document.body }]);
+    expect(backend.calls).toEqual(["POST links", "POST completions"]);
+    expect(backend.last("POST completions").body).toEqual({ activation_token: TOKEN });
+  });
+
+  it("leaves no timer behind", async () => {
+    const { clock, options } = page();
+    await connect({ ...options, showKomboConnect: finishing });
+    expect(clock.waiting).toBe(0);
+  });
+
+  it("lets the completion outlive the page", async () => {
+    const { backend, options } = page();
+    await connect({ ...options, showKomboConnect: finishing });
+    expect(backend.last("POST completions").init.keepalive).toBe(true);
+    expect(backend.last("POST links").init.keepalive).toBeUndefined();
+  });
+
+  it("says when the backend knew the integration already", async () => {
+    const { backend, options } = page();
+    backend.on("POST completions", json(200, { integration: PERSONIO }));
+    const result = await connect({ ...options, showKomboConnect: finishing });
+    expect(result).toMatchObject({ status: "connected", first: false });
+  });
+
+  it("asks for nothing that the page did not ask for", async () => {
+    const { backend, options } = page();
+    await connect({ ...options, fresh: false, showKomboConnect: finishing });
+    expect(backend.last("POST links").body).toEqual({});
+  });
+
+  it("asks for the category, tool, language and new link that the page asked for", async () => {
+    const { backend, options } = page();
+    const wishes = { category: "ATS", tool: "greenhouse", language: "de", fresh: true } as const;
+    await connect({ ...options, ...wishes, showKomboConnect: finishing });
+    expect(backend.last("POST links").body).toEqual({
+      integration_category: "ATS",
+      integration_tool: "greenhouse",
+      language: "de",
+      fresh: true,
+    });
+  });
+
+  it("shows the dialog in the page's own container", async () => {
+    const { sdk, options } = page();
+    const container = document.body.appendChild(document.createElement("div"));
+    const result = connect({ ...options, container });
+    await sdk.finish();
+    await result;
+    expect(sdk.opened[0]?.container).toBe(container);
+  });
+
+  it("mints no link for a container that is not in the document", async () => {
+    const { backend, options } = page();
+    const result = connect({ ...options, container: document.createElement("div") });
+    await expect(result).rejects.toMatchObject({ code: "dialog_failed" });
+    expect(backend.calls).toEqual([]);
+  });
+
+  it("rejects for an endpoint that is no address", async () => {
+    await expect(connect({ ...page().options, endpoint: "http://" })).rejects.toThrow(TypeError);
+  });
+});
+
+describe("an end user who closes the dialog", () => {
+  it("is a result and no error, and nothing is completed", async () => {
+    const { backend, sdk, options } = page();
+    const result = connect(options);
+    await sdk.fail("KomboConnectCancelledError");
+    expect(await result).toEqual({ status: "cancelled" });
+    expect(backend.calls).toEqual(["POST links"]);
+  });
+
+  it("can open it again", async () => {
+    const { sdk, options } = page();
+    const first = connect(options);
+    await sdk.fail("KomboConnectCancelledError");
+    await first;
+    const second = connect(options);
+    await sdk.finish();
+    expect(await second).toMatchObject({ status: "connected" });
+  });
+});
+
+describe("a flow that ends without an activation token", () => {
+  it.each([undefined, null, ""])("is finished, and no completion is sent (%j)", async (token) => {
+    const { backend, options } = page();
+    const result = await connect({ ...options, showKomboConnect: () => Promise.resolve(token) });
+    expect(result).toEqual({ status: "finished" });
+    expect(backend.calls).toEqual(["POST links"]);
+  });
+});
+
+describe("a link that must not be opened", () => {
+  const dangerous = [
+    "http://connect.kombo.dev/v1",
+    "http://127.0.0.1.evil.example/",
+    "http://localhost.evil.example/",
+    "javascript:alert(1)",
+    "data:text/html,hello",
+    "/relative",
+    "not a link",
+  ];
+
+  it.each(dangerous)("never reaches the SDK: %s", async (link) => {
+    const { backend, sdk, options } = page();
+    backend.on("POST links", json(200, { link, expires_at: "" }));
+    await expect(connect(options)).rejects.toMatchObject({ code: "invalid_link" });
+    expect(sdk.opened).toEqual([]);
+  });
+
+  it.each(["http://localhost:8001/c", "http://127.0.0.1:8001/c", "http://[::1]:8001/c"])(
+    "is not one of the local sandbox: %s",
+    async (link) => {
+      const { backend, options } = page();
+      backend.on("POST links", json(200, { link, expires_at: "" }));
+      const result = await connect({ ...options, showKomboConnect: finishing });
+      expect(result.status).toBe("connected");
+    },
+  );
+
+  it.each([{}, { link: "" }, { link: 7 }, [], null, "text"])("is missing from %j", async (body) => {
+    const { backend, options } = page();
+    backend.on("POST links", json(200, body));
+    await expect(connect(options)).rejects.toMatchObject({ code: "invalid_response" });
+  });
+});
+
+describe("calling connect again while the dialog is open", () => {
+  it("answers with the same promise, one request and one dialog", async () => {
+    const { backend, sdk, options } = page();
+    const first = connect({ ...options, tool: "personio" });
+    const second = connect({ ...options, tool: "personio" });
+    await sdk.finish();
+    expect(second).toBe(first);
+    await first;
+    expect(sdk.opened).toHaveLength(1);
+    expect(backend.count("POST links")).toBe(1);
+  });
+
+  it("is refused where it means something else", async () => {
+    const { backend, sdk, options } = page();
+    const container = document.body.appendChild(document.createElement("div"));
+    const first = connect(options);
+    for (const other of [{ tool: "workday" }, { language: "de" }, { endpoint: "/other" }, { container }]) {
+      await expect(connect({ ...options, ...other })).rejects.toMatchObject({ code: "already_open" });
+    }
+    await sdk.finish();
+    await first;
+    expect(backend.count("POST links")).toBe(1);
+  });
+
+  it("is possible again after a failure", async () => {
+    const { backend, options } = page();
+    backend.on("POST links", problem(503, "kombo_unavailable"));
+    await expect(connect(options)).rejects.toMatchObject({ code: "kombo_unavailable" });
+    backend.on("POST links", json(200, { link: LINK, expires_at: "" }));
+    await expect(connect({ ...options, showKomboConnect: finishing })).resolves.toMatchObject({
+      first: true,
+    });
+  });
+
+  it("is told when somebody else has opened Kombo's dialog", async () => {
+    const { sdk, options } = page();
+    const result = expect(connect(options)).rejects.toMatchObject({ code: "already_open" });
+    await sdk.fail("KomboConnectAlreadyOpenError");
+    await result;
+  });
+});
+
+describe("a signal", () => {
+  it("that has been aborted already stops everything", async () => {
+    const { backend, options } = page();
+    const result = connect({ ...options, signal: AbortSignal.abort() });
+    await expect(result).rejects.toMatchObject({ code: "aborted" });
+    expect(backend.calls).toEqual([]);
+  });
+
+  it("ends the request for the link", async () => {
+    const { backend, sdk, options } = page();
+    backend.on("POST links", silence);
+    const controller = new AbortController();
+    const result = expect(connect({ ...options, signal: controller.signal })).rejects.toMatchObject({
+      code: "aborted",
+    });
+    await settled();
+    controller.abort();
+    await result;
+    expect(backend.last("POST links").init.signal?.aborted).toBe(true);
+    expect(sdk.opened).toEqual([]);
+  });
+
+  it("ends only the wait once the dialog is open: what the end user finishes is recorded", async () => {
+    const { backend, sdk, options } = page();
+    const controller = new AbortController();
+    const result = expect(connect({ ...options, signal: controller.signal })).rejects.toMatchObject({
+      code: "aborted",
+    });
+    await sdk.open();
+    controller.abort();
+    await result;
+    const again = connect(options);
+    await sdk.finish();
+    expect(await again).toMatchObject({ status: "connected" });
+    expect(backend.calls).toEqual(["POST links", "POST completions"]);
+  });
+
+  it("of somebody who joined ends nobody else's flow", async () => {
+    const { sdk, options } = page();
+    const controller = new AbortController();
+    const first = connect(options);
+    const second = expect(connect({ ...options, signal: controller.signal })).rejects.toMatchObject({
+      code: "aborted",
+    });
+    controller.abort();
+    await second;
+    const third = connect({ ...options, signal: controller.signal });
+    await expect(third).rejects.toMatchObject({ code: "aborted" });
+    await sdk.finish();
+    expect(await first).toMatchObject({ status: "connected" });
+  });
+
+  it("that is never used changes nothing", async () => {
+    const { options } = page();
+    const { signal } = new AbortController();
+    const result = await connect({ ...options, signal, showKomboConnect: finishing });
+    expect(result.status).toBe("connected");
+  });
+});
+
+describe("a tool that is connected already", () => {
+  const conflict = () => problem(409, "already_connected", { integration: PERSONIO });
+
+  async function connectTwice(): Promise<
+    [Extract<ConnectResult, { status: "already_connected" }>, ReturnType<typeof page>]
+  > {
+    const surroundings = page();
+    surroundings.backend.on("POST links", conflict);
+    const result = await connect({ ...surroundings.options, tool: "personio", language: "de" });
+    if (result.status !== "already_connected") throw new Error(result.status);
+    return [result, surroundings];
+  }
+
+  it("is a result that carries the integration, and opens nothing", async () => {
+    const [result, { sdk }] = await connectTwice();
+    expect(result.integration).toEqual(PERSONIO);
+    expect(sdk.opened).toEqual([]);
+  });
+
+  it("can be reconnected from the result, with the options of the first call", async () => {
+    const [result, { backend, sdk }] = await connectTwice();
+    backend.on("POST integrations/int_1/relink", json(200, { link: LINK, expires_at: "" }));
+    backend.on("POST completions", json(200, { integration: PERSONIO }));
+    const renewed = result.reconnect();
+    await sdk.finish();
+    expect(await renewed).toEqual({ status: "connected", integration: PERSONIO, first: false });
+    expect(backend.last("POST integrations/int_1/relink").body).toEqual({ language: "de" });
+  });
+
+  it("can be reconnected with other options", async () => {
+    const [result, { backend, sdk }] = await connectTwice();
+    backend.on("POST integrations/int_1/relink", json(200, { link: LINK, expires_at: "" }));
+    const renewed = result.reconnect({ language: "fr" });
+    await sdk.fail("KomboConnectCancelledError");
+    expect(await renewed).toEqual({ status: "cancelled" });
+    expect(backend.last("POST integrations/int_1/relink").body).toEqual({ language: "fr" });
+  });
+
+  it("is an error where the backend does not say which", async () => {
+    const { backend, options } = page();
+    backend.on("POST links", problem(409, "already_connected"));
+    await expect(connect(options)).rejects.toMatchObject({ code: "already_connected", status: 409 });
+  });
+});
+
+describe("what connect throws", () => {
+  it("is always a KomboEmbedError with the backend's code, status and detail", async () => {
+    const { backend, options } = page();
+    const errors = [{ field: "integration_tool", reason: "not allowed" }];
+    backend.on("POST links", problem(422, "invalid_request", { errors }));
+    const error = await connect(options).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(KomboEmbedError);
+    expect(error).toMatchObject({
+      name: "KomboEmbedError",
+      code: "invalid_request",
+      status: 422,
+      detail: "A detail.",
+      message: "A detail.",
+      errors,
+    });
+  });
+
+  it("is `network` when the backend cannot be reached", async () => {
+    const { backend, options } = page();
+    backend.on("POST links", unreachable);
+    await expect(connect(options)).rejects.toMatchObject({ code: "network", status: undefined });
+  });
+
+  it("is `network` when the backend says nothing for 20 seconds", async () => {
+    const { backend, clock, options } = page();
+    backend.on("POST links", silence);
+    const result = expect(connect(options)).rejects.toMatchObject({ code: "network" });
+    await clock.advance(20_000);
+    await result;
+  });
+
+  it("is `invalid_response` for a completion that cannot be read", async () => {
+    const { backend, options } = page();
+    backend.on("POST completions", json(201, { integration: { id: "int_1" } }));
+    const result = connect({ ...options, showKomboConnect: finishing });
+    await expect(result).rejects.toMatchObject({ code: "invalid_response" });
+  });
+
+  it("is `dialog_failed`, in our own words, for anything else that the SDK throws", async () => {
+    const { sdk, options } = page();
+    const result = connect(options).catch((thrown: unknown) => thrown);
+    await sdk.fail("TypeError", `Invalid URL: ${LINK}`);
+    const error = await result;
+    expect(error).toMatchObject({ code: "dialog_failed" });
+    expect(`${String(error)} ${JSON.stringify(error)}`).not.toContain("link-secret");
+  });
+
+  it("is `dialog_failed` for what is not even an error", async () => {
+    const { options } = page();
+    const result = connect({ ...options, showKomboConnect: () => Promise.reject("no") });
+    await expect(result).rejects.toMatchObject({ code: "dialog_failed" });
+  });
+});
