@@ -138,7 +138,7 @@ class KomboClient:
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise KomboInvalidResponse("Kombo's answer is compressed, which was not asked for.")
             body = bytearray()
-            async for chunk in response.aiter_raw():
+            async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > BODY_MAX_BYTES:
                     raise KomboInvalidResponse(f"Kombo's answer is longer than {BODY_MAX_BYTES} bytes.")

@@ -28,6 +28,8 @@ from kombo_embed.web.endpoints import Services
 
 logger = logging.getLogger("kombo_embed")
 
+BROWSER_MODULE = "web/static/kombo-embed.js"  # built from frontend_snippet/ by hatch_build.py
+
 
 @asynccontextmanager
 async def opened_services(
@@ -84,7 +86,7 @@ async def opened_services(
 
 
 def _browser_module() -> bytes | None:
-    module = resources.files("kombo_embed.web") / "static" / "kombo-embed.js"
+    module = resources.files("kombo_embed") / BROWSER_MODULE
     return module.read_bytes() if module.is_file() else None
 
 

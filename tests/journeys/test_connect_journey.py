@@ -1,0 +1,293 @@
+"""The main job, in-process: a link, a flow at the sandbox, a record."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
+
+from kombo_embed import EndUser, Event, KomboEmbed, Settings
+from kombo_embed.sandbox import Sandbox
+from tests.support import (
+    deliver_webhooks,
+    exchanged,
+    make_host,
+    make_settings,
+    minted,
+    person,
+    running,
+    who_the_header_names,
+)
+
+ADA, GRACE, OTHER = person("ada@acme"), person("grace@acme"), person("alan@bletchley")
+
+
+@pytest.mark.parametrize("framework", [Starlette, FastAPI])
+async def test_a_signed_in_end_user_connects_a_tool_and_finds_it_in_the_list(
+    framework: type[Starlette], sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app = framework()
+    KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo).install(app)
+    async with running(app) as client:
+        issued = await client.post("/kombo/links", headers=ADA, json={"integration_tool": "personio"})
+        assert issued.status_code == 200
+        assert issued.headers["cache-control"] == "no-store"
+        assert issued.headers["cache-status"] == "kombo-embed; fwd=uri-miss; stored"
+        assert set(issued.json()) == {"link", "expires_at"}
+        assert datetime.fromisoformat(issued.json()["expires_at"]).utcoffset() is not None
+
+        flow = await sandbox.complete(issued.json()["link"], "personio")
+        completed = await client.post(
+            "/kombo/completions", headers=ADA, json={"activation_token": flow.activation_token}
+        )
+        assert completed.status_code == 201
+        integration = completed.json()["integration"]
+        assert integration["tool"] == "personio"
+        assert integration["category"] == "HRIS"
+        assert integration["organization_name"] == "Acme"
+        assert flow.integration_id not in completed.text
+
+        again = await client.post(
+            "/kombo/completions", headers=GRACE, json={"activation_token": flow.activation_token}
+        )
+        assert (again.status_code, again.json()) == (200, {"integration": integration})
+        assert exchanged(sandbox) == 1
+
+        listed = await client.get("/kombo/integrations", headers=GRACE)
+        assert listed.json() == {"integrations": [integration]}
+
+
+async def test_the_identity_that_kombo_is_told_comes_from_the_server(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    seen: list[httpx.Request] = []
+
+    class Watched(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            seen.append(request)
+            return await kombo.handle_async_request(request)
+
+    app, _ = make_host(Watched(), scope_config_id="scope-1", enable_filtering=True)
+    async with running(app) as client:
+        await client.post("/kombo/links", headers=ADA, json={"integration_category": "ATS", "language": "de"})
+    body = httpx.Response(200, content=seen[0].content).json()
+    assert body == {
+        "end_user_email": "ada@acme.example",
+        "end_user_organization_name": "Acme",
+        "end_user_origin_id": "acme",
+        "integration_category": "ATS",
+        "language": "de",
+        "link_type": "EMBEDDED",
+        "scope_config_id": "scope-1",
+    }
+    assert minted(sandbox) == 1
+
+
+async def test_nobody_signed_in_is_told_so_and_kombo_is_not_asked(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        for method, path in [("POST", "/links"), ("POST", "/completions"), ("GET", "/integrations")]:
+            answer = await client.request(method, f"/kombo{path}", content=b"not even read")
+            assert answer.status_code == 401
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["code"] == "unauthenticated"
+            assert {"type", "title", "status", "detail"} <= set(answer.json())
+    assert sandbox.calls == {}
+
+
+async def test_another_organisation_can_neither_complete_nor_see_what_is_not_theirs(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, embed = make_host(kombo)
+    async with running(app) as client:
+        link = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
+        flow = await sandbox.complete(link, "hibob")
+        token = {"activation_token": flow.activation_token}
+
+        stolen = await client.post("/kombo/completions", headers=OTHER, json=token)
+        unknown = await client.post("/kombo/completions", headers=OTHER, json={"activation_token": "made-up"})
+        assert stolen.status_code == unknown.status_code == 422
+        assert stolen.json() == unknown.json()
+        assert stolen.json()["code"] == "activation_rejected"
+        assert (await client.get("/kombo/integrations", headers=OTHER)).json() == {"integrations": []}
+
+        # Kombo's word is kept: the integration is on record for whom Kombo names.
+        assert [i.tool for i in await embed.integrations("acme")] == ["hibob"]
+        rightful = await client.post("/kombo/completions", headers=ADA, json=token)
+        assert rightful.status_code == 200
+
+
+async def test_an_integration_of_an_origin_id_never_seen_here_is_not_recorded(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, embed = make_host(kombo)
+    other_app, _ = make_host(kombo, database_url="sqlite+aiosqlite:///another.db")
+    async with running(other_app) as elsewhere, running(app) as client:
+        link = (await elsewhere.post("/kombo/links", headers=ADA, json={})).json()["link"]
+        flow = await sandbox.complete(link, "hibob")
+        answer = await client.post(
+            "/kombo/completions", headers=OTHER, json={"activation_token": flow.activation_token}
+        )
+        assert answer.status_code == 422
+        assert await embed.integrations("acme") == []
+
+
+async def test_a_completion_drops_the_cached_links_of_the_whole_organisation(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        adas = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
+        graces = (await client.post("/kombo/links", headers=GRACE, json={"language": "de"})).json()["link"]
+        others = (await client.post("/kombo/links", headers=OTHER, json={})).json()["link"]
+        flow = await sandbox.complete(adas, "personio")
+        await client.post("/kombo/completions", headers=ADA, json={"activation_token": flow.activation_token})
+        fresh = await client.post("/kombo/links", headers=GRACE, json={"language": "de"})
+        assert fresh.json()["link"] != graces
+        kept = await client.post("/kombo/links", headers=OTHER, json={})
+        assert kept.json()["link"] == others
+        assert kept.headers["cache-status"].startswith("kombo-embed; hit; ttl=")
+
+
+async def test_the_webhook_alone_puts_the_integration_on_record(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, embed = make_host(kombo)
+    async with running(app) as client:
+        deliver_webhooks(sandbox, app)
+        link = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
+        flow = await sandbox.complete(link, "personio")
+        await sandbox.settle()
+
+        listed = (await client.get("/kombo/integrations", headers=ADA)).json()["integrations"]
+        assert [(i["tool"], i["category"]) for i in listed] == [("personio", "HRIS")]
+        integration = await embed.integration(flow.integration_id)
+        assert integration is not None
+        assert integration.public_id == listed[0]["id"]
+
+        late = await client.post(
+            "/kombo/completions", headers=ADA, json={"activation_token": flow.activation_token}
+        )
+        assert late.status_code == 200
+        assert late.json()["integration"]["id"] == listed[0]["id"]
+        assert late.json()["integration"]["setup_status"] is not None
+
+
+async def test_browser_and_webhook_together_make_one_record_and_one_event(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, embed = make_host(kombo)
+    heard: list[Event] = []
+    second = asyncio.Event()
+
+    @embed.on("integration.connected")
+    async def hear(event: Event) -> None:
+        heard.append(event)
+        if event.origin_id == "bletchley":
+            second.set()
+
+    async with running(app) as client:
+        deliver_webhooks(sandbox, app)
+        for who in (ADA, OTHER):
+            link = (await client.post("/kombo/links", headers=who, json={})).json()["link"]
+            flow = await sandbox.complete(link, "personio", duplicate=True)
+            await asyncio.gather(
+                sandbox.settle(),
+                *(
+                    client.post(
+                        "/kombo/completions", headers=who, json={"activation_token": flow.activation_token}
+                    )
+                    for _ in range(10)
+                ),
+            )
+        async with asyncio.timeout(5):
+            await second.wait()
+    assert [(event.type, event.origin_id) for event in heard] == [
+        ("integration.connected", "acme"),
+        ("integration.connected", "bletchley"),
+    ]
+    assert heard[0].integration is not None
+    assert heard[0].integration.tool == "personio"
+
+
+async def test_a_hundred_completions_of_one_token_at_once_are_one_first_and_the_rest_known(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, embed = make_host(kombo)
+    async with running(app) as client:
+        link = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
+        flow = await sandbox.complete(link, "personio")
+        answers = await asyncio.gather(
+            *(
+                client.post(
+                    "/kombo/completions", headers=ADA, json={"activation_token": flow.activation_token}
+                )
+                for _ in range(100)
+            )
+        )
+        assert sorted(answer.status_code for answer in answers) == [200] * 99 + [201]
+        assert len(await embed.integrations("acme")) == 1
+    assert exchanged(sandbox) == 1
+
+
+@pytest.mark.parametrize("framework", [Starlette, FastAPI])
+async def test_a_catch_all_of_the_host_does_not_shadow_the_mount(
+    framework: type[Starlette], kombo: httpx.AsyncBaseTransport
+) -> None:
+    app = framework()
+    app.router.routes.append(Mount("/", app=PlainTextResponse("the host's")))
+    KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo).install(app)
+    async with running(app) as client:
+        assert (await client.get("/kombo/health")).json()["status"] == "ok"
+        assert (await client.get("/kombolike")).text == "the host's"
+        assert (await client.get("/")).text == "the host's"
+
+
+async def test_two_environments_live_side_by_side_and_share_nothing(
+    monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    for prefix, environment, path in [("KOMBO_", "eu-prod", "/kombo"), ("KOMBO_US_", "us-prod", "/kombo-us")]:
+        monkeypatch.setenv(f"{prefix}API_KEY", "ks_dev_a-made-up-key")
+        monkeypatch.setenv(f"{prefix}API_URL", "http://localhost:8001/v1")
+        monkeypatch.setenv(f"{prefix}ENVIRONMENT", environment)
+        monkeypatch.setenv(f"{prefix}MOUNT_PATH", path)
+        monkeypatch.setenv(f"{prefix}DATABASE_URL", "sqlite+aiosqlite:///shared.db")
+    app = Starlette()
+    first = KomboEmbed(end_user=who_the_header_names, http_transport=kombo)
+    second = KomboEmbed(
+        end_user=who_the_header_names, settings=Settings(_env_prefix="KOMBO_US_"), http_transport=kombo
+    )
+    first.install(app)
+    second.install(app)
+    async with running(app) as client:
+        one = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
+        other = (await client.post("/kombo-us/links", headers=ADA, json={})).json()["link"]
+        assert one != other
+        flow = await sandbox.complete(one, "personio")
+        token = {"activation_token": flow.activation_token}
+        assert (await client.post("/kombo/completions", headers=ADA, json=token)).status_code == 201
+        assert [i.tool for i in await first.integrations("acme")] == ["personio"]
+        assert await second.integrations("acme") == []
+        assert await second.integration(flow.integration_id) is None
+        # The drop in one environment leaves the other's links alone.
+        again = await client.post("/kombo-us/links", headers=ADA, json={})
+        assert again.headers["cache-status"].startswith("kombo-embed; hit")
+
+
+async def test_who_is_asking_can_be_told_by_a_plain_function_or_an_async_one(
+    kombo: httpx.AsyncBaseTransport,
+) -> None:
+    async def somebody(_connection: object) -> EndUser | None:
+        return EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
+
+    app, _ = make_host(kombo, end_user=somebody)
+    async with running(app) as client:
+        assert (await client.post("/kombo/links", json={})).status_code == 200

@@ -1,0 +1,115 @@
+"""With the root logger at DEBUG and everybody's loggers on, no credential and no person shows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from kombo_embed import EndUser, Settings
+from kombo_embed.sandbox import Sandbox
+from tests.support import (
+    API_KEY,
+    WEBHOOK_SECRET,
+    LogRecorder,
+    deliver_webhooks,
+    make_host,
+    person,
+    running,
+)
+
+ADA = person("ada@acme")
+# SQLAlchemy turns its own down to WARNING on import, so the root alone would not reach it.
+LIBRARIES = ("httpx", "httpcore", "aiosqlite", "sqlalchemy", "sqlalchemy.engine", "alembic")
+SECRET_BODY = "a-body-that-nobody-may-read"
+
+
+@pytest.fixture
+def log() -> Iterator[LogRecorder]:
+    recorder = LogRecorder()
+    loggers = [logging.getLogger(name) for name in (None, *LIBRARIES)]
+    before = [logger.level for logger in loggers]
+    loggers[0].addHandler(recorder)
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    yield recorder
+    loggers[0].removeHandler(recorder)
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+
+
+async def test_no_link_token_key_or_email_is_logged(
+    log: LogRecorder, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, embed = make_host(kombo)
+
+    @embed.on("integration.connected")
+    async def fail(_event: object) -> None:
+        raise RuntimeError("the host's handler failed")
+
+    async with running(app) as client:
+        # The test's own client and server would log what they exchange; only the app is looked at.
+        deliver_webhooks(sandbox, app)
+        link = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
+        await client.post("/kombo/links", headers=ADA, json={})
+        flow = await sandbox.complete(link, "personio")
+        await sandbox.settle()
+        token = {"activation_token": flow.activation_token}
+        for who in (ADA, person("eve@evil")):
+            await client.post("/kombo/completions", headers=who, json=token)
+            await client.get("/kombo/integrations", headers=who)
+        await client.post("/kombo/links", headers=ADA, content=SECRET_BODY.encode())
+        await client.post("/kombo/webhooks", content=SECRET_BODY.encode())
+        for mode in ("unauthorized", "html_503", "empty_500", "drop", "redirect"):
+            await _order_fault(sandbox, mode)
+            await client.post("/kombo/links", headers=ADA, json={"fresh": True})
+            await _order_fault(sandbox, mode, path="integration-by-token")
+            await client.post("/kombo/completions", headers=ADA, json={"activation_token": "another-token"})
+    text = "\n".join(line for line in log.lines if not line.startswith("httpx HTTP Request: POST http://app"))
+    assert text, "nothing was logged at all"
+    for secret in (
+        link,
+        link.partition("token=")[2],
+        flow.activation_token,
+        "another-token",
+        API_KEY,
+        WEBHOOK_SECRET,
+        "ada@acme.example",
+        "eve@evil.example",
+        SECRET_BODY,
+    ):
+        assert secret not in text
+
+
+async def test_our_loggers_do_speak(log: LogRecorder, kombo: httpx.AsyncBaseTransport) -> None:
+    """So that the test above cannot pass by silence."""
+    app, _ = make_host(kombo, end_user=lambda _connection: 1 / 0)
+    async with running(app) as client:
+        answer = await client.post("/kombo/links", json={})
+    assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
+    assert "ZeroDivisionError" not in answer.text
+    assert "identity.failed" in log.text()
+    assert "ZeroDivisionError" in log.text()
+
+
+async def test_the_network_libraries_are_quiet_for_our_calls_alone(log: LogRecorder) -> None:
+    logging.getLogger("httpx").info("somebody else's line")
+    assert "somebody else's line" in log.text()
+
+
+def test_no_repr_shows_a_secret() -> None:
+    settings = Settings(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET)
+    end_user = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
+    for shown in (repr(settings), str(settings), repr(end_user)):
+        assert API_KEY not in shown
+        assert WEBHOOK_SECRET not in shown
+        assert "ada@" not in shown
+
+
+async def _order_fault(sandbox: Sandbox, mode: str, path: str = "create-link") -> None:
+    transport = httpx.ASGITransport(sandbox.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8001") as control:
+        ordered = await control.post("/_sandbox/faults", json={"path": path, "times": 1, "mode": mode})
+        assert ordered.status_code < 300, ordered.text

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kombo_embed import EndUser, LinkOptions, errors
+from kombo_embed.kombo import protocol
+from kombo_embed.models import LinkRequest
+
+ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ALWAYS = {
+    "end_user_email": "ada@acme.example",
+    "end_user_organization_name": "Acme",
+    "end_user_origin_id": "acme",
+    "link_type": "EMBEDDED",
+}
+# Kombo's OpenAPI of POST /connect/create-link: type, and whether null is allowed. A null is never sent.
+DOCUMENTED = {
+    "end_user_email": str,
+    "end_user_organization_name": str,
+    "end_user_origin_id": str,
+    "remote_environment": str,
+    "integration_category": str,
+    "integration_tool": str,
+    "language": str,
+    "scope_config_id": str,
+    "enable_filtering": bool,
+    "enable_field_mapping": bool,
+    "enable_static_ips": bool,
+    "link_type": str,
+}
+
+
+def test_what_is_not_set_is_left_out() -> None:
+    request = protocol.create_link(ADA, LinkRequest("HRIS", "en"))
+    assert (request.method, request.path) == ("POST", "/connect/create-link")
+    assert request.body == ALWAYS | {"integration_category": "HRIS", "language": "en"}
+
+
+def test_everything_set_is_sent() -> None:
+    options = LinkOptions(
+        scope_config_id="s",
+        remote_environment="test",
+        enable_filtering=True,
+        enable_field_mapping=False,
+        enable_static_ips=True,
+    )
+    request = protocol.create_link(ADA, LinkRequest("HRIS", "de", "a_tool_of_tomorrow", options))
+    assert request.body == ALWAYS | {
+        "integration_category": "HRIS",
+        "language": "de",
+        "integration_tool": "a_tool_of_tomorrow",
+        "scope_config_id": "s",
+        "remote_environment": "test",
+        "enable_filtering": True,
+        "enable_field_mapping": False,
+        "enable_static_ips": True,
+    }
+
+
+@given(
+    category=st.sampled_from(["HRIS", "ATS", "ASSESSMENT", "LMS"]),
+    language=st.sampled_from(["en", "de", "fr", "it", "es"]),
+    tool=st.none() | st.text(min_size=1, max_size=20),
+    options=st.builds(LinkOptions),
+)
+def test_any_request_holds_documented_fields_of_documented_types_and_rules(
+    category: str, language: str, tool: str | None, options: LinkOptions
+) -> None:
+    body = protocol.create_link(ADA, LinkRequest(category, language, tool, options)).body
+    assert body is not None
+    for name, value in body.items():
+        assert type(value) is DOCUMENTED[name]
+    assert "remote_environment" not in body or tool is not None
+    assert "enable_filtering" not in body or category == "HRIS"
+
+
+@given(token=st.from_regex(protocol.TOKEN, fullmatch=True))
+def test_a_token_stays_one_segment_of_the_path(token: str) -> None:
+    path = protocol.integration_by_token(token).path
+    prefix = "/connect/integration-by-token/"
+    assert path.startswith(prefix)
+    segment = path.removeprefix(prefix)
+    assert segment
+    assert segment not in {".", ".."}
+    assert not set(segment) & set("/?#\\ ")
+
+
+@pytest.mark.parametrize(
+    "token", ["", ".", "..", "a/b", "a\\b", "a?b", "a#b", "a b", "a\n", "%2e%2e", "ä", "a" * 4097]
+)
+def test_a_token_that_could_reach_elsewhere_is_refused(token: str) -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        protocol.integration_by_token(token)
+    assert caught.value.errors[0].field == "activation_token"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://connect.kombo.dev/v1?token=abc.def-ghi",
+        "https://somewhere.else.example/x",
+        "http://localhost:8001/connect?token=abc",
+        "http://127.0.0.1:8001/connect",
+        "http://[::1]:8001/connect",
+    ],
+)
+def test_https_links_are_read_and_http_ones_of_this_machine(link: str) -> None:
+    assert protocol.read_link(answer({"link": link})) == link
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"{",
+        b"null",
+        b"[]",
+        b'{"status": "success"}',
+        b'{"status": "success", "data": {}}',
+        b'{"status": "success", "data": {"link": null}}',
+        b'{"status": "success", "data": {"link": 5}}',
+        *(
+            json.dumps({"status": "success", "data": {"link": link}}).encode()
+            for link in (
+                "",
+                "connect.kombo.dev/v1",
+                "/v1?token=a",
+                "http://connect.kombo.dev/v1",
+                "http://127.0.0.1.evil.example/",
+                "http://localhost.evil.example/",
+                "javascript:alert(1)",
+                "data:text/html,x",
+                "ftp://connect.kombo.dev",
+                "https://",
+                "https://[broken",
+                "https://connect.kombo.dev/\r\nSet-Cookie: x",
+                "https://connect.kombo.dev/ v1",
+                "https:\\\\connect.kombo.dev",
+                "https://connect.kombo.dev/" + "a" * 100_000,
+            )
+        ),
+    ],
+)
+def test_any_other_answer_holds_no_link(body: bytes) -> None:
+    with pytest.raises(errors.KomboInvalidResponse) as caught:
+        protocol.read_link(body)
+    assert "evil" not in str(caught.value)
+
+
+@given(body=st.binary(max_size=200))
+def test_no_answer_whatsoever_raises_anything_foreign(body: bytes) -> None:
+    for read in (protocol.read_link, protocol.read_integration):
+        with pytest.raises(errors.KomboInvalidResponse):
+            read(body)
+    assert isinstance(protocol.read_error(418, None, body, now=NOW), errors.KomboError)
+
+
+def test_an_integration_is_read_with_what_kombo_leaves_null() -> None:
+    reported = protocol.read_integration(
+        answer(
+            {
+                "id": "personio:x",
+                "tool": "personio",
+                "end_user_origin_id": None,
+                "end_user_organization_name": "Acme",
+                "end_user_email": None,
+                "setup_status": "SOMETHING_NEW",
+                "another": 1,
+            }
+        )
+    )
+    assert reported.integration_id == "personio:x"
+    assert reported.origin_id is None
+    assert reported.setup_status == "SOMETHING_NEW"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (429, "PLATFORM.RATE_LIMIT_EXCEEDED", errors.KomboRateLimited),
+        (400, "PLATFORM.RATE_LIMIT_EXCEEDED", errors.KomboRateLimited),
+        (429, None, errors.KomboRateLimited),
+        (503, None, errors.KomboUnavailable),
+        (500, None, errors.KomboUnavailable),
+        (500, "PLATFORM.TASK_TIMED_OUT", errors.KomboUnavailable),
+        (401, "PLATFORM.AUTHENTICATION_INVALID", errors.KomboRejected),
+        (403, None, errors.KomboRejected),
+        (400, "PLATFORM.INPUT_INVALID", errors.KomboRejected),
+        (500, "PLATFORM.UNKNOWN_ERROR", errors.KomboRejected),
+        (418, "A.CODE_OF_TOMORROW", errors.KomboRejected),
+        (307, None, errors.KomboInvalidResponse),
+        (201, None, errors.KomboInvalidResponse),
+    ],
+)
+def test_errors_are_told_by_code_and_by_status_only_without_one(
+    status: int, code: str | None, kind: type[errors.KomboError]
+) -> None:
+    body = {"status": "error", "error": {"code": code, "title": None, "message": "a secret", "log_url": None}}
+    error = protocol.read_error(status, "7", json.dumps(body).encode(), now=NOW)
+    assert type(error) is kind
+    assert "a secret" not in str(error)
+    if isinstance(error, errors.KomboRateLimited | errors.KomboUnavailable):
+        assert error.retry_after == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, 5),
+        ("0", 1),
+        ("-1", 1),
+        ("30", 30),
+        ("1000000000", 3600),
+        ("9" * 5000, 5),
+        ("soon", 5),
+        ("", 5),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
+        (format_datetime(NOW - timedelta(days=1), usegmt=True), 1),
+        ("Mon, 99 Nonsense 2026", 5),
+    ],
+)
+def test_retry_after_is_read_in_both_forms_and_clamped(value: str | None, seconds: int) -> None:
+    assert protocol.read_retry_after(value, now=NOW) == seconds
+
+
+def answer(data: dict[str, Any]) -> bytes:
+    return json.dumps({"status": "success", "data": data}).encode()

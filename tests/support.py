@@ -1,0 +1,124 @@
+"""What the tests share: a clock to move, a host app, and a recorder of everything that is logged."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from asgi_lifespan import LifespanManager
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp
+
+from kombo_embed import EndUser, KomboEmbed, Settings
+from kombo_embed.sandbox import Sandbox
+
+API_KEY = "ks_dev_a-made-up-key"
+WEBHOOK_SECRET = "whsec_made-up"
+SANDBOX_URL = "http://localhost:8001"
+
+
+@dataclass
+class ManualClock:
+    """Time that stands still until it is moved."""
+
+    now: float = 1_790_000_000.0
+    passed: float = field(default=0.0)
+
+    def time(self) -> float:
+        return self.now + self.passed
+
+    def monotonic(self) -> float:
+        return 1000.0 + self.passed
+
+    def advance(self, seconds: float) -> None:
+        self.passed += seconds
+
+
+def make_settings(**values: Any) -> Settings:
+    """Settings for the in-process sandbox; every one can be overridden."""
+    return Settings(
+        **{
+            "api_key": API_KEY,
+            "api_url": f"{SANDBOX_URL}/v1",
+            "webhook_secret": (WEBHOOK_SECRET,),
+            "database_url": "sqlite+aiosqlite:///kombo_embed.db",
+            **values,
+        }
+    )
+
+
+def who_the_header_names(connection: HTTPConnection) -> EndUser | None:
+    """The tests' login: ``X-Person: ada@acme`` is Ada of the organisation Acme."""
+    person = connection.headers.get("x-person")
+    if person is None:
+        return None
+    name, _, organization = person.partition("@")
+    return EndUser(
+        email=f"{name}@{organization}.example", organization_name=organization.title(), origin_id=organization
+    )
+
+
+@asynccontextmanager
+async def running(app: ASGIApp, *, base_url: str = "http://app.example") -> AsyncIterator[httpx.AsyncClient]:
+    """The app, started and later stopped, with a client that calls it in-process."""
+    async with (
+        LifespanManager(app, startup_timeout=10, shutdown_timeout=10) as manager,
+        httpx.AsyncClient(transport=httpx.ASGITransport(manager.app), base_url=base_url) as client,
+    ):
+        yield client
+
+
+def make_host(
+    kombo: httpx.AsyncBaseTransport,
+    *,
+    end_user: Callable[[HTTPConnection], Any] = who_the_header_names,
+    **settings: Any,
+) -> tuple[Starlette, KomboEmbed]:
+    """A Starlette app with kombo-embed installed, calling ``kombo``."""
+    embed = KomboEmbed(end_user=end_user, settings=make_settings(**settings), http_transport=kombo)
+    app = Starlette()
+    embed.install(app)
+    return app, embed
+
+
+def deliver_webhooks(sandbox: Sandbox, app: ASGIApp) -> None:
+    """Have the sandbox send its webhooks to this app, in-process."""
+    sandbox.webhook_url = "http://app.example/kombo/webhooks"
+    sandbox.webhook_transport = httpx.ASGITransport(app)
+
+
+def person(name: str) -> dict[str, str]:
+    """The header that signs somebody in, for example ``ada@acme``."""
+    return {"X-Person": name}
+
+
+def minted(sandbox: Sandbox) -> int:
+    """How often the sandbox was asked for a connection link."""
+    return sandbox.calls.get("POST /v1/connect/create-link", 0)
+
+
+def exchanged(sandbox: Sandbox) -> int:
+    """How often the sandbox was asked what an activation token stands for."""
+    return sandbox.calls.get("GET /v1/connect/integration-by-token/{token}", 0)
+
+
+class LogRecorder(logging.Handler):
+    """Keeps every log record with all that a formatter could make of it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""
+        extra = {name: value for name, value in vars(record).items() if name != "args"}
+        self.lines.append(f"{record.name} {record.getMessage()} {record.args!r} {extra!r} {trace}")
+
+    def text(self) -> str:
+        return "\n".join(self.lines)

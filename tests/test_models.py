@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from kombo_embed import EndUser, Integration
+from kombo_embed.errors import IdentityError
+from kombo_embed.models import ConnectionLink
+
+GOOD: dict[str, Any] = {"email": "ada@acme.example", "organization_name": "Acme", "origin_id": "acme"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("email", ""),
+        ("email", None),
+        ("email", "not-an-email"),
+        ("email", "ada@"),
+        ("email", "@acme.example"),
+        ("email", "ada@@acme.example"),
+        ("email", "ada@acme..example"),
+        ("email", "ada @acme.example"),
+        ("email", "ada@acme.example\nBcc: x@y.example"),
+        ("email", "a" * 250 + "@acme.example"),
+        ("organization_name", ""),
+        ("organization_name", "  "),
+        ("organization_name", 7),
+        ("origin_id", ""),
+        ("origin_id", 42),
+        ("origin_id", None),
+    ],
+)
+def test_half_an_identity_is_no_end_user(field: str, value: object) -> None:
+    with pytest.raises(IdentityError, match=field) as caught:
+        EndUser(**(GOOD | {field: value}))
+    if isinstance(value, str) and value.strip():
+        assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "email", ["ada@acme.example", "ada.b+c@sub.acme.test", "root@localhost", "ä@bücher.example"]
+)
+def test_real_addresses_are_accepted(email: str) -> None:
+    assert EndUser(**(GOOD | {"email": email})).email == email
+
+
+def test_neither_an_email_nor_a_link_shows_in_a_repr() -> None:
+    assert "ada" not in repr(EndUser(**GOOD))
+    link = ConnectionLink("https://connect.kombo.dev/v1?token=abc", datetime(2026, 1, 1, tzinfo=UTC), 1.0)
+    assert "abc" not in repr(link)
+
+
+@pytest.mark.parametrize(
+    ("status", "setup_status", "action"),
+    [
+        ("INACTIVE", "INCOMPLETE", "enable"),
+        ("INVALID", "INCOMPLETE", "reconnect"),
+        ("ACTIVE", "INCOMPLETE", "finish_setup"),
+        ("ACTIVE", "FINAL_SYNC_PENDING", "wait_for_sync"),
+        ("ACTIVE", "COMPLETED", "none"),
+        (None, None, "none"),
+        ("A_NEW_STATE", "ANOTHER", "none"),
+    ],
+)
+def test_the_next_action_is_the_first_that_holds(
+    status: str | None, setup_status: str | None, action: str
+) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    integration = Integration(
+        integration_id="personio:x",
+        public_id="p",
+        origin_id="acme",
+        tool="personio",
+        category="HRIS",
+        organization_name="Acme",
+        email=None,
+        status=status,
+        setup_status=setup_status,
+        connected_at=moment,
+        updated_at=moment,
+    )
+    assert integration.next_action == action

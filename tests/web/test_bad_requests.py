@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from kombo_embed.sandbox import Sandbox
+from tests.support import make_host, person, running
+
+ADA = person("ada@acme")
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "fields"),
+    [
+        ("/links", b"{", 400, ["body"]),
+        ("/links", b"nonsense", 400, ["body"]),
+        ("/links", b"\xff\xfe", 400, ["body"]),
+        ("/links", b"[]", 422, ["body"]),
+        ("/links", b"null", 422, ["body"]),
+        ("/links", b'"text"', 422, ["body"]),
+        ("/links", b"[" * 5000, 400, ["body"]),
+        ("/links", b'{"integration_tool": 5}', 422, ["integration_tool"]),
+        ("/links", b'{"integration_tool": ""}', 422, ["integration_tool"]),
+        ("/links", b'{"integration_tool": "a\\nb"}', 422, ["integration_tool"]),
+        ("/links", b'{"integration_category": "PAYROLL"}', 422, ["integration_category"]),
+        ("/links", b'{"language": "tlh", "fresh": "yes"}', 422, ["language", "fresh"]),
+        ("/links", b'{"surprise": 1}', 422, ["surprise"]),
+        ("/links", b'{"end_user_origin_id": "other"}', 422, ["end_user_origin_id"]),
+        ("/links", b'{"scope_config_id": "x"}', 422, ["scope_config_id"]),
+        ("/links", b'{"link_type": "MAGIC_LINK"}', 422, ["link_type"]),
+        ("/links", b"x" * 5_000_000, 413, ["body"]),
+        ("/completions", b"{}", 422, ["activation_token"]),
+        ("/completions", b'{"activation_token": 1}', 422, ["activation_token"]),
+        ("/completions", b'{"activation_token": ""}', 422, ["activation_token"]),
+        ("/completions", b'{"activation_token": ".."}', 422, ["activation_token"]),
+        ("/completions", b'{"activation_token": "../../integrations/x"}', 422, ["activation_token"]),
+        ("/completions", b'{"activation_token": "a?b"}', 422, ["activation_token"]),
+        ("/completions", b'{"activation_token": "a#b"}', 422, ["activation_token"]),
+        ("/completions", b'{"activation_token": "a%2fb"}', 422, ["activation_token"]),
+        ("/completions", b'{"activation_token": "a\\u0000b"}', 422, ["activation_token"]),
+        ("/completions", b'{"activation_token": "' + b"a" * 100_000 + b'"}', 422, ["activation_token"]),
+        ("/completions", b'{"activation_token": "a", "origin_id": "b"}', 422, ["origin_id"]),
+    ],
+)
+async def test_a_body_that_cannot_be_used_is_told_by_field_and_kombo_is_not_asked(
+    path: str, body: bytes, status: int, fields: list[str], sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        answer = await client.post(f"/kombo{path}", headers=ADA | JSON, content=body)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"] == "invalid_request"
+    assert problem["status"] == status
+    assert [error["field"] for error in problem["errors"]] == fields
+    assert all(error["reason"] for error in problem["errors"])
+    assert sandbox.calls == {}
+
+
+async def test_a_body_without_a_length_is_not_read_past_the_limit(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    sent = 0
+
+    async def endless() -> Any:
+        nonlocal sent
+        for _ in range(100):
+            sent += 1
+            yield b"x" * 65536
+
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        answer = await client.post("/kombo/links", headers=ADA | JSON, content=endless())
+    assert answer.status_code == 413
+    assert sent < 10
+    assert sandbox.calls == {}
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "json"])
+async def test_only_json_is_read(
+    content_type: str, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        answer = await client.post(
+            "/kombo/links", headers=ADA | {"Content-Type": content_type}, content=b"{}"
+        )
+    assert answer.status_code == 415
+    assert answer.json()["code"] == "invalid_request"
+    assert sandbox.calls == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, b""),
+        ({"Content-Type": "application/json"}, b""),
+        ({"Content-Type": "application/json; charset=utf-8"}, b"{}"),
+        ({"Content-Type": "Application/JSON"}, b" {} "),
+        ({"Content-Type": "application/json"}, b'{"integration_tool": null, "language": null}'),
+    ],
+)
+async def test_an_empty_body_asks_for_the_default_link(
+    headers: dict[str, str], body: bytes, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        assert (await client.post("/kombo/links", headers=ADA | headers, content=body)).status_code == 200
+
+
+async def test_the_browser_chooses_within_what_is_allowed(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo, allowed_tools="personio,hibob", allowed_categories="HRIS,ATS")
+    async with running(app) as client:
+        refused = await client.post(
+            "/kombo/links",
+            headers=ADA,
+            json={"integration_tool": "workday", "integration_category": "LMS"},
+        )
+        assert refused.status_code == 422
+        assert {error["field"] for error in refused.json()["errors"]} == {
+            "integration_tool",
+            "integration_category",
+        }
+        # Without a tool, the end user could choose any on Kombo's page.
+        assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 422
+        assert sandbox.calls == {}
+        allowed = {"integration_tool": "hibob", "integration_category": "ATS"}
+        assert (await client.post("/kombo/links", headers=ADA, json=allowed)).status_code == 200
+
+
+async def test_the_only_allowed_tool_is_preset(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo, allowed_tools="hibob")
+    async with running(app) as client:
+        link = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
+        assert (await sandbox.complete(link)).integration_id.startswith("hibob:")
+
+
+async def test_unknown_paths_and_methods_are_problems_and_come_before_everything_else(
+    kombo: httpx.AsyncBaseTransport,
+) -> None:
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        missing = await client.post("/kombo/nowhere", headers={"Sec-Fetch-Site": "cross-site"})
+        assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+        method = await client.get("/kombo/links", headers={"Sec-Fetch-Site": "cross-site"})
+        assert (method.status_code, method.json()["code"]) == (405, "method_not_allowed")
+        assert method.headers["allow"] == "POST"
+        assert (await client.get("/kombo/")).json()["code"] == "not_found"
+
+
+async def test_checks_come_in_their_order(kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo)
+    cross, plain = {"Sec-Fetch-Site": "cross-site"}, {"Content-Type": "text/plain"}
+    async with running(app) as client:
+
+        async def code(headers: dict[str, str], body: bytes) -> tuple[int, str]:
+            answer = await client.post("/kombo/links", headers=headers, content=body)
+            return answer.status_code, answer.json()["code"]
+
+        large = b"x" * 300_000
+        assert await code(cross | plain, large) == (403, "cross_origin")
+        assert await code(plain, large) == (401, "unauthenticated")
+        assert await code(ADA | plain, large) == (415, "invalid_request")
+        assert await code(ADA | JSON, large) == (413, "invalid_request")
+        assert await code(ADA | JSON, b"{") == (400, "invalid_request")
+        assert await code(ADA | JSON, b'{"x":1}') == (422, "invalid_request")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+import kombo_embed
+from tests.support import make_host, running
+
+MODULE = Path(kombo_embed.__file__).parent / "web" / "static" / "kombo-embed.js"
+
+
+async def test_the_built_module_is_served_with_an_entity_tag(kombo: httpx.AsyncBaseTransport) -> None:
+    assert MODULE.exists(), "the browser module is not built: run make build, or install with npm at hand"
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        served = await client.get("/kombo/kombo-embed.js")
+        assert served.status_code == 200
+        assert served.content == MODULE.read_bytes()
+        assert served.headers["content-type"] == "text/javascript; charset=utf-8"
+        tag = served.headers["etag"]
+        for matching in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            again = await client.get("/kombo/kombo-embed.js", headers={"If-None-Match": matching})
+            assert (again.status_code, again.content) == (304, b"")
+        other = await client.get("/kombo/kombo-embed.js", headers={"If-None-Match": '"other"'})
+        assert other.status_code == 200
+
+
+async def test_an_installation_without_it_says_what_to_do(
+    kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kombo_embed.web.mount.BROWSER_MODULE", "web/static/not-built.js")
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        missing = await client.get("/kombo/kombo-embed.js")
+    assert missing.status_code == 404
+    assert "npm" in missing.json()["detail"]
+
+
+async def test_the_list_of_integrations_has_an_entity_tag_too(kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo)
+    ada = {"X-Person": "ada@acme"}
+    async with running(app) as client:
+        first = await client.get("/kombo/integrations", headers=ada)
+        again = await client.get(
+            "/kombo/integrations", headers=ada | {"If-None-Match": first.headers["etag"]}
+        )
+        assert (again.status_code, again.content) == (304, b"")

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import httpx
+import pytest
+from asgi_lifespan import LifespanManager, LifespanNotSupported
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from kombo_embed import EndUser, KomboEmbed, KomboEmbedMiddleware
+from kombo_embed.errors import ConfigurationError
+from kombo_embed.sandbox import Sandbox
+from tests.support import make_settings, minted, person, running, who_the_header_names
+
+ADA = person("ada@acme")
+
+
+def make_embed(kombo: httpx.AsyncBaseTransport, **settings: Any) -> KomboEmbed:
+    return KomboEmbed(end_user=who_the_header_names, settings=make_settings(**settings), http_transport=kombo)
+
+
+async def asgi_app_without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    """As an ASGI framework that knows HTTP only, such as Django."""
+    if scope["type"] != "http":
+        raise ValueError("unsupported")
+    await PlainTextResponse("the host's")(scope, receive, send)
+
+
+def in_process(app: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app.example")
+
+
+@pytest.mark.parametrize("path", ["/kombo", "/deep/er", "/kombo/"])
+async def test_with_a_path_it_serves_the_routes_in_front_of_any_asgi_app(
+    path: str, kombo: httpx.AsyncBaseTransport
+) -> None:
+    embed = make_embed(kombo)
+    app = KomboEmbedMiddleware(asgi_app_without_lifespan, embed=embed, path=path)
+    async with embed, in_process(app) as client:
+        base = path.rstrip("/")
+        assert (await client.post(f"{base}/links", headers=ADA, json={})).status_code == 200
+        assert (await client.get(f"{base}/links")).json()["code"] == "method_not_allowed"
+        assert (await client.get(f"{base}/nowhere")).json()["code"] == "not_found"
+        for other in ("/", f"{base}-like/links", "/other"):
+            assert (await client.get(other)).text == "the host's"
+
+
+async def test_where_no_lifespan_runs_the_first_request_opens(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    embed = make_embed(kombo)
+    app = KomboEmbedMiddleware(asgi_app_without_lifespan, embed=embed, path="/kombo")
+    async with in_process(app) as client:
+        for _ in range(3):
+            assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 200
+    await embed.close()
+    assert minted(sandbox) == 1
+
+
+async def test_a_host_that_refuses_lifespan_is_served_all_the_same(kombo: httpx.AsyncBaseTransport) -> None:
+    embed = make_embed(kombo)
+    app = KomboEmbedMiddleware(asgi_app_without_lifespan, embed=embed, path="/kombo")
+    with pytest.raises((LifespanNotSupported, ValueError)):
+        async with LifespanManager(app):
+            pass
+    async with in_process(app) as client:
+        assert (await client.get("/kombo/health")).status_code == 200
+    await embed.close()
+
+
+async def test_the_hosts_handlers_find_the_embed_in_the_state_and_other_requests_are_untouched(
+    kombo: httpx.AsyncBaseTransport,
+) -> None:
+    async def show(request: Request) -> Response:
+        found = await request.state.kombo.integrations("acme")
+        return JSONResponse({"body": (await request.body()).decode(), "integrations": found})
+
+    app = Starlette(routes=[Route("/mine", show, methods=["POST"])])
+    embed = make_embed(kombo)
+    embed.install(app)
+    async with running(app) as client:
+        answer = await client.post("/mine", content=b"not ours to read")
+    assert answer.json() == {"body": "not ours to read", "integrations": []}
+
+
+async def test_wrong_settings_stop_the_start_with_their_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOMBO_REGION", "mars")
+    embed = KomboEmbed(end_user=who_the_header_names)
+    app = Starlette()
+    embed.install(app)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
+    assert "KOMBO_API_KEY" in sent[0]["message"]
+    assert "KOMBO_REGION" in sent[0]["message"]
+
+
+async def test_wrong_settings_where_no_lifespan_runs_are_a_problem_that_names_no_setting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    embed = KomboEmbed(end_user=who_the_header_names)
+    app = KomboEmbedMiddleware(asgi_app_without_lifespan, embed=embed, path="/kombo")
+    async with in_process(app) as client:
+        answer = await client.post("/kombo/links", headers=ADA, json={})
+        assert (answer.status_code, answer.json()["code"]) == (500, "configuration")
+        assert "KOMBO_API_KEY" not in answer.text
+        assert (await client.get("/")).text == "the host's"
+    assert any("KOMBO_API_KEY" in str(vars(record)) for record in caplog.records)
+
+
+async def test_without_an_identity_it_does_not_start(kombo: httpx.AsyncBaseTransport) -> None:
+    with pytest.raises(ConfigurationError, match="end_user"):
+        await KomboEmbed(settings=make_settings(), http_transport=kombo).open()
+
+
+async def test_the_routes_can_be_mounted_by_hand(kombo: httpx.AsyncBaseTransport) -> None:
+    embed = make_embed(kombo)
+    app = Starlette(
+        routes=[Mount("/mounted", embed.app), Mount("/listed", routes=embed.routes())],
+    )
+    app.add_middleware(KomboEmbedMiddleware, embed=embed)
+    async with running(app) as client:
+        for path in ("/mounted", "/listed"):
+            assert (await client.post(f"{path}/links", headers=ADA, json={})).status_code == 200
+            assert (await client.post(f"{path}/links", json={})).json()["code"] == "unauthenticated"
+
+
+async def test_it_can_be_started_again_after_it_was_stopped(kombo: httpx.AsyncBaseTransport) -> None:
+    embed = make_embed(kombo)
+    for _ in range(2):
+        app = Starlette()
+        embed.install(app)
+        async with running(app) as client:
+            assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 200
+
+
+async def test_the_mount_path_comes_from_the_settings_or_from_the_call(
+    kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Starlette()
+    make_embed(kombo, mount_path="/from/settings").install(app)
+    make_embed(kombo).install(app, path="/from/call")
+    monkeypatch.setenv("KOMBO_MOUNT_PATH", "/from/environment")
+    monkeypatch.setenv("KOMBO_API_KEY", "ks_dev_x")
+    KomboEmbed(end_user=who_the_header_names, http_transport=kombo).install(app)
+    async with running(app) as client:
+        for path in ("/from/settings", "/from/call", "/from/environment"):
+            assert (await client.get(f"{path}/health")).status_code == 200
+
+
+async def test_health_needs_no_login_and_tells_when_the_database_is_gone(
+    kombo: httpx.AsyncBaseTransport, sandbox: Sandbox
+) -> None:
+    app = Starlette()
+    embed = make_embed(kombo)
+    embed.install(app)
+    async with running(app) as client:
+        healthy = await client.get("/kombo/health")
+        assert (healthy.status_code, healthy.json()) == (200, {"status": "ok", "checks": {"store": "ok"}})
+        with sqlite3.connect("kombo_embed.db") as database:
+            database.execute("drop table kombo_embed_integrations")
+        failing = await client.get("/kombo/health")
+        assert (failing.status_code, failing.json()["status"]) == (503, "failing")
+        lost = await client.get("/kombo/integrations", headers=ADA)
+        assert (lost.status_code, lost.json()["code"]) == (503, "store_unavailable")
+        assert lost.headers["retry-after"] == "5"
+    assert sandbox.calls == {}
+
+
+async def test_the_identity_callable_may_raise_an_http_exception(kombo: httpx.AsyncBaseTransport) -> None:
+    def forbidden(_connection: object) -> EndUser | None:
+        raise HTTPException(403, "Only administrators connect tools.")
+
+    app = Starlette()
+    KomboEmbed(end_user=forbidden, settings=make_settings(), http_transport=kombo).install(app)
+    async with running(app) as client:
+        answer = await client.post("/kombo/links", json={})
+    assert answer.status_code == 403
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "forbidden"
+    assert answer.json()["detail"] == "Only administrators connect tools."
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda _: {"email": "ada@acme.example"},
+        lambda _: EndUser(email="ada@acme.example", organization_name="Acme", origin_id=""),
+        lambda _: EndUser(email="ada", organization_name="Acme", origin_id="acme"),
+        lambda _: 1 / 0,
+    ],
+)
+async def test_half_an_identity_is_the_hosts_bug_and_gets_no_link(
+    wrong: Any, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Starlette()
+    KomboEmbed(end_user=wrong, settings=make_settings(), http_transport=kombo).install(app)
+    async with running(app) as client:
+        answer = await client.post("/kombo/links", json={})
+    assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
+    assert sandbox.calls == {}
+    assert any(record.message == "identity.failed" for record in caplog.records)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+import httpx
+import pytest
+
+from kombo_embed.kombo.webhooks import sign
+from tests.support import WEBHOOK_SECRET, make_host, running
+
+CREATED = {
+    "id": "event-1",
+    "type": "integration-created",
+    "data": {
+        "id": "personio:abc",
+        "tool": "personio",
+        "category": "ATS",
+        "end_user": {"origin_id": "acme", "creator_email": "ada@acme.example", "organization_name": "Acme"},
+    },
+}
+
+
+def signed(event: dict[str, Any], secret: str = WEBHOOK_SECRET) -> dict[str, Any]:
+    body = json.dumps(event, indent=2).encode()
+    return {"content": body, "headers": {"X-Kombo-Signature": sign(body, secret)}}
+
+
+async def test_a_signed_event_is_recorded_before_it_is_answered(kombo: httpx.AsyncBaseTransport) -> None:
+    app, embed = make_host(kombo)
+    async with running(app) as client:
+        for _ in range(3):
+            answer = await client.post("/kombo/webhooks", **signed(CREATED))
+            assert (answer.status_code, answer.content) == (204, b"")
+        found = await embed.integrations("acme")
+    assert [(i.integration_id, i.category, i.tool) for i in found] == [("personio:abc", "ATS", "personio")]
+    with sqlite3.connect("kombo_embed.db") as database:
+        rows = database.execute("select environment, origin_id from kombo_embed_integrations").fetchall()
+    assert rows == [("default", "acme")]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
+async def test_no_content_type_is_asked_of_kombo(content_type: str, kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo)
+    request = signed(CREATED)
+    request["headers"]["Content-Type"] = content_type
+    async with running(app) as client:
+        assert (await client.post("/kombo/webhooks", **request)).status_code == 204
+
+
+@pytest.mark.parametrize("type_", ["sync-finished", "integration-sneezed", "data-changed"])
+async def test_events_of_other_types_are_kept_and_answered(
+    type_: str, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo)
+    event = {"id": "event-2", "type": type_, "data": {"whatever": [1, 2]}, "new_key": True}
+    async with running(app) as client:
+        for _ in range(2):
+            assert (await client.post("/kombo/webhooks", **signed(event))).status_code == 204
+    with sqlite3.connect("kombo_embed.db") as database:
+        received = database.execute("select event_id, type from kombo_embed_received_events").fetchall()
+        outgoing = database.execute("select type from kombo_embed_outbox").fetchall()
+    assert received == [("event-2", type_)]
+    assert outgoing == [("kombo.event",)]
+
+
+@pytest.mark.parametrize("secret", ["old", "new"])
+async def test_while_secrets_are_rotated_either_one_signs(
+    secret: str, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo, webhook_secret="old,new")
+    async with running(app) as client:
+        assert (await client.post("/kombo/webhooks", **signed(CREATED, secret))).status_code == 204
+
+
+async def test_a_wrong_signature_is_refused_before_anything_else_is_looked_at(
+    kombo: httpx.AsyncBaseTransport,
+) -> None:
+    app, embed = make_host(kombo)
+    good = signed(CREATED)["headers"]["X-Kombo-Signature"]
+    body = signed(CREATED)["content"]
+    async with running(app) as client:
+        for signature in [None, "", good + "=", good[:-1], good.upper(), "é" * 43, f"{good},{good}"]:
+            headers = {} if signature is None else {"X-Kombo-Signature": signature.encode()}
+            answer = await client.post("/kombo/webhooks", content=body, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (401, "webhook_rejected")
+        broken = await client.post("/kombo/webhooks", content=b"{", headers={"X-Kombo-Signature": good})
+        assert broken.status_code == 401
+        reserialised = json.dumps(json.loads(body)).encode()
+        other = await client.post(
+            "/kombo/webhooks", content=reserialised, headers={"X-Kombo-Signature": good}
+        )
+        assert other.status_code == 401
+        assert await embed.integrations("acme") == []
+
+
+async def test_without_a_secret_nothing_is_believed(kombo: httpx.AsyncBaseTransport) -> None:
+    app, embed = make_host(kombo, webhook_secret=())
+    async with running(app) as client:
+        answer = await client.post("/kombo/webhooks", **signed(CREATED, ""))
+        assert (answer.status_code, answer.json()["code"]) == (503, "webhooks_not_configured")
+        assert await embed.integrations("acme") == []
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [
+        ({"type": "x", "data": {}}, "id"),
+        ({"id": "1", "type": "integration-created", "data": {"tool": "personio"}}, "data.id"),
+        ({"id": "1", "type": "x", "data": "text"}, "data"),
+    ],
+)
+async def test_a_signed_body_that_is_no_event_is_told_by_field(
+    event: dict[str, Any], field: str, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        answer = await client.post("/kombo/webhooks", **signed(event))
+    assert answer.status_code == 422
+    assert field in [error["field"] for error in answer.json()["errors"]]
+
+
+async def test_a_body_of_over_a_megabyte_is_refused(kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        answer = await client.post("/kombo/webhooks", content=b"x" * 1_100_000)
+    assert answer.status_code == 413
