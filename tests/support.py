@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 import traceback
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import uvicorn
 from asgi_lifespan import LifespanManager
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
@@ -122,3 +125,33 @@ class LogRecorder(logging.Handler):
 
     def text(self) -> str:
         return "\n".join(self.lines)
+
+
+async def eventually(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    """Wait for something that cannot be waited for: it happens beyond a socket or a process."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - as said
+            await asyncio.sleep(0.01)
+
+
+class ServerForTests(uvicorn.Server):
+    """Leaves the signals to pytest."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[str]:
+    """The app under a real uvicorn on a free port; gives its base URL."""
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        server = ServerForTests(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))
+        serving = asyncio.create_task(server.serve([bound]))
+        try:
+            await eventually(lambda: server.started or serving.done())
+            assert server.started, "the server did not start"
+            yield f"http://localhost:{bound.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving

@@ -256,6 +256,20 @@ class SqlStore:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
+async def migrate(url: str) -> str:
+    """Bring a database's tables to this version of the package, and tell which one that is.
+
+    Raises:
+        StoreUnavailable: The database cannot be opened or written.
+    """
+    database = Database(url)
+    try:
+        async with database.writing() as connection:
+            return await connection.run_sync(migrations.run)
+    finally:
+        await database.aclose()
+
+
 def _additions(known: Integration, reported: ReportedIntegration, origin_id: str | None) -> dict[str, Any]:
     # What is known is not overwritten: reports carry no time, so which of two is newer cannot be told.
     candidates = {

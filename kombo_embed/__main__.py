@@ -1,0 +1,20 @@
+"""The command ``kombo-embed``, also as ``python -m kombo_embed``."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or say what to install for it."""
+    try:
+        from kombo_embed.cli import app  # noqa: PLC0415 - its packages are an extra
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in {"typer", "rich", "uvicorn"}:
+            raise
+        sys.exit("The command line needs more packages: pip install 'kombo-embed[cli]'")
+    app()
+
+
+if __name__ == "__main__":
+    main()

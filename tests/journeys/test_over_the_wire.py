@@ -1,0 +1,127 @@
+"""The same promises with real servers and sockets in between."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from kombo_embed import KomboEmbed
+from kombo_embed.sandbox import Sandbox
+from tests.support import (
+    API_KEY,
+    WEBHOOK_SECRET,
+    eventually,
+    make_settings,
+    minted,
+    served,
+    who_the_header_names,
+)
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+HOST = """
+from starlette.applications import Starlette
+from kombo_embed import KomboEmbed
+app = Starlette()
+KomboEmbed(end_user=lambda connection: None).install(app)
+"""
+
+
+def make_app(kombo_url: str) -> Starlette:
+    app = Starlette()
+    settings = make_settings(api_url=f"{kombo_url}/v1")
+    KomboEmbed(end_user=who_the_header_names, settings=settings).install(app)
+    return app
+
+
+REQUEST = (
+    b"POST /kombo/links HTTP/1.1\r\nHost: localhost\r\nX-Person: ada@acme\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+)
+
+
+async def ask(url: str) -> bytes:
+    """One browser on a connection of its own; gives the whole answer."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+    writer.write(REQUEST)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_five_hundred_browsers_at_once_are_one_call_to_kombo(sandbox: Sandbox) -> None:
+    async with served(sandbox.app) as kombo_url, served(make_app(kombo_url)) as url:
+        answers = await asyncio.gather(*(ask(url) for _ in range(500)))
+    assert {answer[:15] for answer in answers} == {b"HTTP/1.1 200 OK"}
+    assert len({answer.partition(b"\r\n\r\n")[2] for answer in answers}) == 1
+    assert minted(sandbox) == 1
+
+
+async def test_a_browser_that_hangs_up_changes_nothing_for_the_rest(sandbox: Sandbox) -> None:
+    async with served(sandbox.app) as kombo_url, served(make_app(kombo_url)) as url:
+        async with httpx.AsyncClient(base_url=kombo_url) as control:
+            fault = {"path": "create-link", "mode": "slow", "seconds": 0.5, "times": 1}
+            await control.post("/_sandbox/faults", json=fault)
+        _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        writer.write(REQUEST)
+        await eventually(lambda: minted(sandbox) == 1)
+        writer.transport.abort()
+        answers = await asyncio.gather(*(ask(url) for _ in range(20)))
+    assert {answer[:15] for answer in answers} == {b"HTTP/1.1 200 OK"}
+    assert minted(sandbox) == 1
+
+
+async def test_wrong_settings_stop_a_real_server_with_one_message(tmp_path: Path) -> None:
+    (tmp_path / "host.py").write_text(HOST, encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "uvicorn", "host:app", "--port", "0"),
+        cwd=tmp_path,
+        env={**os.environ, "KOMBO_REGION": "mars", "KOMBO_TIMEOUT": "never"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(30):
+        output, _ = await process.communicate()
+    text = output.decode()
+    assert process.returncode not in {0, None}
+    for name in ("KOMBO_API_KEY", "KOMBO_REGION", "KOMBO_TIMEOUT"):
+        assert text.count(f"{name}:") == 1
+    assert "Traceback" not in text
+    assert "mars" not in text
+
+
+@pytest.mark.parametrize("name", ["starlette_app", "fastapi_app"])
+async def test_the_example_connects_a_tool(
+    name: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", API_KEY)
+    monkeypatch.setenv("KOMBO_WEBHOOK_SECRET", WEBHOOK_SECRET)
+    async with served(sandbox.app) as kombo_url:
+        monkeypatch.setenv("KOMBO_API_URL", f"{kombo_url}/v1")
+        async with served(load_example(name).app) as url, httpx.AsyncClient(base_url=url) as client:
+            assert (await client.post("/kombo/links", json={})).status_code == 401
+            await client.post("/sign-in", data={"user": "ada"}, follow_redirects=True)
+            assert "connect" in (await client.get("/")).text
+            link = (await client.post("/kombo/links", json={})).json()["link"]
+            flow = await sandbox.complete(link, "personio")
+            done = await client.post("/kombo/completions", json={"activation_token": flow.activation_token})
+            assert done.status_code == 201
+            await eventually(lambda: "personio of org_1 is connected" in capsys.readouterr().out)
+
+
+def load_example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

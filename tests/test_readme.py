@@ -1,0 +1,84 @@
+"""What the README says is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+
+import kombo_embed
+from kombo_embed import Settings
+from kombo_embed.web.endpoints import create_routes
+from tests.support import SANDBOX_URL, running
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_settings_is_the_settings() -> None:
+    told = dict(re.findall(r"^\| `(KOMBO_\w+)` \| (.+?) \|", README, re.MULTILINE))
+    assert list(told) == ["KOMBO_" + name.upper() for name in Settings.model_fields]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if isinstance(default, SecretStr):
+            default = default.get_secret_value()
+        words = told["KOMBO_" + name.upper()].strip("`")
+        if default is PydanticUndefined:
+            assert words == "required"
+        elif default not in (None, ()):
+            assert words == str(default)
+
+
+def test_the_table_of_calls_is_the_routes() -> None:
+    async def never() -> Any:
+        raise AssertionError
+
+    told = re.findall(r"^\| `(GET|POST) (/\S+)` \|", README, re.MULTILINE)
+    routes = create_routes(never)
+    assert told == [(next(iter((route.methods or set()) - {"HEAD"})), route.path) for route in routes]
+
+
+async def test_the_app_in_the_readme_runs(
+    monkeypatch: pytest.MonkeyPatch, kombo: httpx.AsyncBaseTransport
+) -> None:
+    [program] = re.findall(r"```python\n# app\.py\n(.*?)```", README, re.DOTALL)
+    assert len(program.strip().splitlines()) <= 20
+    monkeypatch.setenv("KOMBO_API_KEY", "ks_dev_a-made-up-key")
+    monkeypatch.setenv("KOMBO_API_URL", f"{SANDBOX_URL}/v1")
+    monkeypatch.setattr(kombo_embed, "KomboEmbed", with_transport(kombo), raising=False)
+
+    async def my_login(_request: object) -> SimpleNamespace:
+        return SimpleNamespace(email="ada@acme.example", company=SimpleNamespace(id=7, name="Acme"))
+
+    names: dict[str, Any] = {"my_login": my_login, "__name__": "app"}
+    exec(compile(program, "README.md", "exec"), names)  # noqa: S102 - our own README
+    async with running(names["app"]) as client:
+        assert (await client.post("/kombo/links", json={})).status_code == 200
+
+
+def with_transport(kombo: httpx.AsyncBaseTransport) -> Any:
+    class InProcess(kombo_embed.KomboEmbed):
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments, http_transport=kombo)
+
+    return InProcess
+
+
+def test_every_link_inside_the_repository_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"tests/[\w/.]+", page)
+    assert named
+    assert all((ROOT / name.rstrip(".")).exists() for name in named)
