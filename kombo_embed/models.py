@@ -7,7 +7,7 @@ left out of their ``repr``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -54,7 +54,7 @@ class EndUser:
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """What the server, never the browser, decides about a link. None means: Kombo's default.
+    """What the server, never the browser, decides about a link. None leaves it to the settings, then to Kombo.
 
     Args:
         scope_config_id: The scope config to use (Kombo: an advanced feature).
@@ -71,6 +71,11 @@ class LinkOptions:
     enable_filtering: bool | None = None
     enable_field_mapping: bool | None = None
     enable_static_ips: bool | None = None
+
+    def over(self, defaults: LinkOptions) -> LinkOptions:
+        """These, and the defaults where these say nothing."""
+        given = {item.name: getattr(self, item.name) for item in fields(self)}
+        return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)

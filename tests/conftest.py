@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
 
 from kombo_embed.sandbox import Sandbox
 from tests.support import API_KEY, WEBHOOK_SECRET
@@ -34,3 +37,29 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 def kombo(sandbox: Sandbox) -> httpx.AsyncBaseTransport:
     """The network to the local Kombo."""
     return httpx.ASGITransport(sandbox.app)
+
+
+# The flags keep Chromium from calling its maker, and let it run as root in a container.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """A real Chromium, started once per test module."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        missing = "Chromium was not found; install it (Debian: apt-get install chromium) to run this test"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        yield launched
+        await launched.close()

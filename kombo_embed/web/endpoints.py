@@ -182,7 +182,8 @@ async def _signed_in(services: Services, request: Request) -> EndUser:
 async def _options(services: Services, request: Request, end_user: EndUser) -> LinkOptions:
     if services.link_options is None:
         return services.settings.link_options
-    return await link_options(services.link_options, request, end_user)
+    chosen = await link_options(services.link_options, request, end_user)
+    return chosen.over(services.settings.link_options)
 
 
 def _link(issued: IssuedLink) -> Response:

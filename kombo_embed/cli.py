@@ -1,0 +1,115 @@
+"""The commands. They print for people; what a program reads has ``--json``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import typer
+from dotenv import dotenv_values
+
+from kombo_embed._version import __version__
+from kombo_embed.errors import KomboEmbedError
+
+app = typer.Typer(
+    name="kombo-embed",
+    help="Let your customers connect their HR tools through Kombo.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a flag's callback
+    if wanted:
+        typer.echo(f"kombo-embed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Let your customers connect their HR tools through Kombo."""
+    del version
+
+
+@app.command()
+def demo(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the demo app listens.")] = 8000,
+    sandbox_port: Annotated[int, typer.Option(min=0, max=65535, help="Where the sandbox listens.")] = 8001,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in your browser.")] = True,
+) -> None:
+    """Connect a tool in your browser, in a small host app with its own sandbox; no Kombo account needed."""
+    try:
+        from kombo_embed.demo import run  # noqa: PLC0415 - its packages are an extra
+    except ModuleNotFoundError as error:
+        if error.name != "itsdangerous":
+            raise
+        _fail("The demo needs more packages: pip install 'kombo-embed[demo]'")
+    with _told():
+        code = run(port=port, sandbox_port=sandbox_port, open_browser=open_browser)
+    raise typer.Exit(code)
+
+
+@app.command()
+def sandbox(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the sandbox listens.")] = 8001,
+    webhook_url: Annotated[
+        str | None,
+        typer.Option(help="Where to send webhooks, for example http://localhost:8000/kombo/webhooks."),
+    ] = None,
+) -> None:
+    """The local stand-in for Kombo, for development and tests.
+
+    It takes KOMBO_API_KEY as its key (any, if that is not set) and signs with KOMBO_WEBHOOK_SECRET.
+    """
+    from kombo_embed.sandbox import Sandbox  # noqa: PLC0415 - only this command needs it
+    from kombo_embed.servers import serve  # noqa: PLC0415 - as above
+
+    values = {**dotenv_values(".env"), **os.environ}
+    secret = (values.get("KOMBO_WEBHOOK_SECRET") or "").partition(",")[0].strip()
+    local = Sandbox(
+        api_key=values.get("KOMBO_API_KEY") or None, webhook_secret=secret or None, webhook_url=webhook_url
+    )
+    lines = [
+        f"The sandbox is at http://localhost:{port}/",
+        f"Point your app to it with KOMBO_API_URL=http://localhost:{port}/v1",
+        f"Webhooks go to {webhook_url}" if webhook_url else "Webhooks go nowhere; see --webhook-url.",
+        "Ctrl-C ends it.",
+    ]
+    raise typer.Exit(serve({port: local.app}, ready=lambda: typer.echo("\n".join(lines))))
+
+
+@app.command()
+def migrate(*, as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False) -> None:
+    """Bring the database's tables to this version of kombo-embed."""
+    from kombo_embed.settings import Settings  # noqa: PLC0415 - heavy
+    from kombo_embed.store.store import migrate as migrate_store  # noqa: PLC0415 - heavy
+
+    with _told():
+        version = asyncio.run(migrate_store(Settings().database_url.get_secret_value()))
+    typer.echo(json.dumps({"version": version}) if as_json else f"The tables are at version {version}.")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Our own errors are for people: their message, no traceback."""
+    try:
+        yield
+    except KomboEmbedError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)

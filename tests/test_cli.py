@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from kombo_embed import __version__
+from kombo_embed.cli import app
+
+runner = CliRunner()
+
+
+def test_the_version_is_told() -> None:
+    result = runner.invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout.strip()) == (0, f"kombo-embed {__version__}")
+
+
+def test_migrate_makes_the_tables_and_tells_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", "ks_dev_x")
+    for _ in range(2):
+        result = runner.invoke(app, ["migrate", "--json"])
+        assert (result.exit_code, json.loads(result.stdout)) == (0, {"version": "0001"})
+    with sqlite3.connect("kombo_embed.db") as database:
+        assert database.execute("select count(*) from kombo_embed_integrations").fetchone() == (0,)
+    assert "0001" in runner.invoke(app, ["migrate"]).stdout
+
+
+def test_wrong_settings_are_told_without_a_traceback() -> None:
+    result = runner.invoke(app, ["migrate"])
+    assert result.exit_code == 1
+    assert "KOMBO_API_KEY" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_without_the_extra_the_command_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['typer'] = None; sys.argv = ['kombo-embed'];"
+        "from kombo_embed.__main__ import main; main()"
+    )
+    result = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "kombo-embed[cli]" in result.stderr
+    assert "Traceback" not in result.stderr
