@@ -54,7 +54,7 @@ class EndUser:
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """What the server, never the browser, decides about a link. None leaves it to the settings, then to Kombo.
+    """What the server, never the browser, decides about a link; None leaves it to the settings and to Kombo.
 
     Args:
         scope_config_id: The scope config to use (Kombo: an advanced feature).
