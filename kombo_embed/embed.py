@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from kombo_embed.errors import KomboEmbedError
-from kombo_embed.models import Integration
+from kombo_embed.models import Category, EndUser, Integration, Language, LinkOptions
 from kombo_embed.ports import (
     Clock,
     Collaborators,
@@ -39,7 +39,13 @@ logger = logging.getLogger("kombo_embed")
 
 Handler = TypeVar("Handler", bound=EventHandler)
 
-EVENT_TYPES = ("integration.connected", "kombo.event")
+EVENT_TYPES = (
+    "integration.connected",
+    "integration.updated",
+    "integration.deleted",
+    "flow.failed",
+    "kombo.event",
+)
 
 
 class KomboEmbed:
@@ -142,6 +148,30 @@ class KomboEmbed:
         """
         return await (await self._services()).store.find_integration(integration_id)
 
+    async def magic_link(
+        self,
+        end_user: EndUser,
+        *,
+        category: Category | None = None,
+        tool: str | None = None,
+        language: Language | None = None,
+        options: LinkOptions | None = None,
+    ) -> str:
+        """Mint a link that is valid for a year, to send to a customer. It is a credential.
+
+        What its end user connects is recorded through Kombo's webhook. What is not given, settings decide.
+
+        Raises:
+            InvalidRequest: The category or tool is not allowed by the settings, or Kombo does not accept it.
+            KomboError: Kombo refused, failed, or could not be reached.
+            StoreUnavailable: The mint could not be recorded.
+        """
+        from kombo_embed.choice import Choice  # noqa: PLC0415 - heavy, loaded at the start already
+
+        services = await self._services()
+        chosen = (options or LinkOptions()).over(services.settings.link_options)
+        return await services.flow.magic_link(end_user, Choice(category, tool, language), chosen)
+
     async def open(self) -> None:
         """Read the settings and open everything, as the middleware does; or use ``async with embed``.
 
@@ -221,7 +251,7 @@ class KomboEmbed:
                 router,
                 allow_origins=settings.allowed_origins,
                 allow_credentials=True,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "If-None-Match"],
                 expose_headers=["Cache-Status", "ETag", "Retry-After"],
             )

@@ -14,6 +14,8 @@ KomboEmbedError
 ├── RouteNotFound                 there is no such path here
 │   └── BrowserModuleMissing      the browser module was not built into this installation
 ├── MethodNotAllowed              the path exists, the method does not
+├── IntegrationNotFound           no such integration, or not this end user's
+├── SetupNotAvailable             Kombo has no setup step for this integration
 ├── ActivationRejected            the activation token is unknown, expired or somebody else's
 ├── WebhookRejected               the webhook's signature is missing or wrong
 ├── WebhooksNotConfigured         no webhook secret is set
@@ -128,6 +130,18 @@ class MethodNotAllowed(KomboEmbedError):
         self.allowed = allowed
 
 
+class IntegrationNotFound(KomboEmbedError):
+    """There is no such integration, or it is another origin id's: one error for both."""
+
+    code = "integration_not_found"
+
+
+class SetupNotAvailable(KomboEmbedError):
+    """Kombo has no setup step for this integration."""
+
+    code = "setup_not_available"
+
+
 class ActivationRejected(KomboEmbedError):
     """The activation token cannot be used by this end user.
 
@@ -165,23 +179,33 @@ class KomboError(KomboEmbedError):
 
 
 class KomboRateLimited(KomboError):
-    """Kombo's request limit is reached. ``retry_after`` is in seconds."""
+    """Kombo's request limit is reached.
+
+    ``retry_after`` is in seconds; ``told`` is whether Kombo itself said so.
+    """
 
     code = "kombo_rate_limited"
 
-    def __init__(self, message: str, *, retry_after: int) -> None:
+    def __init__(self, message: str, *, retry_after: int, told: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.told = told
 
 
 class KomboUnavailable(KomboError):
-    """Kombo cannot be reached, or says that it is down. ``retry_after`` is in seconds."""
+    """Kombo cannot be reached, or says that it is down.
+
+    ``retry_after`` is in seconds; ``told`` is whether Kombo itself said so; ``may_retry`` is whether asking
+    again at once is safe.
+    """
 
     code = "kombo_unavailable"
 
-    def __init__(self, message: str, *, retry_after: int) -> None:
+    def __init__(self, message: str, *, retry_after: int, told: bool = False, may_retry: bool = True) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.told = told
+        self.may_retry = may_retry
 
 
 class KomboTimeout(KomboError):

@@ -5,60 +5,48 @@ No HTTP and no SQL here: identities come in resolved, events come in verified.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
+from kombo_embed.choice import Choice, blamed_on, choose
 from kombo_embed.errors import (
     ActivationRejected,
-    FieldError,
-    InvalidRequest,
-    KomboRateLimited,
+    Forbidden,
+    IntegrationNotFound,
+    KomboEmbedError,
     KomboRejected,
-    KomboTimeout,
-    KomboUnavailable,
+    SetupNotAvailable,
 )
-from kombo_embed.kombo import protocol, webhooks
+from kombo_embed.issuing import LinkIssuer
+from kombo_embed.kombo import failures, webhooks
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.single_flight import SingleFlight
 from kombo_embed.models import (
-    CacheOutcome,
     Completion,
-    ConnectionLink,
     EndUser,
     Integration,
     IssuedLink,
-    LinkKey,
     LinkOptions,
-    LinkRequest,
+    RelinkRequest,
     ReportedIntegration,
+    SetupRequest,
     WebhookEvent,
 )
-from kombo_embed.ports import Clock, LinkCache, Store
+from kombo_embed.ports import Store
 from kombo_embed.settings import Settings
 
-MINTS_PER_FLIGHT = 3  # a link dropped while it was minted is minted again, but not for ever
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What the browser may choose about a link; None is left to the settings."""
-
-    category: str | None = None
-    tool: str | None = None
-    language: str | None = None
-    fresh: bool = False
+logger = logging.getLogger("kombo_embed.flow")
 
 
 class ConnectionFlow:
     """Issues links, completes flows, applies webhook events. Close it with `aclose`.
 
     Args:
-        settings: What is allowed, and how long links live.
+        settings: What is allowed.
         client: Calls Kombo.
-        cache: Where links wait.
+        links: Issues and drops links.
         store: Where integrations stay.
-        clock: Where time comes from.
         wake_hooks: Called after each commit that may have written an event for the host.
     """
 
@@ -67,24 +55,24 @@ class ConnectionFlow:
         *,
         settings: Settings,
         client: KomboClient,
-        cache: LinkCache,
+        links: LinkIssuer,
         store: Store,
-        clock: Clock,
         wake_hooks: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._client = client
-        self._cache = cache
+        self._links = links
         self._store = store
-        self._clock = clock
         self._wake_hooks = wake_hooks
-        self._mints: SingleFlight[LinkKey, tuple[ConnectionLink, bool]] = SingleFlight()
         self._completions: SingleFlight[tuple[str, str], Completion] = SingleFlight()
+        self._refreshing: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
         """End the work that is still under way."""
-        await self._mints.aclose()
         await self._completions.aclose()
+        for refreshing in self._refreshing:
+            refreshing.cancel()
+        await asyncio.gather(*self._refreshing, return_exceptions=True)
 
     async def issue_link(self, end_user: EndUser, choice: Choice, options: LinkOptions) -> IssuedLink:
         """A link for this end user with at least the margin left: the cached one, or a new one.
@@ -94,21 +82,65 @@ class ConnectionFlow:
             KomboError: Kombo refused, failed, or could not be reached, and no cached link can help out.
             StoreUnavailable: The mint could not be recorded.
         """
-        key = LinkKey(self._settings.environment, end_user, self._link_request(choice, options))
-        cached = await self._cache.get(key)
-        if cached is not None and not choice.fresh and self._remaining(cached) >= self._settings.margin:
-            return self._issued(cached, CacheOutcome.HIT)
+        request = choose(self._settings, choice, options)
         try:
-            (link, kept), joined = await self._mints.join(key, lambda: self._mint(key))
-        except (KomboRateLimited, KomboUnavailable, KomboTimeout):
-            if cached is not None and not choice.fresh and self._remaining(cached) > 0:
-                return self._issued(cached, CacheOutcome.STALE)
-            raise
+            return await self._links.issue(end_user, request, fresh=choice.fresh)
         except KomboRejected as error:
-            raise _blamed_on(choice, error) from None
-        if joined:
-            return self._issued(link, CacheOutcome.COLLAPSED)
-        return self._issued(link, CacheOutcome.STORED if kept else CacheOutcome.PASSED)
+            raise blamed_on(choice, error) from None
+
+    async def issue_relink(
+        self, end_user: EndUser, public_id: str, choice: Choice, options: LinkOptions
+    ) -> IssuedLink:
+        """A link to renew the credentials of one of the end user's integrations.
+
+        Raises:
+            IntegrationNotFound: There is no such integration, or it is another origin id's.
+            KomboError: As for `issue_link`.
+            StoreUnavailable: As for `issue_link`.
+        """
+        integration = await self.integration(end_user, public_id)
+        language = choice.language or self._settings.language
+        request = RelinkRequest(integration.integration_id, language, options.scope_config_id)
+        try:
+            return await self._links.issue(end_user, request, fresh=choice.fresh)
+        except KomboRejected as error:
+            if error.kombo_code == failures.NOT_FOUND:
+                raise _not_found() from None
+            raise blamed_on(choice, error) from None
+
+    async def issue_setup_link(self, end_user: EndUser, public_id: str, choice: Choice) -> IssuedLink:
+        """A link to what is left to set up of one of the end user's integrations.
+
+        Raises:
+            IntegrationNotFound: There is no such integration, or it is another origin id's.
+            SetupNotAvailable: Nothing is left to set up.
+            KomboError: As for `issue_link`.
+            StoreUnavailable: As for `issue_link`.
+        """
+        integration = await self.integration(end_user, public_id)
+        request = SetupRequest(integration.integration_id, choice.language or self._settings.language)
+        try:
+            return await self._links.issue(end_user, request, fresh=choice.fresh)
+        except KomboRejected as error:
+            if error.kombo_code == failures.NOT_FOUND:
+                raise _not_found() from None
+            if error.kombo_code == failures.INPUT_INVALID:
+                raise SetupNotAvailable("Kombo has no setup step for this integration.") from None
+            raise
+
+    async def magic_link(self, end_user: EndUser, choice: Choice, options: LinkOptions) -> str:
+        """Mint a link that is valid for a year, to be sent to a customer. It is never cached.
+
+        Raises:
+            InvalidRequest: The choice is not allowed, or Kombo does not accept it.
+            KomboError: Kombo refused, failed, or could not be reached.
+            StoreUnavailable: The mint could not be recorded.
+        """
+        request = choose(self._settings, choice, options)
+        try:
+            return await self._links.mint_magic_link(end_user, request)
+        except KomboRejected as error:
+            raise blamed_on(choice, error) from None
 
     async def complete(self, end_user: EndUser, activation_token: str) -> Completion:
         """Record the integration that the activation token stands for, if it is this end user's.
@@ -130,46 +162,46 @@ class ConnectionFlow:
             InvalidRequest: The event lacks what its type must have.
             StoreUnavailable: It could not be written; Kombo should send it again.
         """
-        created = webhooks.read_created(event)
-        await self._store.save_event(event, created)
+        origin_id = await self._store.save_event(event, webhooks.read_report(event))
         self._wake_hooks()
-        if created is not None and created.origin_id is not None:
-            await self._cache.drop(self._settings.environment, created.origin_id)
+        if origin_id is not None:
+            await self._links.drop(origin_id)
+
+    async def disconnect(self, end_user: EndUser, public_id: str) -> None:
+        """Delete one of the end user's integrations, at Kombo too. It cannot be undone.
+
+        Raises:
+            Forbidden: ``KOMBO_ALLOW_DISCONNECT`` is off.
+            IntegrationNotFound: There is no such integration, or it is another origin id's.
+            KomboError: Kombo refused, failed, or could not be reached; nothing was deleted here.
+            StoreUnavailable: It is deleted at Kombo, but not marked here; the same call later is right.
+        """
+        if not self._settings.allow_disconnect:
+            raise Forbidden("Integrations cannot be deleted here.")
+        integration = await self.integration(end_user, public_id)
+        try:
+            await self._client.delete_integration(integration.integration_id)
+        except KomboRejected as error:
+            if error.kombo_code != failures.NOT_FOUND:
+                raise
+        await self._store.save_deleted(integration)
+        self._wake_hooks()
+        await self._links.drop(end_user.origin_id)
+
+    async def integration(self, end_user: EndUser, public_id: str) -> Integration:
+        """One of the end user's integrations, by its public id.
+
+        Raises:
+            IntegrationNotFound: There is no such integration, or it is another origin id's.
+        """
+        integration = await self._store.find_public(public_id, end_user.origin_id)
+        if integration is None:
+            raise _not_found()
+        return integration
 
     async def integrations(self, origin_id: str) -> list[Integration]:
         """The integrations recorded against an origin id, oldest first."""
         return await self._store.find_integrations(origin_id)
-
-    def _link_request(self, choice: Choice, options: LinkOptions) -> LinkRequest:
-        settings = self._settings
-        category = choice.category or settings.integration_category
-        tool = choice.tool
-        if tool is None and len(settings.allowed_tools) == 1:
-            tool = settings.allowed_tools[0]
-        errors = []
-        if settings.allowed_categories and category not in settings.allowed_categories:
-            allowed = ", ".join(settings.allowed_categories)
-            errors.append(FieldError("integration_category", f"must be one of {allowed}"))
-        if settings.allowed_tools and tool not in settings.allowed_tools:
-            # Without a tool the end user could choose any on Kombo's page.
-            errors.append(
-                FieldError("integration_tool", f"must be one of {', '.join(settings.allowed_tools)}")
-            )
-        if errors:
-            raise InvalidRequest("This is not offered here.", *errors)
-        return LinkRequest(category, choice.language or settings.language, tool, options)
-
-    async def _mint(self, key: LinkKey) -> tuple[ConnectionLink, bool]:
-        for _ in range(MINTS_PER_FLIGHT):
-            mark = self._cache.mark()
-            asked_at, deadline = self._clock.time(), self._clock.monotonic() + self._settings.lifetime
-            url = await self._client.create_link(key.end_user, key.request)
-            expires_at = datetime.fromtimestamp(asked_at, UTC) + timedelta(seconds=self._settings.lifetime)
-            link = ConnectionLink(url, expires_at, deadline)
-            await self._store.save_link_minted(key, self._settings.lifetime)
-            if await self._cache.keep(key, link, mark):
-                return link, True
-        return link, False
 
     async def _complete(self, origin_id: str, activation_token: str) -> Completion:
         known = await self._store.find_completed(activation_token)
@@ -195,15 +227,24 @@ class ConnectionFlow:
         completion = await self._store.save_completion(
             reported, activation_token=activation_token, recorded_for=origin_id
         )
+        if completion is None:
+            raise _not_theirs()  # deleted already, and stays so
         self._wake_hooks()
-        await self._cache.drop(self._settings.environment, origin_id)
+        await self._links.drop(origin_id)
+        refreshing = asyncio.get_running_loop().create_task(self._refresh(completion.integration))
+        self._refreshing.add(refreshing)
+        refreshing.add_done_callback(self._refreshing.discard)
         return completion
 
-    def _issued(self, link: ConnectionLink, outcome: CacheOutcome) -> IssuedLink:
-        return IssuedLink(link, outcome, self._remaining(link))
-
-    def _remaining(self, link: ConnectionLink) -> float:
-        return link.deadline - self._clock.monotonic()
+    async def _refresh(self, integration: Integration) -> None:
+        """Ask for what the exchange of a token does not tell: category and status. It may fail."""
+        try:
+            details = await self._client.integration_details(integration.integration_id)
+            await self._store.save_details(details, unless_changed_since=integration.updated_at)
+        except KomboEmbedError as error:
+            logger.info("details.missing", extra={"error_code": error.code})
+        else:
+            self._wake_hooks()
 
 
 def _belongs_to(reported: ReportedIntegration, origin_id: str) -> bool:
@@ -211,18 +252,9 @@ def _belongs_to(reported: ReportedIntegration, origin_id: str) -> bool:
     return reported.origin_id is not None and reported.origin_id == origin_id
 
 
+def _not_found() -> IntegrationNotFound:
+    return IntegrationNotFound("There is no such integration.")
+
+
 def _not_theirs() -> ActivationRejected:
     return ActivationRejected("Kombo does not accept this activation token.")
-
-
-def _blamed_on(choice: Choice, error: KomboRejected) -> KomboRejected | InvalidRequest:
-    """Kombo's refusal, told as the browser's mistake where the browser chose something."""
-    chosen = {
-        "integration_category": choice.category,
-        "integration_tool": choice.tool,
-        "language": choice.language,
-    }
-    errors = [FieldError(name, "Kombo does not accept it") for name, value in chosen.items() if value]
-    if error.kombo_code == protocol.INPUT_INVALID and errors:
-        return InvalidRequest("Kombo does not accept what was chosen.", *errors)
-    return error

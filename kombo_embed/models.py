@@ -19,6 +19,7 @@ EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 
 Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
 Language = Literal["en", "de", "fr", "it", "es"]
+LinkType = Literal["EMBEDDED", "MAGIC_LINK"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,32 @@ class LinkRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RelinkRequest:
+    """What a reconnection link is asked for: new credentials for an integration that exists."""
+
+    integration_id: str
+    language: str
+    scope_config_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetupRequest:
+    """What a setup link is asked for: the steps that an integration still needs."""
+
+    integration_id: str
+    language: str
+
+
+AnyLinkRequest = LinkRequest | RelinkRequest | SetupRequest
+
+
+@dataclass(frozen=True, slots=True)
 class LinkKey:
     """Whose link, and for what: two requests get the same link only if all of this is equal."""
 
     environment: str
     end_user: EndUser
-    request: LinkRequest
+    request: AnyLinkRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +211,57 @@ class ReportedIntegration:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedDeletion:
+    """That Kombo deleted an integration, which one may not know yet."""
+
+    integration: ReportedIntegration
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedState:
+    """A state that an integration got; ``updated_at`` is Kombo's time, None where it says none."""
+
+    integration_id: str
+    status: str | None
+    setup_status: str | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFlow:
+    """That a flow failed for its end user, who may try again in it."""
+
+    origin_id: str | None
+    tool: str | None
+    category: str | None
+    log_url: str | None
+
+
+Report = ReportedIntegration | ReportedDeletion | ReportedState | FailedFlow
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationDetails:
+    """What Kombo tells of an integration that exists; None is "not said"."""
+
+    integration_id: str
+    tool: str
+    category: str | None
+    status: str | None
+    setup_status: str | None
+    origin_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One of Kombo's tools, for pages with a picker of their own."""
+
+    id: str
+    label: str
+    logo_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookEvent:
     """One signed delivery of Kombo's, verified and parsed. ``data`` is as received."""
 
@@ -208,7 +280,8 @@ class Event:
         occurred_at: When we learnt of it (UTC).
         origin_id: Your customer's id; None where Kombo names none.
         integration: The record as it was then; None where the event is about none.
-        data: With ``kombo.event``: Kombo's own event as received (``id``, ``type``, ``data``); else empty.
+        data: With ``kombo.event``: Kombo's own event as received (``id``, ``type``, ``data``). With
+            ``flow.failed``: ``tool``, ``category`` and Kombo's ``log_url``. Else empty.
     """
 
     id: str

@@ -16,8 +16,10 @@ from kombo_embed.models import (
     EndUser,
     Event,
     Integration,
+    IntegrationDetails,
     LinkKey,
     LinkOptions,
+    Report,
     ReportedIntegration,
     WebhookEvent,
 )
@@ -120,8 +122,8 @@ class Store(Protocol):
 
     async def save_completion(
         self, reported: ReportedIntegration, *, activation_token: str, recorded_for: str
-    ) -> Completion:
-        """Record what Kombo says of an integration, under this origin id, once."""
+    ) -> Completion | None:
+        """Record what Kombo says of an integration, under this origin id, once; None if it is deleted."""
 
     async def find_completed(self, activation_token: str) -> Integration | None:
         """The integration that this activation token was exchanged for already, if it was."""
@@ -129,14 +131,25 @@ class Store(Protocol):
     async def has_minted_for(self, origin_id: str) -> bool:
         """Whether a link was ever minted here for this origin id."""
 
-    async def save_event(self, event: WebhookEvent, created: ReportedIntegration | None) -> None:
-        """Keep a received event, once; record the integration that it tells of, if it tells of one."""
+    async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
+        """Keep a received event, once, and what it tells; the origin id whose links it ends."""
+
+    async def save_deleted(self, integration: Integration) -> None:
+        """Mark an integration as deleted; it stays so, whatever is told of it later."""
+
+    async def save_details(
+        self, details: IntegrationDetails, *, unless_changed_since: datetime
+    ) -> Integration | None:
+        """Take over what Kombo says of an integration now; the record if that changed it."""
 
     async def find_integrations(self, origin_id: str) -> list[Integration]:
         """The origin id's integrations, oldest first."""
 
     async def find_integration(self, integration_id: str) -> Integration | None:
         """One integration, by Kombo's id."""
+
+    async def find_public(self, public_id: str, origin_id: str) -> Integration | None:
+        """One integration, by our public id, if it is this origin id's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,7 @@ class Settings(BaseSettings):
     enable_filtering: bool | None = None
     enable_field_mapping: bool | None = None
     enable_static_ips: bool | None = None
+    allow_disconnect: bool = False
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] = SecretStr(
         "sqlite+aiosqlite:///kombo_embed.db"
     )

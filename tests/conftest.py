@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
+import stamina
 from playwright.async_api import Browser, async_playwright
 
 from kombo_embed.sandbox import Sandbox
@@ -23,6 +24,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.upper().startswith("KOMBO_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def retry_without_waiting() -> Iterator[None]:
+    """Calls to Kombo are tried again as often as ever, but at once."""
+    with stamina.set_testing(testing=True, attempts=10, cap=True):
+        yield
 
 
 @pytest.fixture

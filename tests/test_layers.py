@@ -24,7 +24,10 @@ MAY_KNOW: dict[str, set[str]] = {
     "store": GROUND | {"ports"},
     "auth": GROUND | {"ports"},
     "hooks": GROUND | {"ports"},
-    "flow": GROUND | {"ports", "settings", "kombo", "links"},
+    "choice": GROUND | {"settings", "kombo"},
+    "issuing": GROUND | {"ports", "settings", "kombo", "links"},
+    "catalog": GROUND | {"ports", "kombo", "links"},
+    "flow": GROUND | {"ports", "settings", "kombo", "links", "choice", "issuing"},
     "sandbox": GROUND,
 }
 # The top of the house may know everything below it; mount.py joins it all.
@@ -34,6 +37,7 @@ LIBRARIES = {
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "cachetools": {"links"},
+    "stamina": {"kombo"},
     "pydantic": {"kombo", "settings", "web"},
     "pydantic_settings": {"settings"},
     "typer": {"cli"},

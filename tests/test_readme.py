@@ -39,7 +39,7 @@ def test_the_table_of_calls_is_the_routes() -> None:
     async def never() -> Any:
         raise AssertionError
 
-    told = re.findall(r"^\| `(GET|POST) (/\S+)` \|", README, re.MULTILINE)
+    told = re.findall(r"^\| `(GET|POST|DELETE) (/\S+)` \|", README, re.MULTILINE)
     routes = create_routes(never)
     assert told == [(next(iter((route.methods or set()) - {"HEAD"})), route.path) for route in routes]
 

@@ -1,6 +1,6 @@
-"""The network under `kombo_embed.kombo.protocol`: one httpx client for the life of the app.
+"""The network under Kombo's words: one httpx client for the life of the app.
 
-Every call has one deadline over all of it, follows no redirect, reads no more than it must, and leaves
+Every call has one deadline over all its attempts, follows no redirect, reads no more than it must, and leaves
 nothing in httpx's logs: its lines hold URLs, and ours hold activation tokens.
 """
 
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, datetime
 
 import httpx
+import stamina
 
 from kombo_embed.errors import (
     ActivationRejected,
@@ -22,24 +20,26 @@ from kombo_embed.errors import (
     KomboTimeout,
     KomboUnavailable,
 )
-from kombo_embed.kombo import protocol
-from kombo_embed.models import EndUser, LinkRequest, ReportedIntegration
+from kombo_embed.kombo import answers, failures, requests
+from kombo_embed.kombo.backoff import Backoff
+from kombo_embed.kombo.gate import Gate
+from kombo_embed.kombo.quiet import quietly, silence_foreign_loggers
+from kombo_embed.models import (
+    AnyLinkRequest,
+    EndUser,
+    IntegrationDetails,
+    LinkType,
+    ReportedIntegration,
+    Tool,
+)
 from kombo_embed.ports import Clock
 
 logger = logging.getLogger("kombo_embed.kombo")
 
 BODY_MAX_BYTES = 64 * 1024
+TOOLS_MAX_BYTES = 4 * 1024 * 1024
+ATTEMPTS = 3
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60)
-FOREIGN_LOGGERS = (
-    "httpx",
-    "httpcore.connection",
-    "httpcore.http11",
-    "httpcore.http2",
-    "httpcore.proxy",
-    "httpcore.socks",
-)
-
-_calling_kombo: ContextVar[bool] = ContextVar("kombo_embed_calling_kombo", default=False)
 
 
 class KomboClient:
@@ -48,7 +48,7 @@ class KomboClient:
     Args:
         base_url: Kombo's base URL, without a slash at the end.
         api_key: The bearer key.
-        timeout: Seconds for a whole call, from its start to the last byte.
+        timeout: Seconds for a whole call, from its start to the last byte of its last attempt.
         connect_timeout: Seconds for the connection alone.
         clock: Where time comes from.
         transport: Another httpx transport than the network, for tests.
@@ -64,10 +64,11 @@ class KomboClient:
         clock: Clock,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        _silence_foreign_loggers()
+        silence_foreign_loggers()
         self._base_url = base_url
         self._timeout = timeout
         self._clock = clock
+        self._gate = Gate(clock=clock)
         self._client = httpx.AsyncClient(
             headers={
                 "Authorization": f"Bearer {api_key}",
@@ -86,13 +87,16 @@ class KomboClient:
         """Close all connections."""
         await self._client.aclose()
 
-    async def create_link(self, end_user: EndUser, request: LinkRequest) -> str:
-        """Mint an EMBEDDED connection link.
+    async def mint_link(
+        self, end_user: EndUser, request: AnyLinkRequest, *, link_type: LinkType = "EMBEDDED"
+    ) -> str:
+        """Mint a connection, reconnection or setup link.
 
         Raises:
+            IntegrationNotFound: The integration to reconnect cannot be one of Kombo's; nothing was sent.
             KomboError: Kombo refused, failed, or could not be reached in time.
         """
-        return protocol.read_link(await self._call(protocol.create_link(end_user, request)))
+        return answers.read_link(await self._call(requests.mint_link(end_user, request, link_type)))
 
     async def integration_by_token(self, activation_token: str) -> ReportedIntegration:
         """Exchange an activation token for the integration that it stands for.
@@ -102,7 +106,7 @@ class KomboClient:
             ActivationRejected: Kombo does not accept the token.
             KomboError: Kombo failed, refused our key, or could not be reached in time.
         """
-        request = protocol.integration_by_token(activation_token)
+        request = requests.integration_by_token(activation_token)
         try:
             body = await self._call(request)
         except KomboRejected as error:
@@ -110,29 +114,84 @@ class KomboClient:
             if error.cause == "request":
                 raise ActivationRejected("Kombo does not accept this activation token.") from None
             raise
-        return protocol.read_integration(body)
+        return answers.read_integration(body)
 
-    async def _call(self, request: protocol.KomboRequest) -> bytes:
-        with _quietly():
-            try:
-                async with asyncio.timeout(self._timeout):
-                    status, retry_after, body = await self._exchange(request)
-            except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
-                raise KomboTimeout(f"Kombo did not answer within {self._timeout:g} s.") from None
-            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-                logger.warning("kombo.unreachable", extra={"cause": type(error).__name__})
-                raise KomboUnavailable(
-                    "Kombo cannot be reached.", retry_after=protocol.RETRY_AFTER_DEFAULT
-                ) from None
+    async def integration_details(self, integration_id: str) -> IntegrationDetails:
+        """How an integration is.
+
+        Raises:
+            IntegrationNotFound: The id cannot be one of Kombo's; nothing was sent.
+            KomboError: Kombo refused, failed, or could not be reached in time.
+        """
+        return answers.read_details(await self._call(requests.integration_details(integration_id)))
+
+    async def set_enabled(self, integration_id: str, *, enabled: bool) -> None:
+        """Switch an integration on or off.
+
+        Raises:
+            IntegrationNotFound: The id cannot be one of Kombo's; nothing was sent.
+            KomboError: Kombo refused, failed, or could not be reached in time.
+        """
+        await self._call(requests.set_enabled(integration_id, enabled=enabled))
+
+    async def delete_integration(self, integration_id: str) -> None:
+        """Delete an integration at Kombo, for good.
+
+        Raises:
+            IntegrationNotFound: The id cannot be one of Kombo's; nothing was sent.
+            KomboError: Kombo refused, failed, or could not be reached in time.
+        """
+        await self._call(requests.delete_integration(integration_id))
+
+    async def check_api_key(self) -> str:
+        """Kombo's id of the environment that the API key belongs to.
+
+        Raises:
+            KomboError: Kombo refused the key, failed, or could not be reached in time.
+        """
+        return answers.read_environment(await self._call(requests.check_api_key()))
+
+    async def tools_of(self, category: str) -> list[Tool]:
+        """The tools of a category.
+
+        Raises:
+            KomboError: Kombo refused, failed, or could not be reached in time.
+        """
+        request = requests.tools_of(category)
+        return answers.read_tools(await self._call(request, body_max_bytes=TOOLS_MAX_BYTES))
+
+    async def _call(self, request: requests.KomboRequest, *, body_max_bytes: int = BODY_MAX_BYTES) -> bytes:
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        retries = stamina.retry_context(on=Backoff(deadline), attempts=ATTEMPTS, timeout=None)
+        with quietly():
+            async for attempt in retries:
+                # Outside the attempt: what the gate refuses is told at once, not tried again.
+                passage = self._gate.enter()
+                with attempt, passage:
+                    return await self._attempt(request, deadline, body_max_bytes)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _attempt(self, request: requests.KomboRequest, deadline: float, body_max_bytes: int) -> bytes:
+        try:
+            async with asyncio.timeout_at(deadline):
+                status, retry_after, body = await self._exchange(request, body_max_bytes)
+        except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
+            raise KomboTimeout(f"Kombo did not answer within {self._timeout:g} s.") from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            logger.warning("kombo.unreachable", extra={"cause": type(error).__name__})
+            raise KomboUnavailable(
+                "Kombo cannot be reached.", retry_after=failures.RETRY_AFTER_DEFAULT
+            ) from None
         if status == httpx.codes.OK:
             return body
-        failure = protocol.read_error(
-            status, retry_after, body, now=datetime.fromtimestamp(self._clock.time(), UTC)
-        )
+        now = datetime.fromtimestamp(self._clock.time(), UTC)
+        failure = failures.read_error(status, retry_after, body, now=now)
         logger.warning("kombo.refused", extra={"status": status, "error_code": failure.code})
         raise failure
 
-    async def _exchange(self, request: protocol.KomboRequest) -> tuple[int, str | None, bytes]:
+    async def _exchange(
+        self, request: requests.KomboRequest, body_max_bytes: int
+    ) -> tuple[int, str | None, bytes]:
         url = self._base_url + request.path
         async with self._client.stream(request.method, url, json=request.body) as response:
             if response.headers.get("content-encoding", "identity") != "identity":
@@ -140,29 +199,6 @@ class KomboClient:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) > BODY_MAX_BYTES:
-                    raise KomboInvalidResponse(f"Kombo's answer is longer than {BODY_MAX_BYTES} bytes.")
+                if len(body) > body_max_bytes:
+                    raise KomboInvalidResponse(f"Kombo's answer is longer than {body_max_bytes} bytes.")
             return response.status_code, response.headers.get("retry-after"), bytes(body)
-
-
-class _NotWhileCallingKombo(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        del record
-        return not _calling_kombo.get()
-
-
-_filter = _NotWhileCallingKombo()
-
-
-def _silence_foreign_loggers() -> None:
-    for name in FOREIGN_LOGGERS:
-        logging.getLogger(name).addFilter(_filter)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    reset = _calling_kombo.set(True)
-    try:
-        yield
-    finally:
-        _calling_kombo.reset(reset)

@@ -9,14 +9,21 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from kombo_embed.errors import FieldError, InvalidRequest, WebhookRejected, WebhooksNotConfigured
-from kombo_embed.models import ReportedIntegration, WebhookEvent
+from kombo_embed.models import (
+    FailedFlow,
+    Report,
+    ReportedDeletion,
+    ReportedIntegration,
+    ReportedState,
+    WebhookEvent,
+)
 
 SIGNATURE_HEADER = "X-Kombo-Signature"
-INTEGRATION_CREATED = "integration-created"
 
 
 class _EventBody(BaseModel):
@@ -31,13 +38,31 @@ class _EndUser(BaseModel):
     organization_name: str | None = None
 
 
-class _Created(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
+class _Integration(BaseModel):
+    """The data of ``integration-created`` and ``integration-deleted``."""
 
     id: str = Field(min_length=1, max_length=255)
     tool: str = Field(min_length=1, max_length=255)
     category: str | None = None
     end_user: _EndUser = _EndUser()
+
+
+class _State(BaseModel):
+    """The data of ``integration-state-changed``; older ones lack the setup status."""
+
+    integration_id: str = Field(min_length=1, max_length=255)
+    state: str | None = None
+    setup_status: str | None = None
+    updated_at: datetime | None = None
+
+
+class _Failure(BaseModel):
+    """The data of ``connection-flow-failed``."""
+
+    integration_tool: str | None = None
+    integration_category: str | None = None
+    end_user: _EndUser = _EndUser()
+    log_url: str | None = None
 
 
 def sign(body: bytes, secret: str) -> str:
@@ -76,26 +101,47 @@ def read_event(body: bytes) -> WebhookEvent:
     return WebhookEvent(event_id=event.id, type=event.type, data=event.data)
 
 
-def read_created(event: WebhookEvent) -> ReportedIntegration | None:
-    """The integration that an ``integration-created`` tells of; None for events of another type.
+def read_report(event: WebhookEvent) -> Report | None:
+    """What an event tells of an integration or a flow; None for events of other types.
 
     Raises:
-        InvalidRequest: The event lacks the integration's id or tool.
+        InvalidRequest: The event lacks what its type must have.
     """
-    if event.type != INTEGRATION_CREATED:
-        return None
     try:
-        created = _Created.model_validate(event.data)
+        match event.type:
+            case "integration-created":
+                return _integration(_Integration.model_validate(event.data))
+            case "integration-deleted":
+                return ReportedDeletion(_integration(_Integration.model_validate(event.data)))
+            case "integration-state-changed":
+                return _state(_State.model_validate(event.data))
+            case "connection-flow-failed":
+                return _failure(_Failure.model_validate(event.data))
     except ValidationError as error:
         raise _not_an_event(error, below="data") from None
+    return None
+
+
+def _integration(data: _Integration) -> ReportedIntegration:
     return ReportedIntegration(
-        integration_id=created.id,
-        tool=created.tool,
-        origin_id=created.end_user.origin_id,
-        organization_name=created.end_user.organization_name,
-        email=created.end_user.creator_email,
-        category=created.category,
+        integration_id=data.id,
+        tool=data.tool,
+        origin_id=data.end_user.origin_id,
+        organization_name=data.end_user.organization_name,
+        email=data.end_user.creator_email,
+        category=data.category,
     )
+
+
+def _state(data: _State) -> ReportedState:
+    updated_at = data.updated_at
+    if updated_at is not None and updated_at.tzinfo is None:
+        updated_at = updated_at.replace(tzinfo=UTC)
+    return ReportedState(data.integration_id, data.state, data.setup_status, updated_at)
+
+
+def _failure(data: _Failure) -> FailedFlow:
+    return FailedFlow(data.end_user.origin_id, data.integration_tool, data.integration_category, data.log_url)
 
 
 def _not_an_event(error: ValidationError, *, below: str = "") -> InvalidRequest:

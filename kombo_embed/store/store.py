@@ -1,23 +1,35 @@
-"""The store on SQLAlchemy Core: one upsert for all that Kombo says of an integration, whoever brings it."""
+"""The store on SQLAlchemy Core: each method is one transaction."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, insert, literal, or_, select, update
+from sqlalchemy import insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kombo_embed.models import Completion, Integration, LinkKey, ReportedIntegration, WebhookEvent
+from kombo_embed.models import (
+    Completion,
+    FailedFlow,
+    Integration,
+    IntegrationDetails,
+    LinkKey,
+    LinkRequest,
+    Report,
+    ReportedDeletion,
+    ReportedIntegration,
+    ReportedState,
+    SetupRequest,
+    WebhookEvent,
+)
 from kombo_embed.ports import Clock
-from kombo_embed.store import migrations
+from kombo_embed.store import inbox, migrations
 from kombo_embed.store.database import Database
 from kombo_embed.store.outbox import Outbox, write_event
-from kombo_embed.store.tables import completions, integrations, minted_links, received_events
-
-PUBLIC_ID_BYTES = 16
+from kombo_embed.store.records import Records
+from kombo_embed.store.tables import completions, integrations, minted_links
 
 
 class SqlStore:
@@ -59,16 +71,20 @@ class SqlStore:
 
     async def save_link_minted(self, key: LinkKey, expires_in: float) -> None:
         """Remember for whom and for what a link was minted: a completion's category comes from here."""
-        now = self._now()
+        now, request = self._now(), key.request
+        connects = isinstance(request, LinkRequest)
+        purpose = "connect" if connects else "setup" if isinstance(request, SetupRequest) else "relink"
         async with self._database.writing() as connection:
             await connection.execute(
                 insert(minted_links).values(
                     environment=self._environment,
                     origin_id=key.end_user.origin_id,
                     email=key.end_user.email,
-                    category=key.request.category,
-                    tool=key.request.tool,
-                    language=key.request.language,
+                    purpose=purpose,
+                    integration_id=None if isinstance(request, LinkRequest) else request.integration_id,
+                    category=request.category if isinstance(request, LinkRequest) else None,
+                    tool=request.tool if isinstance(request, LinkRequest) else None,
+                    language=request.language,
                     minted_at=now,
                     expires_at=now + timedelta(seconds=expires_in),
                 )
@@ -76,157 +92,116 @@ class SqlStore:
 
     async def has_minted_for(self, origin_id: str) -> bool:
         """Whether a link was ever minted here for this origin id."""
+        query = select(minted_links.c.id).where(
+            minted_links.c.environment == self._environment, minted_links.c.origin_id == origin_id
+        )
         async with self._database.reading() as connection:
-            found = await connection.execute(
-                select(minted_links.c.id).where(self._minted_for(origin_id)).limit(1)
-            )
-            return found.first() is not None
+            return (await connection.execute(query.limit(1))).first() is not None
 
     async def save_completion(
         self, reported: ReportedIntegration, *, activation_token: str, recorded_for: str
-    ) -> Completion:
+    ) -> Completion | None:
         """Record what Kombo says of an integration under an origin id, and which token stood for it."""
-        async with self._database.writing() as connection:
-            completion = await self._upsert(connection, reported, origin_id=recorded_for, learnt_by="browser")
+        async with self._writing() as records:
+            completion = await self._connect(records, reported, origin_id=recorded_for, learnt_by="browser")
             token_hash = _hash(activation_token)
-            if await self._completed(connection, token_hash) is None:
-                await connection.execute(
+            if await self._completed(records.connection, token_hash) is None:
+                await records.connection.execute(
                     insert(completions).values(
                         environment=self._environment,
                         activation_token_sha256=token_hash,
                         integration_id=reported.integration_id,
-                        completed_at=self._now(),
+                        completed_at=records.now,
                     )
                 )
         return completion
 
     async def find_completed(self, activation_token: str) -> Integration | None:
         """The integration that this activation token was exchanged for, if it was exchanged here."""
-        async with self._database.reading() as connection:
-            integration_id = await self._completed(connection, _hash(activation_token))
-            return await self._find(connection, integration_id) if integration_id is not None else None
+        async with self._reading() as records:
+            integration_id = await self._completed(records.connection, _hash(activation_token))
+            return None if integration_id is None else await records.find(integration_id)
 
-    async def save_event(self, event: WebhookEvent, created: ReportedIntegration | None) -> None:
-        """Keep a received event, once, and what it tells: an integration, or something for the host."""
-        now = self._now()
-        async with self._database.writing() as connection:
-            seen = select(received_events.c.event_id).where(
-                received_events.c.environment == self._environment,
-                received_events.c.event_id == event.event_id,
-            )
-            if (await connection.execute(seen)).first() is not None:
-                return
-            await connection.execute(
-                insert(received_events).values(
-                    environment=self._environment,
-                    event_id=event.event_id,
-                    type=event.type,
-                    data=event.data,
-                    received_at=now,
-                )
-            )
-            if created is not None:
-                await self._upsert(connection, created, origin_id=created.origin_id, learnt_by="webhook")
-                return
-            await write_event(
-                connection,
-                environment=self._environment,
-                type_="kombo.event",
-                origin_id=_origin_id_in(event.data),
-                integration=None,
-                data={"id": event.event_id, "type": event.type, "data": event.data},
-                now=now,
-            )
+    async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
+        """Keep a received event, once, and what it tells; the origin id whose links it ends."""
+        async with self._writing() as records:
+            if not await inbox.keep(records, event, report):
+                return None
+            match report:
+                case ReportedIntegration():
+                    await self._connect(records, report, origin_id=report.origin_id, learnt_by="webhook")
+                    return report.origin_id
+                case ReportedDeletion():
+                    return await records.delete(report)
+                case ReportedState():
+                    changed = await records.change_state(report)
+                    return changed.origin_id if changed else None
+                case FailedFlow():
+                    await self._tell(records, "flow.failed", report.origin_id, _failure(report))
+                case None:
+                    received: dict[str, object] = {"id": event.event_id, "type": event.type}
+                    origin_id = _origin_id_in(event.data)
+                    await self._tell(records, "kombo.event", origin_id, {**received, "data": event.data})
+        return None
+
+    async def save_deleted(self, integration: Integration) -> None:
+        """Mark an integration as deleted."""
+        reported = ReportedIntegration(
+            integration_id=integration.integration_id,
+            tool=integration.tool,
+            origin_id=integration.origin_id,
+            organization_name=integration.organization_name,
+            email=integration.email,
+        )
+        async with self._writing() as records:
+            await records.delete(ReportedDeletion(reported))
+
+    async def save_details(
+        self, details: IntegrationDetails, *, unless_changed_since: datetime
+    ) -> Integration | None:
+        """Take over what Kombo says of an integration now; the record if that changed it."""
+        async with self._writing() as records:
+            return await records.refresh(details, unless_changed_since=unless_changed_since)
 
     async def find_integrations(self, origin_id: str) -> list[Integration]:
         """The origin id's integrations, oldest first."""
-        query = (
-            select(integrations)
-            .where(integrations.c.environment == self._environment, integrations.c.origin_id == origin_id)
-            .order_by(integrations.c.id)
-        )
-        async with self._database.reading() as connection:
-            return [_integration(row) for row in (await connection.execute(query)).mappings()]
+        async with self._reading() as records:
+            return await records.of(origin_id)
 
     async def find_integration(self, integration_id: str) -> Integration | None:
         """One integration, by Kombo's id."""
-        async with self._database.reading() as connection:
-            return await self._find(connection, integration_id)
+        async with self._reading() as records:
+            return await records.find(integration_id)
 
-    async def _upsert(
-        self,
-        connection: AsyncConnection,
-        reported: ReportedIntegration,
-        *,
-        origin_id: str | None,
-        learnt_by: str,
-    ) -> Completion:
-        known = await self._find(connection, reported.integration_id)
-        if known is not None:
-            added = _additions(known, reported, origin_id)
-            if added:
-                await connection.execute(
-                    update(integrations)
-                    .where(self._is(reported.integration_id))
-                    .values(**added, updated_at=self._now())
-                )
-                known = await self._existing(connection, reported.integration_id)
-            return Completion(known, first=False)
-        await self._insert(connection, reported, origin_id=origin_id, learnt_by=learnt_by)
-        integration = await self._existing(connection, reported.integration_id)
-        await write_event(
-            connection,
-            environment=self._environment,
-            type_="integration.connected",
-            origin_id=origin_id,
-            integration=integration,
-            data={},
-            now=integration.connected_at,
-        )
-        return Completion(integration, first=True)
+    async def find_public(self, public_id: str, origin_id: str) -> Integration | None:
+        """One integration, by our public id, if it is this origin id's."""
+        async with self._reading() as records:
+            return await records.find_public(public_id, origin_id)
 
-    async def _insert(
-        self,
-        connection: AsyncConnection,
-        reported: ReportedIntegration,
-        *,
-        origin_id: str | None,
-        learnt_by: str,
+    async def _connect(
+        self, records: Records, reported: ReportedIntegration, *, origin_id: str | None, learnt_by: str
+    ) -> Completion | None:
+        completion = await records.connect(reported, origin_id=origin_id, learnt_by=learnt_by)
+        if completion is None or not completion.first:
+            return completion
+        # What Kombo told of it before we knew it counts from now on.
+        for state in await inbox.states_of(records, reported.integration_id):
+            changed = await records.change_state(state)
+            completion = Completion(changed or completion.integration, first=True)
+        return completion
+
+    async def _tell(
+        self, records: Records, event_type: str, origin_id: str | None, data: dict[str, object]
     ) -> None:
-        now = self._now()
-        category = reported.category or await self._minted_category(connection, origin_id, reported.tool)
-        await connection.execute(
-            insert(integrations).values(
-                environment=self._environment,
-                integration_id=reported.integration_id,
-                public_id=secrets.token_urlsafe(PUBLIC_ID_BYTES),
-                origin_id=origin_id,
-                tool=reported.tool,
-                category=category,
-                organization_name=reported.organization_name,
-                email=reported.email,
-                status=None,
-                setup_status=reported.setup_status,
-                learnt_by=learnt_by,
-                connected_at=now,
-                updated_at=now,
-            )
+        await write_event(
+            records.connection,
+            environment=self._environment,
+            type_=event_type,
+            origin_id=origin_id,
+            integration=None,
+            data=data,
+            now=records.now,
         )
-
-    async def _minted_category(
-        self, connection: AsyncConnection, origin_id: str | None, tool: str
-    ) -> str | None:
-        """Kombo does not tell a completion's category; the newest link that fits the tool does."""
-        if origin_id is None:
-            return None
-        fits = or_(minted_links.c.tool == tool, minted_links.c.tool.is_(None))
-        newest = (
-            select(minted_links.c.category)
-            .where(self._minted_for(origin_id), fits)
-            .order_by(minted_links.c.id.desc())
-            .limit(1)
-        )
-        return (await connection.execute(newest)).scalar_one_or_none()
 
     async def _completed(self, connection: AsyncConnection, token_hash: str) -> str | None:
         query = select(completions.c.integration_id).where(
@@ -235,22 +210,15 @@ class SqlStore:
         )
         return (await connection.execute(query)).scalar_one_or_none()
 
-    async def _find(self, connection: AsyncConnection, integration_id: str) -> Integration | None:
-        found = await connection.execute(select(integrations).where(self._is(integration_id)))
-        row = found.mappings().one_or_none()
-        return None if row is None else _integration(row)
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Records]:
+        async with self._database.reading() as connection:
+            yield Records(connection, self._environment, self._now())
 
-    async def _existing(self, connection: AsyncConnection, integration_id: str) -> Integration:
-        found = await connection.execute(select(integrations).where(self._is(integration_id)))
-        return _integration(found.mappings().one())
-
-    def _is(self, integration_id: str) -> ColumnElement[bool]:
-        return and_(
-            integrations.c.environment == self._environment, integrations.c.integration_id == integration_id
-        )
-
-    def _minted_for(self, origin_id: str) -> ColumnElement[bool]:
-        return and_(minted_links.c.environment == self._environment, minted_links.c.origin_id == origin_id)
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Records]:
+        async with self._database.writing() as connection:
+            yield Records(connection, self._environment, self._now())
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
@@ -270,25 +238,8 @@ async def migrate(url: str) -> str:
         await database.aclose()
 
 
-def _additions(known: Integration, reported: ReportedIntegration, origin_id: str | None) -> dict[str, Any]:
-    # What is known is not overwritten: reports carry no time, so which of two is newer cannot be told.
-    candidates = {
-        "origin_id": origin_id,
-        "category": reported.category,
-        "organization_name": reported.organization_name,
-        "email": reported.email,
-        "setup_status": reported.setup_status,
-    }
-    return {
-        name: value
-        for name, value in candidates.items()
-        if value is not None and getattr(known, name) is None
-    }
-
-
-def _integration(row: RowMapping) -> Integration:
-    names = Integration.__dataclass_fields__
-    return Integration(**{name: row[name] for name in names})
+def _failure(flow: FailedFlow) -> dict[str, object]:
+    return {"tool": flow.tool, "category": flow.category, "log_url": flow.log_url}
 
 
 def _origin_id_in(data: dict[str, object]) -> str | None:

@@ -58,6 +58,8 @@ integrations = Table(
     Column("learnt_by", String(16), nullable=False),
     Column("connected_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("state_updated_at", UtcDateTime),  # Kombo's time, compared with Kombo's times only
+    Column("deleted_at", UtcDateTime),
     UniqueConstraint("environment", "integration_id", name="uq_kombo_embed_integrations_integration_id"),
     Index("ix_kombo_embed_integrations_origin_id", "environment", "origin_id"),
 )
@@ -70,7 +72,9 @@ minted_links = Table(
     Column("environment", String(64), nullable=False),
     Column("origin_id", Text, nullable=False),
     Column("email", Text, nullable=False),
-    Column("category", String(64), nullable=False),
+    Column("purpose", String(16), nullable=False),
+    Column("integration_id", String(255)),
+    Column("category", String(64)),
     Column("tool", String(255)),
     Column("language", String(16), nullable=False),
     Column("minted_at", UtcDateTime, nullable=False),
@@ -95,8 +99,11 @@ received_events = Table(
     Column("environment", String(64), primary_key=True),
     Column("event_id", String(255), primary_key=True),
     Column("type", String(255), nullable=False),
+    Column("integration_id", String(255)),
     Column("data", JSON, nullable=False),
+    Column("report", JSON(none_as_null=True)),  # the state that it tells of, for integrations not known yet
     Column("received_at", UtcDateTime, nullable=False),
+    Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
 )
 
 outbox = Table(
@@ -108,7 +115,7 @@ outbox = Table(
     Column("type", String(64), nullable=False),
     Column("origin_id", Text),
     Column("integration_id", String(255)),
-    Column("integration", JSON),
+    Column("integration", JSON(none_as_null=True)),
     Column("data", JSON, nullable=False),
     Column("occurred_at", UtcDateTime, nullable=False),
     Column("attempts", Integer, nullable=False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,6 +18,7 @@ from kombo_embed.errors import (
     UnsupportedMediaType,
 )
 from kombo_embed.models import Category, Language
+from kombo_embed.settings import Settings
 
 JSON_MAX_BYTES = 256 * 1024
 WEBHOOK_MAX_BYTES = 1024 * 1024
@@ -47,6 +48,15 @@ class LinkBody(BaseModel):
     fresh: bool = False
 
 
+class RelinkBody(BaseModel):
+    """``POST /integrations/{id}/relink`` and ``/setup-link``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    language: Language | None = None
+    fresh: bool = False
+
+
 class CompletionBody(BaseModel):
     """``POST /completions``."""
 
@@ -72,6 +82,21 @@ async def read_json(request: Request, shape: type[Body]) -> Body:
         return shape.model_validate_json(body.strip() or b"{}")
     except ValidationError as error:
         raise _explained(error) from None
+
+
+def read_category(request: Request, settings: Settings) -> str:
+    """The category that the query asks for; without one, the default.
+
+    Raises:
+        InvalidRequest: It is not one, or not an allowed one.
+    """
+    category = request.query_params.get("category", settings.integration_category).upper()
+    allowed = settings.allowed_categories or get_args(Category)
+    if category not in allowed:
+        raise InvalidRequest(
+            "There is no such category here.", FieldError("category", f"must be one of {', '.join(allowed)}")
+        )
+    return category
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:

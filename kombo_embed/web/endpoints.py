@@ -15,6 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kombo_embed.auth.host import link_options
+from kombo_embed.catalog import ToolCatalog
+from kombo_embed.choice import Choice
 from kombo_embed.errors import (
     BrowserModuleMissing,
     KomboEmbedError,
@@ -23,13 +25,21 @@ from kombo_embed.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
-from kombo_embed.flow import Choice, ConnectionFlow
+from kombo_embed.flow import ConnectionFlow
 from kombo_embed.kombo import webhooks
 from kombo_embed.models import CacheOutcome, EndUser, Integration, IssuedLink, LinkOptions
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable, Store
 from kombo_embed.settings import Settings
-from kombo_embed.web.answers import answer, tagged, tagged_answer
-from kombo_embed.web.bodies import WEBHOOK_MAX_BYTES, CompletionBody, LinkBody, read_body, read_json
+from kombo_embed.web.answers import HEADERS, answer, tagged, tagged_answer
+from kombo_embed.web.bodies import (
+    WEBHOOK_MAX_BYTES,
+    CompletionBody,
+    LinkBody,
+    RelinkBody,
+    read_body,
+    read_category,
+    read_json,
+)
 from kombo_embed.web.origin import verify_origin
 from kombo_embed.web.problems import problem, problem_of_host
 
@@ -49,6 +59,7 @@ class Services:
 
     settings: Settings
     flow: ConnectionFlow
+    catalog: ToolCatalog
     store: Store
     end_user: EndUserResolver
     link_options: LinkOptionsCallable | None
@@ -65,7 +76,12 @@ def create_routes(opened: Opened) -> list[Route]:
         ("POST", "/links", issue_link),
         ("POST", "/completions", complete),
         ("GET", "/integrations", list_integrations),
+        ("GET", "/integrations/{id}", show_integration),
+        ("POST", "/integrations/{id}/relink", issue_relink),
+        ("POST", "/integrations/{id}/setup-link", issue_setup_link),
+        ("DELETE", "/integrations/{id}", disconnect),
         ("POST", "/webhooks", receive_webhook),
+        ("GET", "/tools", list_tools),
         ("GET", "/kombo-embed.js", serve_browser_module),
         ("GET", "/health", report_health),
     ]
@@ -100,6 +116,54 @@ async def list_integrations(services: Services, request: Request) -> Response:
     end_user = await _signed_in(services, request)
     found = await services.flow.integrations(end_user.origin_id)
     return tagged_answer(request, {"integrations": [show(integration) for integration in found]})
+
+
+async def show_integration(services: Services, request: Request) -> Response:
+    """``GET /integrations/{id}``."""
+    end_user = await _signed_in(services, request)
+    integration = await services.flow.integration(end_user, request.path_params["id"])
+    return tagged_answer(request, {"integration": show(integration)})
+
+
+async def issue_relink(services: Services, request: Request) -> Response:
+    """``POST /integrations/{id}/relink``."""
+    verify_origin(request, services.settings.allowed_origins)
+    end_user = await _signed_in(services, request)
+    body = await read_json(request, RelinkBody)
+    choice = Choice(language=body.language, fresh=body.fresh)
+    options = await _options(services, request, end_user)
+    return _link(await services.flow.issue_relink(end_user, request.path_params["id"], choice, options))
+
+
+async def issue_setup_link(services: Services, request: Request) -> Response:
+    """``POST /integrations/{id}/setup-link``."""
+    verify_origin(request, services.settings.allowed_origins)
+    end_user = await _signed_in(services, request)
+    body = await read_json(request, RelinkBody)
+    choice = Choice(language=body.language, fresh=body.fresh)
+    return _link(await services.flow.issue_setup_link(end_user, request.path_params["id"], choice))
+
+
+async def disconnect(services: Services, request: Request) -> Response:
+    """``DELETE /integrations/{id}``."""
+    verify_origin(request, services.settings.allowed_origins)
+    end_user = await _signed_in(services, request)
+    await services.flow.disconnect(end_user, request.path_params["id"])
+    return Response(status_code=204, headers=HEADERS)
+
+
+async def list_tools(services: Services, request: Request) -> Response:
+    """``GET /tools``: with what the organisation has connected already."""
+    end_user = await _signed_in(services, request)
+    category = read_category(request, services.settings)
+    tools = await services.catalog.tools_of(category)
+    integrations = await services.flow.integrations(end_user.origin_id)
+    connected = {integration.tool for integration in integrations if integration.category in (None, category)}
+    shown = [
+        {"id": tool.id, "label": tool.label, "logo_url": tool.logo_url, "connected": tool.id in connected}
+        for tool in tools
+    ]
+    return tagged_answer(request, {"tools": shown})
 
 
 async def receive_webhook(services: Services, request: Request) -> Response:

@@ -15,9 +15,11 @@ from importlib import resources
 from dotenv import dotenv_values
 
 from kombo_embed.auth.host import CallableResolver
+from kombo_embed.catalog import ToolCatalog
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.flow import ConnectionFlow
 from kombo_embed.hooks import HookRunner
+from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.memory import MemoryLinkCache
 from kombo_embed.ports import Collaborators, EventHandler
@@ -64,20 +66,22 @@ async def opened_services(
         stack.push_async_callback(client.aclose)
         hooks = HookRunner(store.outbox, handlers, clock=clock)
         stack.push_async_callback(hooks.aclose)
+        cache = brought.link_cache or MemoryLinkCache(
+            size=settings.link_cache_size, lifetime=settings.lifetime, clock=clock
+        )
+        links = LinkIssuer(settings=settings, client=client, cache=cache, store=store, clock=clock)
+        stack.push_async_callback(links.aclose)
         flow = ConnectionFlow(
-            settings=settings,
-            client=client,
-            cache=brought.link_cache
-            or MemoryLinkCache(size=settings.link_cache_size, lifetime=settings.lifetime, clock=clock),
-            store=store,
-            clock=clock,
-            wake_hooks=hooks.wake,
+            settings=settings, client=client, links=links, store=store, wake_hooks=hooks.wake
         )
         stack.push_async_callback(flow.aclose)
+        catalog = ToolCatalog(client, allowed=settings.allowed_tools, clock=clock)
+        stack.push_async_callback(catalog.aclose)
         hooks.start()
         yield Services(
             settings=settings,
             flow=flow,
+            catalog=catalog,
             store=store,
             end_user=CallableResolver(brought.end_user),
             link_options=brought.link_options,

@@ -35,7 +35,7 @@ async def test_the_key_goes_as_a_bearer_and_the_body_as_json() -> None:
         assert str(request.url) == "https://api.kombo.dev/v1/connect/create-link"
         return httpx.Response(200, json=LINK)
 
-    assert await client(peer).create_link(ADA, HRIS) == "https://connect.kombo.dev/v1?token=x"
+    assert await client(peer).mint_link(ADA, HRIS) == "https://connect.kombo.dev/v1?token=x"
 
 
 async def test_a_token_is_percent_encoded_into_the_path() -> None:
@@ -54,7 +54,7 @@ async def test_a_redirect_is_not_followed() -> None:
         return httpx.Response(307, headers={"Location": "https://evil.example/"})
 
     with pytest.raises(errors.KomboInvalidResponse):
-        await client(peer).create_link(ADA, HRIS)
+        await client(peer).mint_link(ADA, HRIS)
     assert asked == ["api.kombo.dev"]
 
 
@@ -65,7 +65,7 @@ async def test_an_answer_without_end_is_cut_off() -> None:
         raise AssertionError("read to the end")
 
     with pytest.raises(errors.KomboInvalidResponse, match="longer"):
-        await client(lambda _: httpx.Response(200, content=endless())).create_link(ADA, HRIS)
+        await client(lambda _: httpx.Response(200, content=endless())).mint_link(ADA, HRIS)
 
 
 class Unread(httpx.AsyncByteStream):
@@ -80,7 +80,7 @@ async def test_a_compressed_answer_is_not_unpacked() -> None:
         return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=Unread())
 
     with pytest.raises(errors.KomboInvalidResponse, match="compressed"):
-        await client(peer).create_link(ADA, HRIS)
+        await client(peer).mint_link(ADA, HRIS)
 
 
 async def test_the_deadline_holds_for_an_answer_that_drips() -> None:
@@ -89,7 +89,7 @@ async def test_the_deadline_holds_for_an_answer_that_drips() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(errors.KomboTimeout):
-        await client(lambda _: httpx.Response(200, content=drip()), timeout=0.05).create_link(ADA, HRIS)
+        await client(lambda _: httpx.Response(200, content=drip()), timeout=0.05).mint_link(ADA, HRIS)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_what_the_network_raises_becomes_ours_and_carries_nothing_along(
         raise failure
 
     with pytest.raises(kind) as caught:
-        await client(peer).create_link(ADA, HRIS)
+        await client(peer).mint_link(ADA, HRIS)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
 

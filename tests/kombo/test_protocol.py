@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kombo_embed import EndUser, LinkOptions, errors
-from kombo_embed.kombo import protocol
+from kombo_embed.kombo import answers, failures, requests
 from kombo_embed.models import LinkRequest
 
 ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
@@ -39,7 +39,7 @@ DOCUMENTED = {
 
 
 def test_what_is_not_set_is_left_out() -> None:
-    request = protocol.create_link(ADA, LinkRequest("HRIS", "en"))
+    request = requests.mint_link(ADA, LinkRequest("HRIS", "en"))
     assert (request.method, request.path) == ("POST", "/connect/create-link")
     assert request.body == ALWAYS | {"integration_category": "HRIS", "language": "en"}
 
@@ -52,7 +52,7 @@ def test_everything_set_is_sent() -> None:
         enable_field_mapping=False,
         enable_static_ips=True,
     )
-    request = protocol.create_link(ADA, LinkRequest("HRIS", "de", "a_tool_of_tomorrow", options))
+    request = requests.mint_link(ADA, LinkRequest("HRIS", "de", "a_tool_of_tomorrow", options))
     assert request.body == ALWAYS | {
         "integration_category": "HRIS",
         "language": "de",
@@ -74,7 +74,7 @@ def test_everything_set_is_sent() -> None:
 def test_any_request_holds_documented_fields_of_documented_types_and_rules(
     category: str, language: str, tool: str | None, options: LinkOptions
 ) -> None:
-    body = protocol.create_link(ADA, LinkRequest(category, language, tool, options)).body
+    body = requests.mint_link(ADA, LinkRequest(category, language, tool, options)).body
     assert body is not None
     for name, value in body.items():
         assert type(value) is DOCUMENTED[name]
@@ -82,9 +82,9 @@ def test_any_request_holds_documented_fields_of_documented_types_and_rules(
     assert "enable_filtering" not in body or category == "HRIS"
 
 
-@given(token=st.from_regex(protocol.TOKEN, fullmatch=True))
+@given(token=st.from_regex(requests.TOKEN, fullmatch=True))
 def test_a_token_stays_one_segment_of_the_path(token: str) -> None:
-    path = protocol.integration_by_token(token).path
+    path = requests.integration_by_token(token).path
     prefix = "/connect/integration-by-token/"
     assert path.startswith(prefix)
     segment = path.removeprefix(prefix)
@@ -98,7 +98,7 @@ def test_a_token_stays_one_segment_of_the_path(token: str) -> None:
 )
 def test_a_token_that_could_reach_elsewhere_is_refused(token: str) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
-        protocol.integration_by_token(token)
+        requests.integration_by_token(token)
     assert caught.value.errors[0].field == "activation_token"
 
 
@@ -113,7 +113,7 @@ def test_a_token_that_could_reach_elsewhere_is_refused(token: str) -> None:
     ],
 )
 def test_https_links_are_read_and_http_ones_of_this_machine(link: str) -> None:
-    assert protocol.read_link(answer({"link": link})) == link
+    assert answers.read_link(answer({"link": link})) == link
 
 
 @pytest.mark.parametrize(
@@ -152,20 +152,20 @@ def test_https_links_are_read_and_http_ones_of_this_machine(link: str) -> None:
 )
 def test_any_other_answer_holds_no_link(body: bytes) -> None:
     with pytest.raises(errors.KomboInvalidResponse) as caught:
-        protocol.read_link(body)
+        answers.read_link(body)
     assert "evil" not in str(caught.value)
 
 
 @given(body=st.binary(max_size=200))
 def test_no_answer_whatsoever_raises_anything_foreign(body: bytes) -> None:
-    for read in (protocol.read_link, protocol.read_integration):
+    for read in (answers.read_link, answers.read_integration):
         with pytest.raises(errors.KomboInvalidResponse):
             read(body)
-    assert isinstance(protocol.read_error(418, None, body, now=NOW), errors.KomboError)
+    assert isinstance(failures.read_error(418, None, body, now=NOW), errors.KomboError)
 
 
 def test_an_integration_is_read_with_what_kombo_leaves_null() -> None:
-    reported = protocol.read_integration(
+    reported = answers.read_integration(
         answer(
             {
                 "id": "personio:x",
@@ -205,7 +205,7 @@ def test_errors_are_told_by_code_and_by_status_only_without_one(
     status: int, code: str | None, kind: type[errors.KomboError]
 ) -> None:
     body = {"status": "error", "error": {"code": code, "title": None, "message": "a secret", "log_url": None}}
-    error = protocol.read_error(status, "7", json.dumps(body).encode(), now=NOW)
+    error = failures.read_error(status, "7", json.dumps(body).encode(), now=NOW)
     assert type(error) is kind
     assert "a secret" not in str(error)
     if isinstance(error, errors.KomboRateLimited | errors.KomboUnavailable):
@@ -215,21 +215,21 @@ def test_errors_are_told_by_code_and_by_status_only_without_one(
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        (None, 5),
+        (None, None),
         ("0", 1),
         ("-1", 1),
         ("30", 30),
         ("1000000000", 3600),
-        ("9" * 5000, 5),
-        ("soon", 5),
-        ("", 5),
+        ("9" * 5000, None),
+        ("soon", None),
+        ("", None),
         (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
         (format_datetime(NOW - timedelta(days=1), usegmt=True), 1),
-        ("Mon, 99 Nonsense 2026", 5),
+        ("Mon, 99 Nonsense 2026", None),
     ],
 )
-def test_retry_after_is_read_in_both_forms_and_clamped(value: str | None, seconds: int) -> None:
-    assert protocol.read_retry_after(value, now=NOW) == seconds
+def test_retry_after_is_read_in_both_forms_and_clamped(value: str | None, seconds: int | None) -> None:
+    assert failures.read_retry_after(value, now=NOW) == seconds
 
 
 def answer(data: dict[str, Any]) -> bytes:

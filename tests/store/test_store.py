@@ -46,6 +46,7 @@ def created(event_id: str = "e1", **changes: Any) -> tuple[WebhookEvent, Reporte
 
 async def complete(store: SqlStore, token: str | None = None) -> bool:
     completion = await store.save_completion(REPORTED, activation_token=token or "token", recorded_for="acme")
+    assert completion is not None
     return completion.first
 
 
@@ -91,7 +92,7 @@ async def test_environments_in_one_database_do_not_see_each_other(store: SqlStor
     assert await other.find_completed("token") is None
     assert await other.has_minted_for("acme") is False
     assert await store.has_minted_for("acme") is True
-    assert (await other.save_completion(REPORTED, activation_token="t", recorded_for="acme")).first is True
+    assert await complete(other) is True
     await other.close()
 
 

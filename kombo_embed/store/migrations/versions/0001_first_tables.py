@@ -29,6 +29,8 @@ def upgrade() -> None:
         sa.Column("learnt_by", sa.String(16), nullable=False),
         sa.Column("connected_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
+        sa.Column("state_updated_at", TIME),
+        sa.Column("deleted_at", TIME),
         sa.UniqueConstraint(
             "environment", "integration_id", name="uq_kombo_embed_integrations_integration_id"
         ),
@@ -40,7 +42,9 @@ def upgrade() -> None:
         sa.Column("environment", sa.String(64), nullable=False),
         sa.Column("origin_id", sa.Text, nullable=False),
         sa.Column("email", sa.Text, nullable=False),
-        sa.Column("category", sa.String(64), nullable=False),
+        sa.Column("purpose", sa.String(16), nullable=False),
+        sa.Column("integration_id", sa.String(255)),
+        sa.Column("category", sa.String(64)),
         sa.Column("tool", sa.String(255)),
         sa.Column("language", sa.String(16), nullable=False),
         sa.Column("minted_at", TIME, nullable=False),
@@ -59,8 +63,11 @@ def upgrade() -> None:
         sa.Column("environment", sa.String(64), primary_key=True),
         sa.Column("event_id", sa.String(255), primary_key=True),
         sa.Column("type", sa.String(255), nullable=False),
+        sa.Column("integration_id", sa.String(255)),
         sa.Column("data", sa.JSON, nullable=False),
+        sa.Column("report", sa.JSON),
         sa.Column("received_at", TIME, nullable=False),
+        sa.Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
     )
     op.create_table(
         "kombo_embed_outbox",

@@ -1,0 +1,43 @@
+"""Kombo's tools, for pages with a picker of their own: asked for once an hour and category."""
+
+from __future__ import annotations
+
+from kombo_embed.kombo.client import KomboClient
+from kombo_embed.links.single_flight import SingleFlight
+from kombo_embed.models import Tool
+from kombo_embed.ports import Clock
+
+KEPT_SECONDS = 3600
+
+
+class ToolCatalog:
+    """The tools of each category. Close it with `aclose`."""
+
+    def __init__(self, client: KomboClient, *, allowed: tuple[str, ...], clock: Clock) -> None:
+        self._client = client
+        self._allowed = allowed
+        self._clock = clock
+        self._kept: dict[str, tuple[float, list[Tool]]] = {}
+        self._asking: SingleFlight[str, list[Tool]] = SingleFlight()
+
+    async def aclose(self) -> None:
+        """End the calls that are still under way."""
+        await self._asking.aclose()
+
+    async def tools_of(self, category: str) -> list[Tool]:
+        """The category's tools that are allowed here, as Kombo orders them.
+
+        Raises:
+            KomboError: Kombo refused, failed, or could not be reached in time.
+        """
+        ends_at, tools = self._kept.get(category, (0.0, []))
+        if self._clock.monotonic() >= ends_at:
+            tools, _ = await self._asking.join(category, lambda: self._ask(category))
+        return tools
+
+    async def _ask(self, category: str) -> list[Tool]:
+        tools = await self._client.tools_of(category)
+        if self._allowed:
+            tools = [tool for tool in tools if tool.id in self._allowed]
+        self._kept[category] = self._clock.monotonic() + KEPT_SECONDS, tools
+        return tools

@@ -1,0 +1,55 @@
+"""What a browser may choose about a link, and what it may not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kombo_embed.errors import FieldError, InvalidRequest, KomboRejected
+from kombo_embed.kombo import failures
+from kombo_embed.models import LinkOptions, LinkRequest
+from kombo_embed.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the browser chose; None is left to the settings."""
+
+    category: str | None = None
+    tool: str | None = None
+    language: str | None = None
+    fresh: bool = False
+
+
+def choose(settings: Settings, choice: Choice, options: LinkOptions) -> LinkRequest:
+    """The request for a connection link: the browser's choice, the settings where it chose nothing.
+
+    Raises:
+        InvalidRequest: The choice is not within ``KOMBO_ALLOWED_CATEGORIES`` and ``KOMBO_ALLOWED_TOOLS``.
+    """
+    category = choice.category or settings.integration_category
+    tool = choice.tool
+    if tool is None and len(settings.allowed_tools) == 1:
+        tool = settings.allowed_tools[0]
+    errors = []
+    if settings.allowed_categories and category not in settings.allowed_categories:
+        allowed = ", ".join(settings.allowed_categories)
+        errors.append(FieldError("integration_category", f"must be one of {allowed}"))
+    if settings.allowed_tools and tool not in settings.allowed_tools:
+        # Without a tool the end user could choose any on Kombo's page.
+        errors.append(FieldError("integration_tool", f"must be one of {', '.join(settings.allowed_tools)}"))
+    if errors:
+        raise InvalidRequest("This is not offered here.", *errors)
+    return LinkRequest(category, choice.language or settings.language, tool, options)
+
+
+def blamed_on(choice: Choice, error: KomboRejected) -> KomboRejected | InvalidRequest:
+    """Kombo's refusal, told as the browser's mistake where the browser chose something."""
+    chosen = {
+        "integration_category": choice.category,
+        "integration_tool": choice.tool,
+        "language": choice.language,
+    }
+    errors = [FieldError(name, "Kombo does not accept it") for name, value in chosen.items() if value]
+    if error.kombo_code == failures.INPUT_INVALID and errors:
+        return InvalidRequest("Kombo does not accept what was chosen.", *errors)
+    return error

@@ -1,0 +1,43 @@
+// Makes elements. Texts become text nodes, so nothing that somebody typed is ever read as HTML.
+
+const drawnFrom = new WeakMap();
+
+/** An element with attributes (`false` and `null` leave one out) and children, elements or texts. */
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === false || value == null) continue;
+    if (typeof value === "function") made.addEventListener(key, value);
+    else made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child != null && child !== false));
+  return made;
+}
+
+/**
+ * Makes the children of `list` those of `items`, one each. A child whose item did not change stays as it is,
+ * the focus stays in its row, and a new child says so (`data-new`) unless the list is shown for the first time.
+ */
+export function showList(list, items, draw) {
+  const known = new Map([...list.children].map((child) => [child.dataset.id, child]));
+  const first = !list.dataset.shown;
+  list.dataset.shown = "";
+  const children = items.map((item) => {
+    const text = JSON.stringify(item);
+    const before = known.get(item.id);
+    if (before && drawnFrom.get(before) === text) return before;
+    const child = draw(item);
+    child.dataset.id = item.id;
+    drawnFrom.set(child, text);
+    if (!before && !first) child.dataset.new = "";
+    return child;
+  });
+  const focused =
+    list.contains(document.activeElement) && document.activeElement.closest("[data-id]").dataset.id;
+  list.replaceChildren(...children);
+  if (focused)
+    children
+      .find((child) => child.dataset.id === focused)
+      ?.querySelector("button")
+      ?.focus();
+}

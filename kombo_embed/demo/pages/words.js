@@ -1,0 +1,99 @@
+// The page's words for what kombo-embed and Kombo say in codes.
+
+import { toolName } from "./tool_names.js";
+
+const CATEGORIES = {
+  HRIS: "HR system",
+  ATS: "Applicant tracking",
+  ASSESSMENT: "Assessments",
+  LMS: "Learning",
+};
+
+/** What kind of tool it is. */
+export function categoryName(category) {
+  return CATEGORIES[category] ?? category;
+}
+
+/** How an integration is: the chip, its tone, and what is to be done next, if anything. */
+export function stateOf({ tool, next_action: next }) {
+  const name = toolName(tool);
+  const states = {
+    none: { chip: "Connected", tone: "good" },
+    enable: { chip: "Paused", tone: "plain", next: "Switched off at Kombo, so no data comes in." },
+    reconnect: { chip: "Needs attention", tone: "warn", next: `${name} no longer accepts the credentials.` },
+    finish_setup: { chip: "Setup unfinished", tone: "warn", next: "A few choices are left to make." },
+    wait_for_sync: {
+      chip: "First sync",
+      tone: "plain",
+      next: "The first sync is running. This can take hours.",
+    },
+  };
+  return states[next] ?? states.none;
+}
+
+/** An event in a sentence, with a tone. A `kombo.event` has Kombo's own name for what happened as well. */
+export function sentenceOf(event, organization) {
+  const { type, kombo_type: komboType, by } = event;
+  const name = toolName(event.tool);
+  const failed = { text: `${name} did not accept the credentials`, detail: by && `${by} may try again.` };
+  const sentences = {
+    "integration.connected": { text: `${by ?? organization} connected ${name}`, tone: "good" },
+    "integration.updated": changeOf(event, name),
+    "integration.deleted": { text: `${name} was disconnected`, tone: "warn" },
+    "integration.duplicate": { text: `${name} is connected twice`, tone: "warn" },
+    "flow.failed": { ...failed, tone: "warn" },
+    "flow.abandoned": { text: "Somebody began to connect a tool and did not finish", tone: "plain" },
+    "connection-flow-failed": { ...failed, tone: "warn" },
+    "integration-deleted": { text: `${name} was disconnected`, tone: "warn" },
+    "integration-state-changed": changeOf(event, name),
+    "sync-finished": { text: `${name} finished a sync`, tone: "good" },
+    "data-changed": { text: `${name} has news`, tone: "plain" },
+  };
+  return sentences[komboType ?? type] ?? { text: `Kombo told of ${komboType ?? type}`, tone: "plain" };
+}
+
+function changeOf({ status, setup_status: setup }, name) {
+  if (status === "INVALID") return { text: `${name} needs to be reconnected`, tone: "warn" };
+  if (status === "INACTIVE") return { text: `${name} was switched off`, tone: "plain" };
+  if (setup === "INCOMPLETE") return { text: `The setup of ${name} is not finished`, tone: "warn" };
+  if (setup === "FINAL_SYNC_PENDING") return { text: `${name} is syncing for the first time`, tone: "plain" };
+  return { text: `${name} works`, tone: "good" };
+}
+
+/** An error of kombo-embed's, by its code: what to tell, and whether trying again can help. */
+export function wordsFor({ code, detail, retryAfter }) {
+  const soon = retryAfter
+    ? `Try again in ${retryAfter} ${retryAfter === 1 ? "second" : "seconds"}.`
+    : "Try again in a moment.";
+  const known = {
+    network: ["Fieldnotes cannot be reached", "Check your connection and try again.", true],
+    unauthenticated: ["You are signed out", "Sign in again to go on.", false],
+    forbidden: ["You may not do this", "Ask an administrator of your company to connect tools.", false],
+    rate_limited: ["That was a bit often", soon, true],
+    kombo_rate_limited: ["Kombo is busy", soon, true],
+    kombo_unavailable: ["Kombo cannot be reached", soon, true],
+    kombo_timeout: ["Kombo takes too long", soon, true],
+    kombo_rejected: [
+      "Kombo refused",
+      "The server's log names the reason; a wrong KOMBO_API_KEY is the usual one.",
+      true,
+    ],
+    activation_rejected: [
+      "This could not be confirmed",
+      "Nothing was added. Please connect the tool once more.",
+      true,
+    ],
+    integration_not_found: ["This tool is gone", "Somebody may have disconnected it meanwhile.", false],
+    not_found: ["This is not possible yet", "This version of kombo-embed cannot do that from here.", false],
+    method_not_allowed: [
+      "This is not possible yet",
+      "This version of kombo-embed cannot do that from here.",
+      false,
+    ],
+    setup_not_available: ["Nothing is left to set up", "This tool has no further steps.", false],
+    already_open: ["A dialog is open already", "Finish or close it first.", false],
+    dialog_failed: ["The dialog did not open", "Try again; if that does not help, reload the page.", true],
+  };
+  const [title, text, retry] = known[code] ?? ["That did not work", detail, true];
+  return { title, text, retry };
+}

@@ -1,0 +1,110 @@
+"""Issues links: the cached one while enough of its hour is left, else a new one, minted once for all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from kombo_embed.errors import KomboRateLimited, KomboTimeout, KomboUnavailable
+from kombo_embed.kombo.client import KomboClient
+from kombo_embed.links.single_flight import SingleFlight
+from kombo_embed.models import (
+    AnyLinkRequest,
+    CacheOutcome,
+    ConnectionLink,
+    EndUser,
+    IssuedLink,
+    LinkKey,
+    LinkRequest,
+)
+from kombo_embed.ports import Clock, LinkCache, Store
+from kombo_embed.settings import Settings
+
+MAGIC_LINK_LIFETIME = 365 * 24 * 3600  # seconds (Kombo: "Create connection link", link_type)
+MINTS_PER_FLIGHT = 3  # a link dropped while it was minted is minted again, but not for ever
+
+
+class LinkIssuer:
+    """Gives links to browsers, and forgets them. Close it with `aclose`.
+
+    Args:
+        settings: How long links live, and for which environment.
+        client: Calls Kombo.
+        cache: Where links wait.
+        store: Where it is written down for whom links were minted.
+        clock: Where time comes from.
+    """
+
+    def __init__(
+        self, *, settings: Settings, client: KomboClient, cache: LinkCache, store: Store, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._cache = cache
+        self._store = store
+        self._clock = clock
+        self._mints: SingleFlight[LinkKey, tuple[ConnectionLink, bool]] = SingleFlight()
+
+    async def aclose(self) -> None:
+        """End the mints that are still under way."""
+        await self._mints.aclose()
+
+    async def issue(self, end_user: EndUser, request: AnyLinkRequest, *, fresh: bool) -> IssuedLink:
+        """A link with at least the margin left; below it, only while Kombo cannot be reached.
+
+        Args:
+            end_user: Whose link.
+            request: For what.
+            fresh: Replace the cached link; a mint that runs already will do.
+
+        Raises:
+            KomboError: Kombo refused, failed, or could not be reached, and no cached link can help out.
+            StoreUnavailable: The mint could not be recorded.
+        """
+        key = LinkKey(self._settings.environment, end_user, request)
+        cached = await self._cache.get(key)
+        if cached is not None and not fresh and self._remaining(cached) >= self._settings.margin:
+            return self._issued(cached, CacheOutcome.HIT)
+        try:
+            (link, kept), joined = await self._mints.join(key, lambda: self._mint(key))
+        except (KomboRateLimited, KomboUnavailable, KomboTimeout):
+            if cached is not None and not fresh and self._remaining(cached) > 0:
+                return self._issued(cached, CacheOutcome.STALE)
+            raise
+        if joined:
+            return self._issued(link, CacheOutcome.COLLAPSED)
+        return self._issued(link, CacheOutcome.STORED if kept else CacheOutcome.PASSED)
+
+    async def mint_magic_link(self, end_user: EndUser, request: LinkRequest) -> str:
+        """A new link that is valid for a year; it is never cached.
+
+        Raises:
+            KomboError: Kombo refused, failed, or could not be reached.
+            StoreUnavailable: The mint could not be recorded.
+        """
+        link = await self._client.mint_link(end_user, request, link_type="MAGIC_LINK")
+        key = LinkKey(self._settings.environment, end_user, request)
+        await self._store.save_link_minted(key, MAGIC_LINK_LIFETIME)
+        return link
+
+    async def drop(self, origin_id: str) -> None:
+        """Forget all links of an origin id, also those that are being minted at this moment."""
+        await self._cache.drop(self._settings.environment, origin_id)
+
+    async def _mint(self, key: LinkKey) -> tuple[ConnectionLink, bool]:
+        for _ in range(MINTS_PER_FLIGHT):
+            mark = self._cache.mark()
+            lifetime = self._settings.lifetime
+            asked_at, deadline = self._clock.time(), self._clock.monotonic() + lifetime
+            url = await self._client.mint_link(key.end_user, key.request)
+            expires_at = datetime.fromtimestamp(asked_at, UTC) + timedelta(seconds=lifetime)
+            link = ConnectionLink(url, expires_at, deadline)
+            await self._store.save_link_minted(key, lifetime)
+            if await self._cache.keep(key, link, mark):
+                return link, True
+        return link, False
+
+    def _issued(self, link: ConnectionLink, outcome: CacheOutcome) -> IssuedLink:
+        return IssuedLink(link, outcome, self._remaining(link))
+
+    def _remaining(self, link: ConnectionLink) -> float:
+        return link.deadline - self._clock.monotonic()

@@ -1,0 +1,87 @@
+"""Whether Kombo may be called now: one place that remembers what it last said.
+
+While Kombo says wait, or after failures in a row, nobody of this process calls but one probe at a time, and
+the others are told at once. A probe that succeeds opens the gate for all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from kombo_embed.errors import (
+    KomboError,
+    KomboInvalidResponse,
+    KomboRateLimited,
+    KomboTimeout,
+    KomboUnavailable,
+)
+from kombo_embed.ports import Clock
+
+FAILURES_TO_CLOSE = 5  # in a row
+PAUSE_FIRST = 1.0  # seconds; doubled by each failed probe
+PAUSE_MAX = 30.0  # seconds
+
+
+class Gate:
+    """Lets calls to Kombo pass, or tells when to come again."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._pause = PAUSE_FIRST
+        self._opens_at: float | None = None  # None: open
+        self._probing = False
+        self._limited = False
+
+    def enter(self) -> AbstractContextManager[None]:
+        """Pass once; the call goes into the context that is returned, and what it raises is noted.
+
+        Raises:
+            KomboRateLimited: Kombo said wait, and that is not over.
+            KomboUnavailable: Kombo failed repeatedly, and it is not yet time to try again.
+        """
+        if self._opens_at is None:
+            return self._passage(probe=False)
+        remaining = self._opens_at - self._clock.monotonic()
+        if remaining > 0 or self._probing:
+            kind = KomboRateLimited if self._limited else KomboUnavailable
+            raise kind("Kombo is not asked at the moment.", retry_after=max(1, math.ceil(remaining)))
+        self._probing = True
+        return self._passage(probe=True)
+
+    @contextmanager
+    def _passage(self, *, probe: bool) -> Iterator[None]:
+        try:
+            yield
+        except (KomboRateLimited, KomboUnavailable) as error:
+            said = error.retry_after if error.told else None
+            self._note_failure(said, limited=isinstance(error, KomboRateLimited), probe=probe)
+            raise
+        except KomboTimeout:
+            self._note_failure(None, limited=False, probe=probe)
+            raise
+        except KomboInvalidResponse:
+            raise  # it says neither that Kombo is well nor that it is not
+        except KomboError:
+            self._open()
+            raise
+        else:
+            self._open()
+        finally:
+            if probe:
+                self._probing = False
+
+    def _note_failure(self, said: float | None, *, limited: bool, probe: bool) -> None:
+        self._failures += 1
+        if said is None and not limited and not probe and self._failures < FAILURES_TO_CLOSE:
+            return
+        pause = self._pause if said is None else said
+        self._pause = min(self._pause * 2, PAUSE_MAX)
+        opens_at = self._clock.monotonic() + pause
+        if self._opens_at is None or opens_at > self._opens_at:
+            self._opens_at, self._limited = opens_at, limited
+
+    def _open(self) -> None:
+        self._failures, self._pause, self._opens_at = 0, PAUSE_FIRST, None

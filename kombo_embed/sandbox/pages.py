@@ -1,0 +1,163 @@
+"""The pages that people see: Kombo Connect's stand-in, the state page, and what they load."""
+
+import json
+import mimetypes
+import re
+from collections.abc import Mapping
+from functools import cache
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from kombo_embed.sandbox.bodies import read_json
+from kombo_embed.sandbox.connections import Connections
+from kombo_embed.sandbox.errors import IntegrationUnknown, LinkExpired, LinkUnknown
+from kombo_embed.sandbox.fields import Field, Text, read_fields
+from kombo_embed.sandbox.links import Links
+from kombo_embed.sandbox.records import Language, Link, Tool
+from kombo_embed.sandbox.tiles import colour, draw_tile, initials
+from kombo_embed.sandbox.tools import find_tool, tools_of
+
+# Framable by anybody, as Kombo's page is: no frame-ancestors, no X-Frame-Options.
+_PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'"
+    ),
+}
+_ASSET_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+_ASSETS = {
+    **dict.fromkeys(("base.css", "connect.css", "icon.svg"), "connect_page"),
+    **dict.fromkeys(("card.js", "connect.js", "element.js", "flow.js", "tool_list.js"), "connect_page"),
+    **dict.fromkeys(("state.css", "state.js"), "state_page"),
+}
+_TOOL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FLOW = {
+    "token": Field(Text(min_length=1), required=True),
+    "tool": Field(Text(min_length=1), nullable=True),
+}
+
+
+class Pages:
+    """The routes of the pages, and the two calls that the Connect page makes."""
+
+    def __init__(self, links: Links, connections: Connections) -> None:
+        self._links = links
+        self._connections = connections
+
+    def routes(self) -> list[Route]:
+        """List the routes of the pages."""
+        return [
+            Route("/", _state_page, methods=["GET"]),
+            Route("/connect", self._connect_page, methods=["GET"]),
+            Route("/connect/finish", self._finish, methods=["POST"]),
+            Route("/connect/fail", self._fail, methods=["POST"]),
+            Route("/assets/tools/{tool_id}.svg", _tile, methods=["GET"]),
+            Route("/assets/{name}", _asset, methods=["GET"]),
+            Route("/favicon.ico", _favicon, methods=["GET"]),
+        ]
+
+    async def _connect_page(self, request: Request) -> HTMLResponse:
+        # Always 200: a browser reports any other status as an error in the console of the host's page.
+        language: Language = "en"
+        try:
+            link = self._links.look_up(request.query_params.get("token", ""))
+            language = link.terms.language
+            self._links.check_open(link)
+            data = self._flow_data(link)
+        except LinkExpired:
+            data = {"step": "expired"}
+        except (LinkUnknown, IntegrationUnknown):
+            data = {"step": "unknown"}
+        texts = _texts()[language]
+        fields = {"lang": language, "title": texts["page_title"], "data": {**data, "texts": texts}}
+        return HTMLResponse(_render("connect_page", "connect.html", fields), headers=_PAGE_HEADERS)
+
+    async def _finish(self, request: Request) -> JSONResponse:
+        values = read_fields(await read_json(request), _FLOW)
+        completion = self._connections.finish(
+            self._links.find(values.text("token")), values.optional_text("tool")
+        )
+        # The integration's id stays here: what the browser gets is the activation token alone.
+        return JSONResponse({"activation_token": completion.activation_token}, headers=_PAGE_HEADERS)
+
+    async def _fail(self, request: Request) -> JSONResponse:
+        values = read_fields(await read_json(request), _FLOW)
+        self._connections.fail(self._links.find(values.text("token")), values.optional_text("tool"))
+        return JSONResponse({}, headers=_PAGE_HEADERS)
+
+    def _flow_data(self, link: Link) -> dict[str, object]:
+        terms = link.terms
+        if terms.integration_id:
+            self._connections.find(terms.integration_id)
+        tools = [find_tool(terms.tool)] if terms.tool else tools_of(terms.category)
+        return {
+            "step": "flow",
+            "token": link.token,
+            "kind": terms.kind,
+            "category": terms.category,
+            "organization": terms.end_user.organization_name,
+            "preset": terms.tool is not None,
+            "tools": [_tool_data(tool) for tool in tools],
+        }
+
+
+def _tool_data(tool: Tool) -> dict[str, str]:
+    # Drawn by the page from these, so that a list of a hundred tools makes no hundred requests.
+    return {"id": tool.id, "label": tool.label, "initials": initials(tool.label), "colour": colour(tool)}
+
+
+async def _state_page(_request: Request) -> HTMLResponse:
+    return HTMLResponse(_read("state_page", "state.html"), headers=_PAGE_HEADERS)
+
+
+async def _asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _ASSETS:
+        raise HTTPException(404)
+    media_type = mimetypes.guess_type(name)[0]
+    return Response(_read(_ASSETS[name], name), media_type=media_type, headers=_ASSET_HEADERS)
+
+
+async def _tile(request: Request) -> Response:
+    tool_id = request.path_params["tool_id"]
+    if not _TOOL_ID.fullmatch(tool_id):
+        raise HTTPException(404)
+    tool: Tool = find_tool(tool_id)
+    tile = draw_tile(tool, black="black" in request.query_params)
+    headers = _ASSET_HEADERS | {"Cache-Control": "max-age=86400", "Access-Control-Allow-Origin": "*"}
+    return Response(tile, media_type="image/svg+xml", headers=headers)
+
+
+async def _favicon(_request: Request) -> Response:
+    return Response(_read("connect_page", "icon.svg"), media_type="image/svg+xml", headers=_ASSET_HEADERS)
+
+
+def _render(folder: str, name: str, fields: Mapping[str, object]) -> str:
+    texts = {key: escape(value) if isinstance(value, str) else _embed(value) for key, value in fields.items()}
+    return Template(_read(folder, name)).substitute(texts)
+
+
+def _embed(value: object) -> str:
+    # Within a script block only these could end it or begin a comment; JSON has an escape for each.
+    text = json.dumps(value)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+@cache
+def _texts() -> dict[str, dict[str, str]]:
+    texts: dict[str, dict[str, str]] = json.loads(_read("connect_page", "texts.json"))
+    return texts
+
+
+@cache
+def _read(folder: str, name: str) -> str:
+    return files("kombo_embed.sandbox").joinpath(folder, name).read_text(encoding="utf-8")

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from kombo_embed import Event
+from kombo_embed.demo.activity import KEPT, Activity
+from kombo_embed.demo.people import PEOPLE
+
+
+def event(number: int = 1, *, origin_id: str | None = "org_a", data: Any = None) -> Event:
+    return Event(
+        id=str(number),
+        type="kombo.event",
+        occurred_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        origin_id=origin_id,
+        integration=None,
+        data=data or {},
+    )
+
+
+def test_an_event_that_comes_twice_is_remembered_once() -> None:
+    activity = Activity(["org_a"])
+    activity.note(event())
+    activity.note(event())
+    assert [entry["id"] for entry in activity.of("org_a")] == ["1"]
+    assert activity.of("org_a")[0]["occurred_at"] == "2026-01-02T03:04:05Z"
+
+
+def test_only_the_newest_are_remembered() -> None:
+    activity = Activity(["org_a"])
+    for number in range(KEPT + 5):
+        activity.note(event(number))
+    entries = activity.of("org_a")
+    assert (len(entries), entries[0]["id"], entries[-1]["id"]) == (KEPT, str(KEPT + 4), "5")
+
+
+@pytest.mark.parametrize("origin_id", [None, "", "org_b"])
+def test_nothing_is_remembered_of_organizations_that_are_not_ours(origin_id: str | None) -> None:
+    activity = Activity(["org_a"])
+    activity.note(event(origin_id=origin_id))
+    assert activity.of("org_a") == []
+    assert activity.of("org_b") == []
+
+
+def test_what_kombo_sent_is_told_with_the_name_of_who_did_it() -> None:
+    activity = Activity(["org_a"])
+    sent = {
+        "integration_tool": "hibob",
+        "integration_category": "HRIS",
+        "state": "INVALID",
+        "end_user": {"creator_email": PEOPLE["grace"].email},
+        "integration_id": "hibob:secret",
+    }
+    activity.note(event(data={"id": "1", "type": "something-new", "data": sent}))
+    [entry] = activity.of("org_a")
+    assert entry["kombo_type"] == "something-new"
+    assert (entry["tool"], entry["category"], entry["status"]) == ("hibob", "HRIS", "INVALID")
+    assert entry["by"] == "Grace Harper"
+    assert "hibob:secret" not in entry.values()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"type": 1, "data": None},
+        {"type": "x", "data": [1]},
+        {"type": "x", "data": {"end_user": "ada", "tool": 5, "state": {"a": 1}}},
+        {"data": {"end_user": {"creator_email": ["ada"]}}},
+    ],
+)
+def test_an_event_of_any_shape_is_told(data: Any) -> None:
+    activity = Activity(["org_a"])
+    activity.note(event(data=data))
+    [entry] = activity.of("org_a")
+    assert all(value is None or isinstance(value, str) for value in entry.values())

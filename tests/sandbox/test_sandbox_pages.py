@@ -1,0 +1,160 @@
+"""What the pages are made of, without a browser."""
+
+import json
+import re
+from importlib.resources import files
+
+import httpx
+import pytest
+
+from kombo_embed.sandbox import Sandbox
+from kombo_embed.sandbox.records import Tool
+from kombo_embed.sandbox.tiles import initials
+from kombo_embed.sandbox.tools import catalogue
+from tests.sandbox.conftest import Mint
+
+LANGUAGES = ["en", "de", "fr", "it", "es"]
+TEXTS = json.loads(
+    files("kombo_embed.sandbox").joinpath("connect_page/texts.json").read_text(encoding="utf-8")
+)
+
+
+def flow_of(page: httpx.Response) -> dict[str, object]:
+    block = re.search(r'<script type="application/json" id="flow">(.*?)</script>', page.text)
+    assert block
+    flow: dict[str, object] = json.loads(block[1])
+    return flow
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_the_page_speaks_the_language_of_its_link(
+    api: httpx.AsyncClient, mint: Mint, language: str
+) -> None:
+    page = await api.get(await mint(language=language))
+    assert f'<html lang="{language}">' in page.text
+    assert f"<title>{TEXTS[language]['page_title']}</title>" in page.text
+    assert flow_of(page)["texts"] == TEXTS[language]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_says_everything_with_the_same_blanks(language: str) -> None:
+    def blanks(text: str) -> list[str]:
+        return sorted(re.findall(r"\{\w+\}", text))
+
+    english = TEXTS["en"]
+    assert TEXTS[language].keys() == english.keys()
+    assert all(blanks(TEXTS[language][key]) == blanks(english[key]) for key in english)
+
+
+@pytest.mark.parametrize(
+    "name", ["</script><script>alert(1)</script>", "<!--<script>", "A & B's \u2028 “C”", "$data"]
+)
+async def test_no_organisation_name_breaks_out_of_its_block(
+    api: httpx.AsyncClient, mint: Mint, name: str
+) -> None:
+    page = await api.get(await mint(end_user_organization_name=name))
+    assert flow_of(page)["organization"] == name
+    assert page.text.count("<script") == 2
+
+
+async def test_the_page_can_be_framed_by_anybody_and_loads_nothing_from_elsewhere(
+    api: httpx.AsyncClient, mint: Mint
+) -> None:
+    headers = (await api.get(await mint())).headers
+    assert "X-Frame-Options" not in headers
+    assert "frame-ancestors" not in headers["Content-Security-Policy"]
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert (headers["Cache-Control"], headers["Referrer-Policy"]) == ("no-store", "no-referrer")
+
+
+async def test_a_preset_tool_is_the_only_one_offered(api: httpx.AsyncClient, mint: Mint) -> None:
+    flow = flow_of(await api.get(await mint(integration_tool="hibob")))
+    assert flow["preset"] is True
+    assert [tool["id"] for tool in flow["tools"]] == ["hibob"]  # type: ignore[attr-defined]  # JSON
+
+
+@pytest.mark.parametrize("path", ["/connect", "/connect?token=", "/connect?token=nope"])
+async def test_a_link_that_nobody_made_opens_an_explanation(api: httpx.AsyncClient, path: str) -> None:
+    page = await api.get(path)
+    assert (page.status_code, flow_of(page)["step"]) == (200, "unknown")
+
+
+async def test_a_reconnection_of_a_deleted_integration_opens_an_explanation(
+    api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint
+) -> None:
+    path = f"/v1/integrations/{(await sandbox.complete(await mint())).integration_id}"
+    link = (await api.post(f"{path}/relink", json={})).json()["data"]["link"]
+    await api.request("DELETE", path, json={})
+    assert flow_of(await api.get(link))["step"] == "unknown"
+
+
+async def test_everything_that_the_pages_load_is_there(api: httpx.AsyncClient, mint: Mint) -> None:
+    pending = {await mint(), "/", "/favicon.ico"}
+    loaded: dict[str, int] = {}
+    while pending:
+        path = pending.pop()
+        answer = await api.get(path)
+        loaded[path] = answer.status_code
+        found = re.findall(r'(?:src|href|src:) ?= ?"(/[^"]*)"|from "\./(\w+\.js)"', answer.text)
+        pending |= {absolute or f"/assets/{name}" for absolute, name in found} - loaded.keys()
+    assert len(loaded) >= 11
+    assert set(loaded.values()) == {200}
+
+
+async def test_the_browser_learns_the_activation_token_and_no_more(
+    api: httpx.AsyncClient, mint: Mint
+) -> None:
+    token = httpx.URL(await mint()).params["token"]
+    answer = await api.post("/connect/finish", json={"token": token, "tool": "lever"})
+    assert answer.json().keys() == {"activation_token"}
+
+
+@pytest.mark.parametrize("act", ["finish", "fail"])
+async def test_the_page_is_told_why_a_flow_has_ended(
+    api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, act: str
+) -> None:
+    token = httpx.URL(await mint()).params["token"]
+    sandbox.clock.advance(3600)
+    expired = await api.post(f"/connect/{act}", json={"token": token, "tool": "lever"})
+    unknown = await api.post(f"/connect/{act}", json={"token": "nope", "tool": "lever"})
+    assert (expired.status_code, unknown.status_code) == (410, 404)
+
+
+@pytest.mark.parametrize("tool", ["personio", "360learning", "brandnewtool"])
+async def test_every_tool_has_a_tile(api: httpx.AsyncClient, tool: str) -> None:
+    coloured = await api.get(f"/assets/tools/{tool}.svg")
+    black = await api.get(f"/assets/tools/{tool}.svg?black")
+    assert coloured.headers["Content-Type"] == "image/svg+xml"
+    assert coloured.text.startswith("<svg ")
+    assert black.text != coloured.text
+
+
+@pytest.mark.parametrize("name", ["/assets/tools/a%22b.svg", "/assets/connect.html", "/assets/..%2Fapi.py"])
+async def test_nothing_else_is_served(api: httpx.AsyncClient, name: str) -> None:
+    assert (await api.get(name)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("label", "letters"),
+    [
+        ("Personio", "Pe"),
+        ("BambooHR", "BH"),
+        ("ADP Workforce Now", "AW"),
+        ("iCIMS", "IC"),
+        ("AFAS", "AF"),
+        ("X", "X"),
+    ],
+)
+def test_initials_are_taken_from_the_label(label: str, letters: str) -> None:
+    assert initials(label) == letters
+
+
+def test_the_catalogue_is_sorted_by_category_and_labelled() -> None:
+    order = ["HRIS", "ATS", "ASSESSMENT", "LMS"]
+
+    def rank(tool: Tool) -> int:
+        return min(order.index(category) for category in tool.categories)
+
+    ranks = [rank(tool) for tool in catalogue().values()]
+    assert ranks == sorted(ranks)
+    assert all(tool.label and tool.categories for tool in catalogue().values())
