@@ -96,6 +96,23 @@ def deliver_webhooks(sandbox: Sandbox, app: ASGIApp) -> None:
     sandbox.webhook_transport = httpx.ASGITransport(app)
 
 
+async def order_fault(sandbox: Sandbox, path: str, mode: str, times: int = 1, **more: Any) -> None:
+    """Have the sandbox spoil its next calls of this path."""
+    transport = httpx.ASGITransport(sandbox.app)
+    async with httpx.AsyncClient(transport=transport, base_url=SANDBOX_URL) as control:
+        order = {"path": path, "mode": mode, "times": times, **more}
+        (await control.post("/_sandbox/faults", json=order)).raise_for_status()
+
+
+async def change_state(sandbox: Sandbox, integration_id: str, state: str) -> None:
+    """Have the sandbox change an integration's state, and tell so by webhook."""
+    transport = httpx.ASGITransport(sandbox.app)
+    async with httpx.AsyncClient(transport=transport, base_url=SANDBOX_URL) as control:
+        change = {"integration_id": integration_id, "state": state}
+        (await control.post("/_sandbox/state-change", json=change)).raise_for_status()
+    await sandbox.settle()
+
+
 def person(name: str) -> dict[str, str]:
     """The header that signs somebody in, for example ``ada@acme``."""
     return {"X-Person": name}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import httpx
@@ -21,11 +21,14 @@ async def connect(client: httpx.AsyncClient, sandbox: Sandbox, tool: str) -> Non
     assert (await client.post("/kombo/completions", json=body)).is_success
 
 
-async def events_of(client: httpx.AsyncClient, count: int) -> list[dict[str, Any]]:
-    """The events, as soon as there are this many."""
+async def events_of(
+    client: httpx.AsyncClient, count: int, *, types: Collection[str] = ("integration.connected",)
+) -> list[dict[str, Any]]:
+    """The events of these types, or of these names of Kombo's, as soon as there are this many."""
     async with asyncio.timeout(10):
         while True:
             events: list[dict[str, Any]] = (await client.get("/events")).json()["events"]
-            if len(events) >= count:
-                return events
+            found = [event for event in events if event.get("kombo_type", event["type"]) in types]
+            if len(found) >= count:
+                return found
             await asyncio.sleep(0.02)

@@ -16,6 +16,7 @@ from tests.support import (
     LogRecorder,
     deliver_webhooks,
     make_host,
+    order_fault,
     person,
     running,
 )
@@ -63,9 +64,9 @@ async def test_no_link_token_key_or_email_is_logged(
         await client.post("/kombo/links", headers=ADA, content=SECRET_BODY.encode())
         await client.post("/kombo/webhooks", content=SECRET_BODY.encode())
         for mode in ("unauthorized", "html_503", "empty_500", "drop", "redirect"):
-            await _order_fault(sandbox, mode)
+            await order_fault(sandbox, "create-link", mode)
             await client.post("/kombo/links", headers=ADA, json={"fresh": True})
-            await _order_fault(sandbox, mode, path="integration-by-token")
+            await order_fault(sandbox, "integration-by-token", mode)
             await client.post("/kombo/completions", headers=ADA, json={"activation_token": "another-token"})
     text = "\n".join(line for line in log.lines if not line.startswith("httpx HTTP Request: POST http://app"))
     assert text, "nothing was logged at all"
@@ -106,10 +107,3 @@ def test_no_repr_shows_a_secret() -> None:
         assert API_KEY not in shown
         assert WEBHOOK_SECRET not in shown
         assert "ada@" not in shown
-
-
-async def _order_fault(sandbox: Sandbox, mode: str, path: str = "create-link") -> None:
-    transport = httpx.ASGITransport(sandbox.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8001") as control:
-        ordered = await control.post("/_sandbox/faults", json={"path": path, "times": 1, "mode": mode})
-        assert ordered.status_code < 300, ordered.text

@@ -59,6 +59,7 @@ async function runFlow(button, flow, kombo) {
     tellError(error, () => runFlow(button.isConnected ? button : connectButton, flow, kombo));
   } finally {
     button.removeAttribute("aria-busy");
+    if (document.activeElement === document.body) connectButton.focus(); // the row was drawn anew meanwhile
     void askForEvents();
   }
 }

@@ -16,7 +16,7 @@ export function element(name, attributes = {}, ...children) {
 
 /**
  * Makes the children of `list` those of `items`, one each. A child whose item did not change stays as it is,
- * the focus stays in its row, and a new child says so (`data-new`) unless the list is shown for the first time.
+ * the focus stays in its row, and a new child says so (`data-new`), except at the list's first showing.
  */
 export function showList(list, items, draw) {
   const known = new Map([...list.children].map((child) => [child.dataset.id, child]));
@@ -35,9 +35,12 @@ export function showList(list, items, draw) {
   const focused =
     list.contains(document.activeElement) && document.activeElement.closest("[data-id]").dataset.id;
   list.replaceChildren(...children);
-  if (focused)
-    children
-      .find((child) => child.dataset.id === focused)
-      ?.querySelector("button")
-      ?.focus();
+  if (focused) focusRow(children.find((child) => child.dataset.id === focused));
+}
+
+/** A row whose button went takes the focus itself, so that the keyboard goes on from there. */
+function focusRow(row) {
+  const button = row?.querySelector("button");
+  if (row && !button) row.tabIndex = -1;
+  (button ?? row)?.focus();
 }

@@ -57,7 +57,7 @@ function changeOf({ status, setup_status: setup }, name) {
   if (status === "INACTIVE") return { text: `${name} was switched off`, tone: "plain" };
   if (setup === "INCOMPLETE") return { text: `The setup of ${name} is not finished`, tone: "warn" };
   if (setup === "FINAL_SYNC_PENDING") return { text: `${name} is syncing for the first time`, tone: "plain" };
-  return { text: `${name} works`, tone: "good" };
+  return { text: `${name} is up and running`, tone: "good" };
 }
 
 /** An error of kombo-embed's, by its code: what to tell, and whether trying again can help. */

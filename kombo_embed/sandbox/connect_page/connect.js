@@ -6,6 +6,7 @@ import { showTools } from "./tool_list.js";
 
 const CONNECTING_MS = 700;
 const SUCCESS_MS = 1300;
+const LEAVING_MS = 150;
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const mark = (name, kind = "") => element("div", { class: `mark ${kind}`.trim() }, icon(name));
@@ -147,12 +148,19 @@ function showCancelled() {
   });
 }
 
+// The host removes this frame upon the message: not from within a key's or a button's own event.
+function goAway() {
+  if (card.classList.contains("leaving")) return;
+  card.classList.add("leaving");
+  setTimeout(handOver, LEAVING_MS);
+}
+
 function start() {
   document.body.classList.toggle("top-level", !embedded);
   document.body.append(card);
   keepFocusWithin();
   card.addEventListener("leave", () => {
-    if (embedded) handOver();
+    if (embedded) goAway();
     else if (flow.step === "flow" && !flow.activationToken) showCancelled();
   });
   document.addEventListener("keydown", (event) => {

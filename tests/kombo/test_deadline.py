@@ -1,0 +1,110 @@
+"""The deadline and the waits of a call to Kombo, in real time and over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+import stamina
+
+from kombo_embed import EndUser, errors
+from kombo_embed.kombo.client import KomboClient
+from kombo_embed.models import LinkRequest
+
+ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
+HRIS = LinkRequest("HRIS", "en")
+LINK = b'{"status":"success","data":{"link":"https://connect.kombo.dev/v1?token=x"}}'
+DEADLINE = 0.6
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def retry_as_in_production() -> None:
+    stamina.set_testing(testing=False)
+
+
+@asynccontextmanager
+async def peer(behaviour: Peer) -> AsyncIterator[KomboClient]:
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        with suppress(ConnectionError):
+            await behaviour(reader, writer)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = KomboClient(
+        base_url=f"http://127.0.0.1:{port}/v1",
+        api_key="ks_dev_key",
+        timeout=DEADLINE,
+        connect_timeout=3,
+        clock=time,
+    )
+    yield client
+    await client.aclose()
+    for writer in writers:
+        writer.close()
+    server.close()
+    await asyncio.sleep(0)
+
+
+async def never_answer(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b"{")
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("behaviour", [never_answer, drip])
+async def test_the_deadline_holds_over_the_whole_call(behaviour: Peer) -> None:
+    async with peer(behaviour) as client:
+        began = time.monotonic()
+        with pytest.raises(errors.KomboTimeout):
+            await client.mint_link(ADA, HRIS)
+        assert DEADLINE - 0.05 <= time.monotonic() - began <= DEADLINE + 0.1
+
+
+async def test_a_retry_that_would_pass_the_deadline_is_not_begun() -> None:
+    calls = 0
+
+    async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 429 No\r\nRetry-After: 2\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with peer(busy) as client:
+        began = time.monotonic()
+        with pytest.raises(errors.KomboRateLimited) as caught:
+            await client.mint_link(ADA, HRIS)
+        assert caught.value.retry_after == 2
+        assert calls == 1
+        assert time.monotonic() - began < DEADLINE
+
+
+async def test_a_failure_that_passes_is_waited_out_within_the_deadline() -> None:
+    calls = 0
+
+    async def recover(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        await reader.readuntil(b"\r\n\r\n")
+        if calls == 1:
+            writer.write(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(LINK), LINK))
+        writer.close()
+
+    async with peer(recover) as client:
+        assert await client.mint_link(ADA, HRIS) == "https://connect.kombo.dev/v1?token=x"
+    assert calls == 2
