@@ -1,9 +1,10 @@
 # `make demo` and `make test` set up all that they need inside this checkout.
-# Wanted on the machine: Python 3.11 or newer, Node.js 20 or newer (with npm), make.
+# Wanted on the machine: Python 3.11 or newer, Node.js 20.19 or newer (with npm), make.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CONTRACT := tests/contract/typescript
 MODULE := kombo_embed/web/static/kombo-embed.js
 FRONTEND := $(shell find frontend_snippet/src -name '*.ts' 2>/dev/null) \
             frontend_snippet/package.json frontend_snippet/package-lock.json frontend_snippet/build.mjs
@@ -18,7 +19,7 @@ help: ## what can be made
 demo: $(VENV)/.demo $(MODULE) ## connect a tool in your browser, without a Kombo account
 	@$(BIN)/python -m kombo_embed demo $(ARGS)
 
-test: $(VENV)/.dev $(MODULE) ## all tests: Python, TypeScript, a real browser
+test: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed ## all tests: Python, TypeScript, a real browser
 	@cd frontend_snippet && npm test --silent
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -46,7 +47,7 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything
 	    --quiet --output-file requirements/dev.txt
 
 clean: ## forget the virtual environment and everything built
-	rm -rf $(VENV) dist build $(MODULE) frontend_snippet/node_modules frontend_snippet/dist
+	rm -rf $(VENV) dist build $(MODULE) frontend_snippet/node_modules frontend_snippet/dist $(CONTRACT)/node_modules
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -65,10 +66,10 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
-frontend_snippet/node_modules/.installed: frontend_snippet/package-lock.json
-	@command -v npm >/dev/null || { echo "npm was not found: install Node.js 20 or newer."; exit 1; }
-	@echo "Installing what the browser module is built with ..."
-	@cd frontend_snippet && npm ci --no-audit --no-fund --loglevel=error
+%/node_modules/.installed: %/package-lock.json
+	@command -v npm >/dev/null || { echo "npm was not found: install Node.js 20.19 or newer."; exit 1; }
+	@echo "Installing the npm packages of $* ..."
+	@cd $* && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(MODULE): frontend_snippet/node_modules/.installed $(FRONTEND)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from kombo_embed.errors import FieldError, InvalidRequest, KomboRejected
 from kombo_embed.kombo import failures
-from kombo_embed.models import LinkOptions, LinkRequest
+from kombo_embed.models import Category, Language, LinkOptions, LinkRequest
 from kombo_embed.settings import Settings
 
 
@@ -30,7 +31,14 @@ def choose(settings: Settings, choice: Choice, options: LinkOptions) -> LinkRequ
     tool = choice.tool
     if tool is None and len(settings.allowed_tools) == 1:
         tool = settings.allowed_tools[0]
+    language = choice.language or settings.language
     errors = []
+    for name, value, known in (
+        ("integration_category", category, get_args(Category)),
+        ("language", language, get_args(Language)),
+    ):
+        if value not in known:
+            errors.append(FieldError(name, f"must be one of {', '.join(known)}"))
     if settings.allowed_categories and category not in settings.allowed_categories:
         allowed = ", ".join(settings.allowed_categories)
         errors.append(FieldError("integration_category", f"must be one of {allowed}"))
@@ -39,7 +47,7 @@ def choose(settings: Settings, choice: Choice, options: LinkOptions) -> LinkRequ
         errors.append(FieldError("integration_tool", f"must be one of {', '.join(settings.allowed_tools)}"))
     if errors:
         raise InvalidRequest("This is not offered here.", *errors)
-    return LinkRequest(category, choice.language or settings.language, tool, options)
+    return LinkRequest(category, language, tool, options)
 
 
 def blamed_on(choice: Choice, error: KomboRejected) -> KomboRejected | InvalidRequest:

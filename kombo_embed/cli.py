@@ -101,6 +101,30 @@ def migrate(*, as_json: Annotated[bool, typer.Option("--json", help="Print for p
     typer.echo(json.dumps({"version": version}) if as_json else f"The tables are at version {version}.")
 
 
+@app.command("magic-link")
+def magic_link(
+    *,
+    email: Annotated[str, typer.Option(help="Whom the link is for.")],
+    organization: Annotated[str, typer.Option(help="Your customer's name.")],
+    origin_id: Annotated[str, typer.Option(help="Your customer's id in your database.")],
+    category: Annotated[str | None, typer.Option(help="HRIS, ATS, ASSESSMENT or LMS.")] = None,
+    tool: Annotated[str | None, typer.Option(help="Kombo's id of a tool, for example personio.")] = None,
+    language: Annotated[str | None, typer.Option(help="en, de, fr, it or es.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
+) -> None:
+    """Mint a link that is valid for a year, to send to a customer. Whoever has it can use it."""
+    from kombo_embed import EndUser, KomboEmbed  # noqa: PLC0415 - heavy
+
+    async def mint() -> str:
+        end_user = EndUser(email=email, organization_name=organization, origin_id=origin_id)
+        async with KomboEmbed(end_user=lambda _: None) as embed:
+            return await embed.magic_link(end_user, category=category, tool=tool, language=language)
+
+    with _told():
+        link = asyncio.run(mint())
+    typer.echo(json.dumps({"link": link}) if as_json else link)
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """Our own errors are for people: their message, no traceback."""

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from kombo_embed.errors import KomboEmbedError
-from kombo_embed.models import Category, EndUser, Integration, Language, LinkOptions
+from kombo_embed.models import EndUser, Integration, LinkOptions
 from kombo_embed.ports import (
     Clock,
     Collaborators,
@@ -152,9 +152,9 @@ class KomboEmbed:
         self,
         end_user: EndUser,
         *,
-        category: Category | None = None,
+        category: str | None = None,
         tool: str | None = None,
-        language: Language | None = None,
+        language: str | None = None,
         options: LinkOptions | None = None,
     ) -> str:
         """Mint a link that is valid for a year, to send to a customer. It is a credential.

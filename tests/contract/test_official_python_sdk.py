@@ -4,11 +4,11 @@ import typing
 from collections.abc import Iterator
 
 import httpx
+import kombo
 import pytest
+from kombo import errors, models
 from kombo.models.postconnectcreatelinkrequestbody import IntegrationTool
 
-import kombo
-from kombo import errors, models
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.sandbox.tools import catalogue
 from tests.sandbox.running_server import running

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -125,3 +126,30 @@ def load_example(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+async def test_the_command_mints_a_magic_link(sandbox: Sandbox, tmp_path: Path) -> None:
+    async def run(url: str, *options: str) -> tuple[int | None, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "kombo_embed", "magic-link", "--organization", "Acme", *options),
+            cwd=tmp_path,
+            env={**os.environ, "KOMBO_API_KEY": API_KEY, "KOMBO_API_URL": f"{url}/v1"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(30):
+            output, complaints = await process.communicate()
+        return process.returncode, output.decode(), complaints.decode()
+
+    someone = ("--email", "ada@acme.example", "--origin-id", "acme")
+    async with served(sandbox.app) as url:
+        code, output, _ = await run(url, *someone, "--tool", "personio")
+        assert (code, output.count("\n")) == (0, 1)
+        assert output.startswith(f"{url}/connect?token=")
+        code, output, _ = await run(url, *someone, "--json")
+        assert json.loads(output)["link"].startswith(url)
+        code, output, complaints = await run(url, *someone, "--category", "PAYROLL")
+        assert (code, output) == (1, "")
+        assert "Traceback" not in complaints
+        code, _, complaints = await run(url, "--email", "nobody", "--origin-id", "acme")
+        assert (code, complaints) == (1, "EndUser.email is not an email address\n")
