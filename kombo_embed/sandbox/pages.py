@@ -8,6 +8,7 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 from string import Template
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -116,7 +117,7 @@ def _tool_data(tool: Tool) -> dict[str, str]:
 
 
 async def _state_page(_request: Request) -> HTMLResponse:
-    return HTMLResponse(_read("state_page", "state.html"), headers=_PAGE_HEADERS)
+    return HTMLResponse(_render("state_page", "state.html", {}), headers=_PAGE_HEADERS)
 
 
 async def _asset(request: Request) -> Response:
@@ -142,7 +143,11 @@ async def _favicon(_request: Request) -> Response:
 
 
 def _render(folder: str, name: str, fields: Mapping[str, object]) -> str:
-    texts = {key: escape(value) if isinstance(value, str) else _embed(value) for key, value in fields.items()}
+    # The icon is part of the page: a page that is left at once would break off a request for it.
+    texts = {"icon": "data:image/svg+xml," + quote(_read("connect_page", "icon.svg"))}
+    texts |= {
+        key: escape(value) if isinstance(value, str) else _embed(value) for key, value in fields.items()
+    }
     return Template(_read(folder, name)).substitute(texts)
 
 
