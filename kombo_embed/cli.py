@@ -74,20 +74,14 @@ def sandbox(
     It takes KOMBO_API_KEY as its key (any, if that is not set) and signs with KOMBO_WEBHOOK_SECRET.
     """
     from kombo_embed.sandbox import Sandbox  # noqa: PLC0415 - only this command needs it
-    from kombo_embed.servers import serve  # noqa: PLC0415 - as above
+    from kombo_embed.sandbox.standalone import run  # noqa: PLC0415 - as above
 
     values = {**dotenv_values(".env"), **os.environ}
     secret = (values.get("KOMBO_WEBHOOK_SECRET") or "").partition(",")[0].strip()
     local = Sandbox(
         api_key=values.get("KOMBO_API_KEY") or None, webhook_secret=secret or None, webhook_url=webhook_url
     )
-    lines = [
-        f"The sandbox is at http://localhost:{port}/",
-        f"Point your app to it with KOMBO_API_URL=http://localhost:{port}/v1",
-        f"Webhooks go to {webhook_url}" if webhook_url else "Webhooks go nowhere; see --webhook-url.",
-        "Ctrl-C ends it.",
-    ]
-    raise typer.Exit(serve({port: local.app}, ready=lambda: typer.echo("\n".join(lines))))
+    raise typer.Exit(run(local, port=port))
 
 
 @app.command()

@@ -28,7 +28,9 @@ MAY_KNOW: dict[str, set[str]] = {
     "issuing": GROUND | {"ports", "settings", "kombo", "links"},
     "catalog": GROUND | {"ports", "kombo", "links"},
     "flow": GROUND | {"ports", "settings", "kombo", "links", "choice", "issuing"},
-    "sandbox": GROUND,
+    "listening": set(),
+    "serving": set(),
+    "sandbox": GROUND | {"listening", "serving"},
 }
 # The top of the house may know everything below it; mount.py joins it all.
 TOP = {"web", "embed", "demo", "cli", "__main__", "__init__"}
@@ -42,7 +44,7 @@ LIBRARIES = {
     "pydantic_settings": {"settings"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "uvicorn": {"cli", "demo", "sandbox", "servers"},
+    "uvicorn": {"serving"},
     "fastapi": set(),
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import httpx
 import stamina
@@ -80,6 +81,8 @@ class KomboClient:
             timeout=httpx.Timeout(timeout, connect=min(connect_timeout, timeout)),
             limits=LIMITS,
             follow_redirects=False,
+            # A proxy to the outside world does not know the way to a sandbox on this machine.
+            trust_env=not answers.is_loopback(urlsplit(base_url).hostname or ""),
             transport=transport,
         )
 

@@ -161,4 +161,5 @@ async def test_a_tab_that_is_closed_before_the_token_is_posted_loses_nothing(vis
     await visit.page.route("**/kombo/completions", lambda route: route.abort())
     await visit.connect("personio")
     await expect(visit.page.get_by_test_id("integration")).to_have_count(1, timeout=15_000)
+    await visit.page.close()
     visit.troubles.clear()  # the aborted requests, which the browser itself writes down
