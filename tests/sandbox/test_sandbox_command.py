@@ -15,9 +15,7 @@ import pytest
 
 
 @asynccontextmanager
-async def command(
-    tmp_path: Path, *options: str, **variables: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
+async def command(tmp_path: Path, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "kombo_embed", "sandbox", *options),
         cwd=tmp_path,
