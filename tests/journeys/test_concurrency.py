@@ -3,19 +3,15 @@ from __future__ import annotations
 import asyncio
 
 import httpx
-from starlette.applications import Starlette
 
-from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
 from tests.support import (
     ManualClock,
     deliver_webhooks,
     make_host,
-    make_settings,
     minted,
     person,
     running,
-    who_the_header_names,
 )
 
 ADA, GRACE = person("ada@acme"), person("grace@acme")
@@ -138,11 +134,7 @@ async def test_a_link_is_replaced_when_less_than_the_margin_is_left(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     clock = ManualClock()
-    app = Starlette()
-    embed = KomboEmbed(
-        end_user=who_the_header_names, settings=make_settings(), http_transport=kombo, clock=clock
-    )
-    embed.install(app)
+    app, _ = make_host(kombo, clock=clock)
     async with running(app) as client:
         first = await client.post("/kombo/links", headers=ADA, json={})
         clock.advance(3300)
@@ -167,10 +159,7 @@ async def test_while_kombo_is_down_a_link_that_is_still_valid_helps_out(
             return await self._kombo.handle_async_request(request)
 
     clock = ManualClock()
-    app = Starlette()
-    KomboEmbed(
-        end_user=who_the_header_names, settings=make_settings(), http_transport=Down(kombo), clock=clock
-    ).install(app)
+    app, _ = make_host(Down(kombo), clock=clock)
     async with running(app) as client:
         first = await client.post("/kombo/links", headers=ADA, json={})
         clock.advance(3400)

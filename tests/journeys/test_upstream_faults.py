@@ -7,20 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
-from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
 from tests.support import (
     ManualClock,
     exchanged,
     make_host,
-    make_settings,
     minted,
     order_fault,
     person,
     running,
-    who_the_header_names,
 )
 
 ADA = person("ada@acme")
@@ -60,10 +56,7 @@ async def test_a_fault_is_told_in_our_words_costs_few_calls_and_is_not_kept(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
     clock = ManualClock()
-    app = Starlette()
-    KomboEmbed(
-        end_user=who_the_header_names, settings=make_settings(), http_transport=kombo, clock=clock
-    ).install(app)
+    app, _ = make_host(kombo, clock=clock)
     async with running(app) as client:
         await order_fault(sandbox, "create-link", mode, ALWAYS, **more)
         answer = await client.post("/kombo/links", headers=ADA, json={})
@@ -143,10 +136,7 @@ async def test_after_failures_in_a_row_one_probe_at_a_time_asks_and_cached_links
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     clock = ManualClock()
-    app = Starlette()
-    KomboEmbed(
-        end_user=who_the_header_names, settings=make_settings(), http_transport=kombo, clock=clock
-    ).install(app)
+    app, _ = make_host(kombo, clock=clock)
     async with running(app) as client:
 
         async def ask(number: int) -> httpx.Response:
@@ -176,10 +166,7 @@ async def test_after_failures_in_a_row_one_probe_at_a_time_asks_and_cached_links
 
 async def test_while_kombo_says_wait_nobody_asks(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
     clock = ManualClock()
-    app = Starlette()
-    KomboEmbed(
-        end_user=who_the_header_names, settings=make_settings(), http_transport=kombo, clock=clock
-    ).install(app)
+    app, _ = make_host(kombo, clock=clock)
     async with running(app) as client:
         await order_fault(sandbox, "create-link", "rate_limited", retry_after="30")
         assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 503
