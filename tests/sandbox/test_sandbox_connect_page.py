@@ -1,8 +1,6 @@
 """The Connect page in a real browser, framed as Kombo's browser SDK frames it."""
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,10 +16,8 @@ from playwright.async_api import (
     Locator,
     Page,
     Response,
-    async_playwright,
     expect,
 )
-from playwright.async_api import Error as PlaywrightError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -32,14 +28,6 @@ from tests.sandbox.running_server import running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 # What @kombo-api/connect 1.3.0 does with a link; its `sdkv` parameter included.
 HOST_PAGE = """<!doctype html>
 <html lang="en"><head><title>Host app</title><link rel="icon" href="data:,"></head><body><script>
@@ -65,24 +53,6 @@ window.openConnect = (link) => {
   document.body.append(frame);
 };
 </script></body></html>"""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    async with async_playwright() as playwright:
-        launched = None
-        with suppress(PlaywrightError):
-            launched = await playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        if launched is None:
-            missing = (
-                "No Chromium was found: install the package chromium, or run `playwright install chromium`."
-            )
-            if os.environ.get("CI"):
-                pytest.fail(missing)
-            pytest.skip(missing)
-        yield launched
-        await launched.close()
 
 
 @dataclass
