@@ -44,9 +44,11 @@ def choose(settings: Settings, choice: Choice, options: LinkOptions) -> LinkRequ
         errors.append(FieldError("integration_category", f"must be one of {allowed}"))
     if settings.allowed_tools and tool not in settings.allowed_tools:
         # Without a tool the end user could choose any on Kombo's page.
-        errors.append(FieldError("integration_tool", f"must be one of {', '.join(settings.allowed_tools)}"))
+        needed = "must be" if tool else "is needed:"
+        errors.append(FieldError("integration_tool", f"{needed} one of {', '.join(settings.allowed_tools)}"))
     if errors:
-        raise InvalidRequest("This is not offered here.", *errors)
+        told = "; ".join(f"{error.field} {error.reason}" for error in errors)
+        raise InvalidRequest(f"This is not offered here: {told}.", *errors)
     return LinkRequest(category, language, tool, options)
 
 

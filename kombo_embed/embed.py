@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route, Router, request_response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from kombo_embed.errors import KomboEmbedError
+from kombo_embed.errors import ConfigurationError, KomboEmbedError
 from kombo_embed.models import EndUser, Integration, LinkOptions
 from kombo_embed.ports import (
     Clock,
@@ -99,9 +99,18 @@ class KomboEmbed:
         Args:
             app: The host, not yet started.
             path: Where to mount; by default ``KOMBO_MOUNT_PATH``.
+
+        Raises:
+            ConfigurationError: Something is mounted at this path already.
         """
+        mount = Mount(path or self._mount_path(), app=self.app)
+        if any(isinstance(route, Mount) and route.path == mount.path for route in app.router.routes):
+            raise ConfigurationError(
+                f"{mount.path} is taken already in this app. Give this KomboEmbed a MOUNT_PATH of its own "
+                "(or install(app, path=...)), and an ENVIRONMENT of its own."
+            )
         app.add_middleware(KomboEmbedMiddleware, embed=self)
-        app.router.routes.insert(0, Mount(path or self._mount_path(), app=self.app))
+        app.router.routes.insert(0, mount)
 
     @property
     def app(self) -> ASGIApp:
@@ -207,7 +216,7 @@ class KomboEmbed:
             _, app = await self._running()
             await app(scope, receive, send)
         except KomboEmbedError as error:
-            logger.error("start.failed", extra={"cause": str(error)})  # noqa: TRY400 - the message says it all
+            logger.error("start.failed: %s", error)  # noqa: TRY400 - the message says it all
             await problems.problem(error)(scope, receive, send)
         except HTTPException as error:
             await endpoints.method_not_allowed(error)(scope, receive, send)

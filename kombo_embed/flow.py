@@ -242,7 +242,7 @@ class ConnectionFlow:
             details = await self._client.integration_details(integration.integration_id)
             await self._store.save_details(details, unless_changed_since=integration.updated_at)
         except KomboEmbedError as error:
-            logger.info("details.missing", extra={"error_code": error.code})
+            logger.info("details.missing: %s", error.code)
         else:
             self._wake_hooks()
 

@@ -120,7 +120,7 @@ class HookRunner:
                 if inspect.isawaitable(result):
                     await result
         except Exception:
-            logger.warning("hook.failed", extra={"handler": name, "event_type": event.type}, exc_info=True)
+            logger.warning("hook.failed: %s for %s", name, event.type, exc_info=True)
             return False
         return True
 

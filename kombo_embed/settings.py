@@ -6,10 +6,12 @@ frozen object. Whatever is wrong with it is told in one message that names every
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -23,6 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.models import Category, Language, LinkOptions
+from kombo_embed.spelling import near_misses
 
 PREFIX = "KOMBO_"
 LINK_LIFETIME = 3600  # seconds an EMBEDDED link is valid for (Kombo: "Create connection link", link_type)
@@ -70,7 +73,7 @@ def _origin(value: str) -> str:
 
 def _database_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith("sqlite+aiosqlite://"):
-        raise ValueError("must be a database URL such as sqlite+aiosqlite:///kombo_embed.db")
+        raise ValueError("only SQLite is supported: sqlite+aiosqlite:///path/to/file.db")
     return value
 
 
@@ -132,7 +135,9 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigurationError(_explain(prefix, _problems(error, prefix))) from None
+            raise ConfigurationError(
+                _explain(prefix, [*_problems(error, prefix), *_misspelt(prefix)])
+            ) from None
         except SettingsError as error:
             raise ConfigurationError(_explain(prefix, [str(error)])) from None
         self._prefix = prefix
@@ -204,6 +209,16 @@ def _problems(error: ValidationError, prefix: str) -> list[str]:
         reason = missing if detail["type"] == "missing" else detail["msg"].removeprefix("Value error, ")
         problems.setdefault(name, f"{name}: {reason}")
     return list(problems.values())
+
+
+def misspelt_variables(prefix: str = PREFIX) -> list[tuple[str, str]]:
+    """The variables that are almost one of ours, each with the name that was probably meant."""
+    known = {prefix + name.upper() for name in Settings.model_fields}
+    return list(near_misses([*os.environ, *dotenv_values(".env")], known=known, prefix=prefix))
+
+
+def _misspelt(prefix: str) -> list[str]:
+    return [f"{name}: not a setting; did you mean {meant}?" for name, meant in misspelt_variables(prefix)]
 
 
 def _explain(prefix: str, problems: list[str]) -> str:

@@ -18,7 +18,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "models": {"errors"},
     "spelling": set(),
     "ports": GROUND,
-    "settings": GROUND,
+    "settings": GROUND | {"spelling"},
     "kombo": GROUND | {"ports"},
     "links": GROUND | {"ports"},
     "store": GROUND | {"ports"},

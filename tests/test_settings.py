@@ -140,6 +140,14 @@ def test_the_mount_path_can_be_told_before_everything_else(monkeypatch: pytest.M
     assert mount_path_from_environment() == "/kombo"
 
 
+def test_a_misspelt_variable_is_told_together_with_the_one_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KYE", KEY)
+    with pytest.raises(ConfigurationError, match="KOMBO_API_KYE: not a setting; did you mean KOMBO_API_KEY"):
+        Settings()
+
+
 def test_a_variable_that_is_almost_known_is_told_with_the_known_name() -> None:
     known = {"KOMBO_" + name.upper() for name in Settings.model_fields}
     names = ["KOMBO_API_KEYS", "KOMBO_WEBHOK_SECRET", "PATH", "KOMBO_LUNCH_MENU", "KOMBO_US_API_KEY"]

@@ -67,5 +67,5 @@ async def _call(name: str, function: Callable[..., object], *arguments: object) 
 
 
 def _told(cause: str) -> IdentityError:
-    logger.error("identity.failed", extra={"cause": cause})
+    logger.error("identity.failed: %s", cause)
     return IdentityError(cause)

@@ -181,7 +181,7 @@ class KomboClient:
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
             raise KomboTimeout(f"Kombo did not answer within {self._timeout:g} s.") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            logger.warning("kombo.unreachable", extra={"cause": type(error).__name__})
+            logger.warning("kombo.unreachable: %s", type(error).__name__)
             raise KomboUnavailable(
                 "Kombo cannot be reached.", retry_after=failures.RETRY_AFTER_DEFAULT
             ) from None
@@ -189,7 +189,7 @@ class KomboClient:
             return body
         now = datetime.fromtimestamp(self._clock.time(), UTC)
         failure = failures.read_error(status, retry_after, body, now=now)
-        logger.warning("kombo.refused", extra={"status": status, "error_code": failure.code})
+        logger.warning("kombo.refused: status %s, %s", status, failure)
         raise failure
 
     async def _exchange(

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -17,7 +19,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from kombo_embed.errors import StoreUnavailable
+from kombo_embed.errors import ConfigurationError, StoreUnavailable
 
 logger = logging.getLogger("kombo_embed.store")
 
@@ -44,6 +46,20 @@ class Database:
         self._writer = self._engine.execution_options(**{WRITING: True})
         # SQLite has one writer at a time. Waiting in line here is fair and costs no polling.
         self._writing = asyncio.Lock()
+
+    def verify_folder(self) -> None:
+        """Return if the folder of the database file exists: SQLite makes the file, not the folder.
+
+        Raises:
+            ConfigurationError: It does not.
+        """
+        name = self._engine.url.database
+        if name and name != ":memory:" and not name.startswith("file:"):
+            folder = Path(name).absolute().parent
+            if not folder.is_dir():
+                raise ConfigurationError(
+                    f"kombo-embed cannot start: KOMBO_DATABASE_URL is in the folder {folder}, which does not exist"
+                )
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -98,10 +114,19 @@ def _converted_errors() -> Iterator[None]:
         yield
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error
-        logger.warning("store.unavailable", extra={"cause": type(cause).__name__})
+        logger.warning("store.unavailable: %s", _reason(cause))
         raise StoreUnavailable(
             "The database cannot be used now. Check KOMBO_DATABASE_URL, its disk and its permissions."
         ) from None
+
+
+def _reason(cause: BaseException) -> str:
+    # SQLite's own words are a fixed text per kind of error; other databases' could quote values.
+    return (
+        f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, sqlite3.OperationalError)
+        else type(cause).__name__
+    )
 
 
 class _HidesOurStatements(logging.Filter):

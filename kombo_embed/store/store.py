@@ -51,8 +51,10 @@ class SqlStore:
         """Bring the tables to this version. Several processes may do so at once: one does, the rest wait.
 
         Raises:
+            ConfigurationError: The database's folder does not exist.
             StoreUnavailable: The database cannot be opened or written.
         """
+        self._database.verify_folder()
         async with self._database.writing() as connection:
             await connection.run_sync(migrations.run)
 
@@ -228,9 +230,11 @@ async def migrate(url: str) -> str:
     """Bring a database's tables to this version of the package, and tell which one that is.
 
     Raises:
+        ConfigurationError: The database's folder does not exist.
         StoreUnavailable: The database cannot be opened or written.
     """
     database = Database(url)
+    database.verify_folder()
     try:
         async with database.writing() as connection:
             return await connection.run_sync(migrations.run)

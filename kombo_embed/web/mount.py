@@ -6,13 +6,10 @@ Everything that a running mount needs is opened here, in order, and closed in th
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
-
-from dotenv import dotenv_values
 
 from kombo_embed.auth.host import CallableResolver
 from kombo_embed.catalog import ToolCatalog
@@ -23,8 +20,7 @@ from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.memory import MemoryLinkCache
 from kombo_embed.ports import Collaborators, EventHandler
-from kombo_embed.settings import Settings
-from kombo_embed.spelling import near_misses
+from kombo_embed.settings import Settings, misspelt_variables
 from kombo_embed.store.store import SqlStore
 from kombo_embed.web.endpoints import Services
 
@@ -47,7 +43,8 @@ async def opened_services(
         raise ConfigurationError(
             "kombo-embed cannot start: nothing says who is signed in. Pass KomboEmbed(end_user=...)."
         )
-    _warn_of_near_misses(settings)
+    for name, meant in misspelt_variables(settings.prefix):
+        logger.warning("%s is not a setting of kombo-embed; did you mean %s?", name, meant)
     clock = brought.clock or time
     async with AsyncExitStack() as stack:
         store = brought.store or SqlStore(
@@ -91,11 +88,10 @@ async def opened_services(
 
 def _browser_module() -> bytes | None:
     module = resources.files("kombo_embed") / BROWSER_MODULE
-    return module.read_bytes() if module.is_file() else None
-
-
-def _warn_of_near_misses(settings: Settings) -> None:
-    known = {settings.prefix + name.upper() for name in type(settings).model_fields}
-    names = [*os.environ, *dotenv_values(".env")]
-    for name, meant in near_misses(names, known=known, prefix=settings.prefix):
-        logger.warning("%s is not a setting of kombo-embed; did you mean %s?", name, meant)
+    if module.is_file():
+        return module.read_bytes()
+    logger.warning(
+        "browser_module.missing: kombo-embed was installed without npm, so GET /kombo-embed.js answers 404; "
+        "install Node.js, then install kombo-embed again"
+    )
+    return None

@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from kombo_embed import EndUser
-from kombo_embed.errors import StoreUnavailable
+from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.models import LinkKey, LinkRequest, ReportedIntegration, WebhookEvent
 from kombo_embed.store.migrations import VERSION_TABLE
 from kombo_embed.store.store import SqlStore
@@ -193,13 +193,18 @@ async def test_the_migrations_make_exactly_the_tables_that_the_code_uses(store: 
     engine.dispose()
 
 
-async def test_a_database_out_of_reach_is_told_without_its_address(tmp_path: Path) -> None:
-    store = SqlStore(
-        f"sqlite+aiosqlite:///{tmp_path}/no/such/folder.db", environment="d", clock=ManualClock()
-    )
-    with pytest.raises(StoreUnavailable, match="KOMBO_DATABASE_URL") as caught:
+async def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/no/such/folder.db"
+    store = SqlStore(url, environment="default", clock=ManualClock())
+    with pytest.raises(ConfigurationError, match="KOMBO_DATABASE_URL.*no/such"):
         await store.open()
-    assert "no/such" not in str(caught.value)
+    await store.close()
+
+
+async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}", environment="default", clock=ManualClock())
+    with pytest.raises(StoreUnavailable, match="KOMBO_DATABASE_URL"):
+        await store.open()
     await store.close()
 
 

@@ -212,4 +212,11 @@ async def test_half_an_identity_is_the_hosts_bug_and_gets_no_link(
         answer = await client.post("/kombo/links", json={})
     assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
     assert sandbox.calls == {}
-    assert any(record.message == "identity.failed" for record in caplog.records)
+    assert any(record.message.startswith("identity.failed") for record in caplog.records)
+
+
+async def test_two_embeds_cannot_be_installed_at_one_path(kombo: httpx.AsyncBaseTransport) -> None:
+    app = Starlette()
+    make_embed(kombo).install(app)
+    with pytest.raises(ConfigurationError, match=r"/kombo is taken.*MOUNT_PATH"):
+        make_embed(kombo).install(app)
