@@ -76,6 +76,8 @@ def sandbox(
     from kombo_embed.sandbox import Sandbox  # noqa: PLC0415 - only this command needs it
     from kombo_embed.sandbox.standalone import run  # noqa: PLC0415 - as above
 
+    if webhook_url is not None and not webhook_url.startswith(("http://", "https://")):
+        _fail("--webhook-url must be a whole URL, such as http://localhost:8000/kombo/webhooks")
     values = {**dotenv_values(".env"), **os.environ}
     secret = (values.get("KOMBO_WEBHOOK_SECRET") or "").partition(",")[0].strip()
     local = Sandbox(

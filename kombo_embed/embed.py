@@ -192,8 +192,11 @@ class KomboEmbed:
 
     async def close(self) -> None:
         """Close everything; it can be opened again."""
-        stack, self._stack, self._opened = self._stack, AsyncExitStack(), None
-        await stack.aclose()
+        if self._loop is not asyncio.get_running_loop():
+            return
+        async with self._opening:
+            stack, self._stack, self._opened = self._stack, AsyncExitStack(), None
+            await stack.aclose()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -218,8 +221,8 @@ class KomboEmbed:
         except KomboEmbedError as error:
             logger.error("start.failed: %s", error)  # noqa: TRY400 - the message says it all
             await problems.problem(error)(scope, receive, send)
-        except HTTPException as error:
-            await endpoints.method_not_allowed(error)(scope, receive, send)
+        except HTTPException:
+            await endpoints.method_not_allowed(self.routes(), scope)(scope, receive, send)
 
     async def _services(self) -> Services:
         return (await self._running())[0]
@@ -271,4 +274,9 @@ class KomboEmbed:
 
         if isinstance(self._settings, Settings):
             return self._settings.mount_path
+        if self._settings is not None:
+            try:
+                return self._settings().mount_path
+            except ConfigurationError:
+                pass  # the start, which reads them again, stops with the reason
         return mount_path_from_environment()

@@ -209,11 +209,21 @@ class ConnectionFlow:
             if known.origin_id != origin_id:
                 raise _not_theirs()
             return Completion(known, first=False)
-        reported = await self._client.integration_by_token(activation_token)
+        try:
+            reported = await self._client.integration_by_token(activation_token)
+        except ActivationRejected:
+            # Perhaps it can be used once only, and another process has just used it.
+            known = await self._store.find_completed(activation_token)
+            if known is None or known.origin_id != origin_id:
+                raise
+            return Completion(known, first=False)
         if not _belongs_to(reported, origin_id):
             await self._keep_for_its_owner(reported, activation_token)
             raise _not_theirs()
-        return await self._record(reported, activation_token, origin_id)
+        completion = await self._record(reported, activation_token, origin_id)
+        if completion.integration.origin_id != origin_id:
+            raise _not_theirs()  # it is on record as another's, since before Kombo said this
+        return completion
 
     async def _keep_for_its_owner(self, reported: ReportedIntegration, activation_token: str) -> None:
         """Kombo lists no integrations, so one that we were told of is kept, under whom Kombo names."""

@@ -6,9 +6,11 @@ A handler that hangs or fails holds up nobody but the later events of its own in
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from kombo_embed.errors import StoreUnavailable
@@ -22,6 +24,7 @@ LEASE = 10.0  # seconds after which an event of a process that died is free agai
 HEARTBEAT = 3.0  # seconds between renewals of a lease
 POLL = 2.0  # seconds between looks when nothing woke us: other processes write events too
 BACKOFF_MAX = 300.0  # seconds
+HANDLER_DEADLINE = 60.0  # seconds for one call of a handler; one that hangs is called again later
 
 
 class HookRunner:
@@ -42,6 +45,7 @@ class HookRunner:
         self._woken = asyncio.Event()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="kombo-embed-hook")
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -57,6 +61,7 @@ class HookRunner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
         while True:
@@ -73,6 +78,10 @@ class HookRunner:
             taken = await self._outbox.take(types, limit=free, now=self._now(), lease_seconds=LEASE)
         except StoreUnavailable:
             return False  # said in the log by the store already
+        except Exception:
+            # This loop is all that delivers: whatever it was, it looks again later.
+            logger.exception("hooks.failed: the outbox could not be read")
+            return False
         for delivery in taken:
             task = asyncio.get_running_loop().create_task(self._deliver(delivery), name="kombo-embed hook")
             self._deliveries.add(task)
@@ -93,7 +102,7 @@ class HookRunner:
     async def _deliver(self, delivery: Delivery) -> None:
         heartbeat = asyncio.get_running_loop().create_task(self._keep_leased(delivery))
         done = set(delivery.done_handlers)
-        handlers = {_name(handler): handler for handler in self._handlers.get(delivery.event.type, ())}
+        handlers = _named(self._handlers.get(delivery.event.type, ()))
         try:
             for name, handler in handlers.items():
                 if name not in done and await self._handle(name, handler, delivery.event):
@@ -112,17 +121,23 @@ class HookRunner:
 
     async def _handle(self, name: str, handler: EventHandler, event: Event) -> bool:
         try:
-            if inspect.iscoroutinefunction(handler):
-                await handler(event)
-            else:
-                # A plain function may block, so it gets a thread; one that returns an awaitable is awaited.
-                result = await asyncio.to_thread(handler, event)
-                if inspect.isawaitable(result):
-                    await result
+            async with asyncio.timeout(HANDLER_DEADLINE):
+                await self._call(handler, event)
         except Exception:
             logger.warning("hook.failed: %s for %s", name, event.type, exc_info=True)
             return False
         return True
+
+    async def _call(self, handler: EventHandler, event: Event) -> None:
+        if inspect.iscoroutinefunction(handler):
+            await handler(event)
+            return
+        # A plain function may block, so it gets a thread, and not one that the app needs for other things.
+        loop = asyncio.get_running_loop()
+        context = contextvars.copy_context()
+        result = await loop.run_in_executor(self._threads, lambda: context.run(handler, event))
+        if inspect.isawaitable(result):
+            await result
 
     async def _keep_leased(self, delivery: Delivery) -> None:
         while True:
@@ -136,6 +151,12 @@ class HookRunner:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
-def _name(handler: EventHandler) -> str:
-    module = getattr(handler, "__module__", "")
-    return f"{module}.{getattr(handler, '__qualname__', type(handler).__qualname__)}"
+def _named(handlers: Sequence[EventHandler]) -> dict[str, EventHandler]:
+    """Each handler by a name that is its own and that stays so over restarts."""
+    named: dict[str, EventHandler] = {}
+    for handler in handlers:
+        module = getattr(handler, "__module__", "")
+        name = f"{module}.{getattr(handler, '__qualname__', type(handler).__qualname__)}"
+        alike = sum(known.partition("#")[0] == name for known in named)
+        named[f"{name}#{alike + 1}" if alike else name] = handler
+    return named

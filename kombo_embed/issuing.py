@@ -67,6 +67,7 @@ class LinkIssuer:
         try:
             (link, kept), joined = await self._mints.join(key, lambda: self._mint(key))
         except (KomboRateLimited, KomboUnavailable, KomboTimeout):
+            cached = await self._cache.get(key)  # it may have been dropped meanwhile
             if cached is not None and not fresh and self._remaining(cached) > 0:
                 return self._issued(cached, CacheOutcome.STALE)
             raise

@@ -49,6 +49,8 @@ class EndUser:
                 )
             if not value.strip():
                 raise IdentityError(f"EndUser.{name} must not be empty")
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise IdentityError(f"EndUser.{name} has a lone surrogate, which is no text")
         if len(self.email) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(self.email) is None:
             raise IdentityError("EndUser.email is not an email address")
 

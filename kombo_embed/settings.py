@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -24,11 +24,13 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from kombo_embed.errors import ConfigurationError
+from kombo_embed.hosts import is_loopback
 from kombo_embed.models import Category, Language, LinkOptions
 from kombo_embed.spelling import near_misses
 
 PREFIX = "KOMBO_"
 LINK_LIFETIME = 3600  # seconds an EMBEDDED link is valid for (Kombo: "Create connection link", link_type)
+DEFAULT_PORTS = {"http": 80, "https": 443}
 REGIONS = {
     "eu": "https://api.kombo.dev/v1",
     "us": "https://api.us.kombo.dev/v1",
@@ -49,31 +51,44 @@ def _header_safe(value: SecretStr) -> SecretStr:
 
 
 def _base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    parts = _url(value)
+    if parts is None or parts.username is not None or parts.query or parts.fragment:
         raise ValueError("must be a whole URL, such as https://api.kombo.dev/v1")
     return value.rstrip("/")
 
 
 def _mount_path(value: str) -> str:
     path = value.rstrip("/")
-    if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path) is None:
+    if re.fullmatch(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", path) is None:
         raise ValueError("must be a path such as /kombo")
     return path
 
 
 def _origin(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or value != f"{parts.scheme}://{parts.netloc}" or "@" in value:
+    parts = _url(value)
+    if parts is None or value != f"{parts.scheme}://{parts.netloc}" or "@" in value:
         raise ValueError(
             "each must be an origin such as https://app.example.com, without a path and without *"
         )
-    return value.lower()
+    # Browsers leave the default port out.
+    return value.lower().removesuffix(f":{DEFAULT_PORTS[parts.scheme]}")
+
+
+def _url(value: str) -> SplitResult | None:
+    if re.search(r"\s", value):
+        return None
+    try:
+        parts = urlsplit(value)
+        known = parts.scheme in DEFAULT_PORTS and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if known else None
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith("sqlite+aiosqlite://"):
-        raise ValueError("only SQLite is supported: sqlite+aiosqlite:///path/to/file.db")
+    url = value.get_secret_value()
+    if re.fullmatch(r"sqlite\+aiosqlite:///[^?#]+", url) is None or url.endswith("/:memory:"):
+        raise ValueError("only SQLite in a file is supported: sqlite+aiosqlite:///path/to/file.db")
     return value
 
 
@@ -140,6 +155,8 @@ class Settings(BaseSettings):
             ) from None
         except SettingsError as error:
             raise ConfigurationError(_explain(prefix, [str(error)])) from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(_explain(prefix, [".env: is not UTF-8"])) from None
         self._prefix = prefix
         contradictions = self._contradictions()
         if contradictions:
@@ -149,6 +166,12 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """Kombo's base URL, without a slash at the end."""
         return self.api_url or REGIONS[self.region]
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody on the way can read the API key: https, or http on this machine."""
+        parts = urlsplit(self.base_url)
+        return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
     @property
     def lifetime(self) -> float:
@@ -197,7 +220,7 @@ def mount_path_from_environment(prefix: str = PREFIX) -> str:
 
     try:
         return MountPath().mount_path
-    except ValidationError:
+    except (ValidationError, SettingsError, UnicodeDecodeError):
         return "/kombo"
 
 

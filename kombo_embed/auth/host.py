@@ -6,6 +6,8 @@ import inspect
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import fields
+from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -48,6 +50,11 @@ async def link_options(
     """
     result = await _call("link_options", options, connection, end_user)
     if isinstance(result, LinkOptions):
+        for item in fields(result):
+            value = getattr(result, item.name)
+            kind = bool if item.name.startswith("enable_") else str
+            if value is not None and not isinstance(value, kind):
+                raise _told(f"LinkOptions.{item.name} must be {kind.__name__}, not {type(value).__name__}")
         return result
     raise _told(f"link_options must return LinkOptions, not {type(result).__name__}")
 
@@ -56,7 +63,9 @@ async def _call(name: str, function: Callable[..., object], *arguments: object) 
     try:
         result = function(*arguments)
         return await result if inspect.isawaitable(result) else result
-    except HTTPException:
+    except HTTPException as error:
+        if error.status_code < HTTPStatus.BAD_REQUEST:
+            raise _told(f"{name} raised HTTPException with status {error.status_code}") from None
         raise
     except KomboEmbedError as error:
         raise _told(f"{name}: {error}") from None

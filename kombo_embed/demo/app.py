@@ -26,6 +26,8 @@ from kombo_embed.embed import EVENT_TYPES
 if TYPE_CHECKING:
     import httpx
 
+    from kombo_embed.ports import LinkCache
+
 COOKIE = "fieldnotes_session"  # a name of its own: cookies of all ports of localhost lie in one jar
 
 
@@ -35,6 +37,7 @@ def create_app(
     session_secret: str,
     sandbox_url: str | None = None,
     http_transport: httpx.AsyncBaseTransport | None = None,
+    link_cache: LinkCache | None = None,
 ) -> Starlette:
     """Make the demo's host app; its `KomboEmbed` is ``app.state.embed``.
 
@@ -43,13 +46,16 @@ def create_app(
         session_secret: What the session cookie is signed with.
         sandbox_url: The origin of the local sandbox, where there is one; the page links to it.
         http_transport: Another httpx transport than the network, for tests.
+        link_cache: Where links wait, instead of this process's memory.
 
     Raises:
         ConfigurationError: Settings are missing or wrong.
     """
     settings = settings or Settings()
     activity = Activity(organization.id for organization in ORGANIZATIONS)
-    embed = KomboEmbed(end_user=current_end_user, settings=settings, http_transport=http_transport)
+    embed = KomboEmbed(
+        end_user=current_end_user, settings=settings, http_transport=http_transport, link_cache=link_cache
+    )
 
     async def note(event: Event) -> None:
         activity.note(event)
@@ -126,7 +132,8 @@ async def me(request: Request) -> Response:
 async def events(request: Request) -> Response:
     """``GET /events``: what happened at the person's organisation, newest first."""
     person = required(request)
-    return tagged_json(request, {"events": request.app.state.activity.of(person.organization.id)})
+    happened = request.app.state.activity.of(person.organization.id)
+    return tagged_json(request, {"person": person.id, "events": happened})
 
 
 def signed_in(connection: HTTPConnection) -> Person | None:

@@ -23,6 +23,7 @@ from starlette.applications import Starlette
 
 from kombo_embed import Settings
 from kombo_embed.demo.app import create_app
+from kombo_embed.demo.links import LinksThatOpen
 from kombo_embed.demo.people import ORGANIZATIONS, PEOPLE
 from kombo_embed.listening import LOOPBACK, PortUnavailable, listen
 from kombo_embed.sandbox import Sandbox
@@ -100,7 +101,13 @@ async def _demo(host: str, port: int, sandbox_port: int) -> AsyncIterator[_Demo]
         stack.push_async_callback(sandbox.aclose)
         # A transport of its own, so that a proxy for the outside world is not asked for the way to localhost.
         transport = new_network_transport()
-        app = create_app(settings, session_secret=session_secret, sandbox_url=url, http_transport=transport)
+        app = create_app(
+            settings,
+            session_secret=session_secret,
+            sandbox_url=url,
+            http_transport=transport,
+            link_cache=LinksThatOpen(settings, sandbox),
+        )
         yield _Demo(app, port, [Server(app, sockets), Server(sandbox.app, sandbox_sockets)], url)
 
 

@@ -5,7 +5,6 @@ Unknown fields and unknown values are accepted: Kombo adds some.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, ValidationError
 
 from kombo_embed.errors import KomboInvalidResponse
+from kombo_embed.hosts import is_loopback
 from kombo_embed.models import IntegrationDetails, ReportedIntegration, Tool
 
 LINK_MAX_LENGTH = 8192
@@ -174,13 +174,3 @@ def is_safe_link(link: str) -> bool:
     if not host:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,6 +22,7 @@ from kombo_embed.errors import (
     KomboTimeout,
     KomboUnavailable,
 )
+from kombo_embed.hosts import is_loopback
 from kombo_embed.kombo import answers, failures, requests
 from kombo_embed.kombo.backoff import Backoff
 from kombo_embed.kombo.gate import Gate
@@ -38,7 +40,7 @@ from kombo_embed.ports import Clock
 logger = logging.getLogger("kombo_embed.kombo")
 
 BODY_MAX_BYTES = 64 * 1024
-TOOLS_MAX_BYTES = 4 * 1024 * 1024
+LONG_BODY_MAX_BYTES = 4 * 1024 * 1024  # for lists of tools and models
 ATTEMPTS = 3
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60)
 
@@ -81,8 +83,10 @@ class KomboClient:
             timeout=httpx.Timeout(timeout, connect=min(connect_timeout, timeout)),
             limits=LIMITS,
             follow_redirects=False,
+            # What Kombo sets for one call is not sent with another: calls are for different people.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             # A proxy to the outside world does not know the way to a sandbox on this machine.
-            trust_env=not answers.is_loopback(urlsplit(base_url).hostname or ""),
+            trust_env=not is_loopback(urlsplit(base_url).hostname or ""),
             transport=transport,
         )
 
@@ -126,7 +130,8 @@ class KomboClient:
             IntegrationNotFound: The id cannot be one of Kombo's; nothing was sent.
             KomboError: Kombo refused, failed, or could not be reached in time.
         """
-        return answers.read_details(await self._call(requests.integration_details(integration_id)))
+        request = requests.integration_details(integration_id)
+        return answers.read_details(await self._call(request, body_max_bytes=LONG_BODY_MAX_BYTES))
 
     async def set_enabled(self, integration_id: str, *, enabled: bool) -> None:
         """Switch an integration on or off.
@@ -161,7 +166,7 @@ class KomboClient:
             KomboError: Kombo refused, failed, or could not be reached in time.
         """
         request = requests.tools_of(category)
-        return answers.read_tools(await self._call(request, body_max_bytes=TOOLS_MAX_BYTES))
+        return answers.read_tools(await self._call(request, body_max_bytes=LONG_BODY_MAX_BYTES))
 
     async def _call(self, request: requests.KomboRequest, *, body_max_bytes: int = BODY_MAX_BYTES) -> bytes:
         deadline = asyncio.get_running_loop().time() + self._timeout
@@ -197,11 +202,22 @@ class KomboClient:
     ) -> tuple[int, str | None, bytes]:
         url = self._base_url + request.path
         async with self._client.stream(request.method, url, json=request.body) as response:
-            if response.headers.get("content-encoding", "identity") != "identity":
-                raise KomboInvalidResponse("Kombo's answer is compressed, which was not asked for.")
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > body_max_bytes:
-                    raise KomboInvalidResponse(f"Kombo's answer is longer than {body_max_bytes} bytes.")
-            return response.status_code, response.headers.get("retry-after"), bytes(body)
+            retry_after = response.headers.get("retry-after")
+            try:
+                body = await _read_body(response, body_max_bytes)
+            except KomboInvalidResponse:
+                if response.status_code == httpx.codes.OK:
+                    raise
+                body = b""  # the status tells enough of a failure
+            return response.status_code, retry_after, body
+
+
+async def _read_body(response: httpx.Response, max_bytes: int) -> bytes:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise KomboInvalidResponse("Kombo's answer is compressed, which was not asked for.")
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > max_bytes:
+            raise KomboInvalidResponse(f"Kombo's answer is longer than {max_bytes} bytes.")
+    return bytes(body)

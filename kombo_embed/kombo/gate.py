@@ -34,6 +34,7 @@ class Gate:
         self._opens_at: float | None = None  # None: open
         self._probing = False
         self._limited = False
+        self._closings = 0
 
     def enter(self) -> AbstractContextManager[None]:
         """Pass once; the call goes into the context that is returned, and what it raises is noted.
@@ -53,6 +54,7 @@ class Gate:
 
     @contextmanager
     def _passage(self, *, probe: bool) -> Iterator[None]:
+        closings = self._closings
         try:
             yield
         except (KomboRateLimited, KomboUnavailable) as error:
@@ -65,23 +67,28 @@ class Gate:
         except KomboInvalidResponse:
             raise  # it says neither that Kombo is well nor that it is not
         except KomboError:
-            self._open()
+            self._note_answer(closings, probe=probe)
             raise
         else:
-            self._open()
+            self._note_answer(closings, probe=probe)
         finally:
             if probe:
                 self._probing = False
+
+    def _note_answer(self, closings: int, *, probe: bool) -> None:
+        # The late answer to a call from before the closing does not tell that waiting is over.
+        if probe or closings == self._closings:
+            self._failures, self._pause, self._opens_at = 0, PAUSE_FIRST, None
 
     def _note_failure(self, said: float | None, *, limited: bool, probe: bool) -> None:
         self._failures += 1
         if said is None and not limited and not probe and self._failures < FAILURES_TO_CLOSE:
             return
-        pause = self._pause if said is None else said
-        self._pause = min(self._pause * 2, PAUSE_MAX)
-        opens_at = self._clock.monotonic() + pause
+        if said is None and not probe and self._opens_at is not None:
+            return  # closed already: those that were under way then do not make it longer
+        if probe:
+            self._pause = min(self._pause * 2, PAUSE_MAX)
+        opens_at = self._clock.monotonic() + (self._pause if said is None else said)
         if self._opens_at is None or opens_at > self._opens_at:
             self._opens_at, self._limited = opens_at, limited
-
-    def _open(self) -> None:
-        self._failures, self._pause, self._opens_at = 0, PAUSE_FIRST, None
+            self._closings += 1

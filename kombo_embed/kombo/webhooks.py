@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -24,6 +26,7 @@ from kombo_embed.models import (
 )
 
 SIGNATURE_HEADER = "X-Kombo-Signature"
+LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class _EventBody(BaseModel):
@@ -44,7 +47,7 @@ class _Integration(BaseModel):
     id: str = Field(min_length=1, max_length=255)
     tool: str = Field(min_length=1, max_length=255)
     category: str | None = None
-    end_user: _EndUser = _EndUser()
+    end_user: _EndUser | None = None
 
 
 class _State(BaseModel):
@@ -61,7 +64,7 @@ class _Failure(BaseModel):
 
     integration_tool: str | None = None
     integration_category: str | None = None
-    end_user: _EndUser = _EndUser()
+    end_user: _EndUser | None = None
     log_url: str | None = None
 
 
@@ -95,7 +98,7 @@ def read_event(body: bytes) -> WebhookEvent:
         InvalidRequest: The body is no event.
     """
     try:
-        event = _EventBody.model_validate_json(body)
+        event = _EventBody.model_validate_json(_without_lone_surrogates(body))
     except ValidationError as error:
         raise _not_an_event(error) from None
     return WebhookEvent(event_id=event.id, type=event.type, data=event.data)
@@ -122,26 +125,43 @@ def read_report(event: WebhookEvent) -> Report | None:
     return None
 
 
+def _without_lone_surrogates(body: bytes) -> bytes:
+    # Half an emoji: JavaScript makes them by cutting a text, and no database can hold one.
+    if LONE_SURROGATE.search(body) is None:
+        return body
+    try:
+        return json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return body  # no JSON: whoever reads it says so
+
+
 def _integration(data: _Integration) -> ReportedIntegration:
+    end_user = data.end_user or _EndUser()
     return ReportedIntegration(
         integration_id=data.id,
         tool=data.tool,
-        origin_id=data.end_user.origin_id,
-        organization_name=data.end_user.organization_name,
-        email=data.end_user.creator_email,
+        origin_id=end_user.origin_id,
+        organization_name=end_user.organization_name,
+        email=end_user.creator_email,
         category=data.category,
     )
 
 
 def _state(data: _State) -> ReportedState:
     updated_at = data.updated_at
-    if updated_at is not None and updated_at.tzinfo is None:
-        updated_at = updated_at.replace(tzinfo=UTC)
+    if updated_at is not None:
+        if updated_at.tzinfo is None:
+            updated_at = updated_at.replace(tzinfo=UTC)
+        try:
+            updated_at = updated_at.astimezone(UTC)
+        except OverflowError:
+            updated_at = None  # no time that anything can be compared with
     return ReportedState(data.integration_id, data.state, data.setup_status, updated_at)
 
 
 def _failure(data: _Failure) -> FailedFlow:
-    return FailedFlow(data.end_user.origin_id, data.integration_tool, data.integration_category, data.log_url)
+    origin_id = data.end_user.origin_id if data.end_user else None
+    return FailedFlow(origin_id, data.integration_tool, data.integration_category, data.log_url)
 
 
 def _not_an_event(error: ValidationError, *, below: str = "") -> InvalidRequest:

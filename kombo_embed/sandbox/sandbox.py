@@ -104,6 +104,14 @@ class Sandbox:
         """
         self._driver.fail(link, tool)
 
+    def opens(self, link: str) -> bool:
+        """Whether a link would open: not after its lifetime, nor after a reset."""
+        try:
+            self._links.find(link)
+        except (LinkUnknown, LinkExpired):
+            return False
+        return True
+
     async def settle(self) -> None:
         """Wait until every webhook is delivered or given up."""
         await self._courier.settle()

@@ -38,7 +38,9 @@ async def _run(sandbox: Sandbox, port: int) -> None:
 
 def _announce(sandbox: Sandbox, port: int) -> None:
     webhooks = sandbox.webhook_url or "nowhere; --webhook-url says where"
-    key = "KOMBO_API_KEY, as set here" if sandbox.api_key else "any will do"
+    if sandbox.webhook_url and not sandbox.webhook_secret:
+        webhooks += ", unsigned: an app refuses them; set KOMBO_WEBHOOK_SECRET for both"
+    key = "the one in KOMBO_API_KEY here, and no other" if sandbox.api_key else "any will do"
     text = f"""
   The local sandbox, a stand-in for Kombo
 

@@ -9,10 +9,10 @@ import asyncio
 import functools
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -26,6 +26,19 @@ logger = logging.getLogger("kombo_embed.store")
 BUSY_TIMEOUT = 5  # seconds to wait for another process's write
 LOGGING_NAME = "kombo_embed"
 WRITING = "kombo_embed_writing"
+
+
+Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
+
+
+class HasDatabase(Protocol):
+    """A class whose methods run on a database."""
+
+    _database: Database
+
+
+Owner = TypeVar("Owner", bound=HasDatabase)
 
 
 class Database:
@@ -44,6 +57,7 @@ class Database:
         event.listen(self._engine.sync_engine, "connect", _prepare_connection)
         event.listen(self._engine.sync_engine, "begin", _begin)
         self._writer = self._engine.execution_options(**{WRITING: True})
+        self._work: set[asyncio.Task[Any]] = set()
         # SQLite has one writer at a time. Waiting in line here is fair and costs no polling.
         self._writing = asyncio.Lock()
 
@@ -58,7 +72,7 @@ class Database:
             folder = Path(name).absolute().parent
             if not folder.is_dir():
                 raise ConfigurationError(
-                    f"kombo-embed cannot start: KOMBO_DATABASE_URL is in the folder {folder}, which does not exist"
+                    f"kombo-embed cannot start: the folder of KOMBO_DATABASE_URL does not exist: {folder}"
                 )
 
     @asynccontextmanager
@@ -80,12 +94,45 @@ class Database:
             StoreUnavailable: The database cannot be used; nothing was written.
         """
         with _converted_errors():
-            async with self._writing, self._writer.begin() as connection:
-                yield connection
+            async with asyncio.timeout(BUSY_TIMEOUT):
+                await self._writing.acquire()
+            try:
+                async with self._writer.begin() as connection:
+                    yield connection
+            finally:
+                self._writing.release()
+
+    async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run a piece of work to its end, also if the caller is cancelled meanwhile.
+
+        A transaction that is cancelled half-way could keep the database locked for everybody.
+        """
+        task = asyncio.get_running_loop().create_task(work, name="kombo-embed transaction")
+        self._work.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, when what is under way has ended."""
+        await asyncio.gather(*self._work, return_exceptions=True)
         await self._engine.dispose()
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._work.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that a failure whose caller left is not reported as lost
+
+
+def finishing(
+    method: Callable[Concatenate[Owner, Parameters], Coroutine[Any, Any, Result]],
+) -> Callable[Concatenate[Owner, Parameters], Coroutine[Any, Any, Result]]:
+    """Make a method of a class that has a ``_database`` run to its end; see `Database.finish`."""
+
+    async def run(self: Owner, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return await self._database.finish(method(self, *args, **kwargs))
+
+    functools.update_wrapper(run, method)
+    return run
 
 
 def _prepare_connection(connection: DBAPIConnection, record: object) -> None:
@@ -121,12 +168,9 @@ def _converted_errors() -> Iterator[None]:
 
 
 def _reason(cause: BaseException) -> str:
-    # SQLite's own words are a fixed text per kind of error; other databases' could quote values.
-    return (
-        f"{type(cause).__name__}: {cause}"
-        if isinstance(cause, sqlite3.OperationalError)
-        else type(cause).__name__
-    )
+    # SQLite's words for what is wrong with the database are fixed texts; other errors could quote values.
+    name = type(cause).__name__
+    return f"{name}: {cause}" if isinstance(cause, sqlite3.OperationalError) else name
 
 
 class _HidesOurStatements(logging.Filter):

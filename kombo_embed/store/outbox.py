@@ -6,6 +6,7 @@ another. Per integration, events are delivered in the order in which they were w
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,8 +17,10 @@ from sqlalchemy import ColumnElement, RowMapping, and_, exists, insert, or_, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kombo_embed.models import Delivery, Event, Integration
-from kombo_embed.store.database import Database
+from kombo_embed.store.database import Database, finishing
 from kombo_embed.store.tables import outbox
+
+logger = logging.getLogger("kombo_embed.store")
 
 TIMES = ("connected_at", "updated_at")
 
@@ -58,6 +61,7 @@ class Outbox:
         self._environment = environment
         self._owner = secrets.token_hex(8)
 
+    @finishing
     async def take(
         self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
     ) -> list[Delivery]:
@@ -70,12 +74,13 @@ class Outbox:
         )
         async with self._database.reading() as connection:
             # Most looks find nothing: they must not stand in the line of the writers.
-            if (await connection.execute(due)).first() is None:
-                return []
+            found = list((await connection.execute(due)).scalars())
+        if not found:
+            return []
         async with self._database.writing() as connection:
             rows = await connection.execute(
                 update(outbox)
-                .where(outbox.c.id.in_(due))
+                .where(outbox.c.id.in_(found), self._is_free(types, now))
                 .values(
                     lease_owner=self._owner,
                     lease_ends_at=now + timedelta(seconds=lease_seconds),
@@ -83,16 +88,20 @@ class Outbox:
                 )
                 .returning(outbox)
             )
-            return sorted((_delivery(row) for row in rows.mappings()), key=lambda taken: taken.row_id)
+            taken = [delivery for row in rows.mappings() if (delivery := _delivery(row)) is not None]
+        return sorted(taken, key=lambda delivery: delivery.row_id)
 
+    @finishing
     async def renew(self, delivery: Delivery, *, until: datetime) -> None:
         """Keep an event while its handlers still run."""
         await self._note(delivery, lease_ends_at=until)
 
+    @finishing
     async def save_delivered(self, delivery: Delivery, *, now: datetime) -> None:
         """All handlers are done with this event."""
         await self._note(delivery, delivered_at=now, lease_owner=None, lease_ends_at=None)
 
+    @finishing
     async def save_failed(
         self, delivery: Delivery, *, done_handlers: Sequence[str], due_at: datetime
     ) -> None:
@@ -129,13 +138,19 @@ class Outbox:
         )
 
 
-def _delivery(row: RowMapping) -> Delivery:
+def _delivery(row: RowMapping) -> Delivery | None:
+    try:
+        integration = _from_json(row["integration"])
+    except (TypeError, ValueError, KeyError):
+        # Written by another version of this package: one like it delivers it, when our lease ends.
+        logger.exception("outbox.unreadable: row %s", row["id"])
+        return None
     event = Event(
         id=row["event_id"],
         type=row["type"],
         occurred_at=row["occurred_at"],
         origin_id=row["origin_id"],
-        integration=_from_json(row["integration"]),
+        integration=integration,
         data=row["data"],
     )
     return Delivery(
@@ -152,4 +167,5 @@ def _to_json(integration: Integration | None) -> dict[str, Any] | None:
 def _from_json(value: dict[str, Any] | None) -> Integration | None:
     if value is None:
         return None
-    return Integration(**(value | {name: datetime.fromisoformat(value[name]) for name in TIMES}))
+    known = {name: value[name] for name in Integration.__dataclass_fields__}
+    return Integration(**(known | {name: datetime.fromisoformat(value[name]) for name in TIMES}))

@@ -26,7 +26,7 @@ from kombo_embed.models import (
 )
 from kombo_embed.ports import Clock
 from kombo_embed.store import inbox, migrations
-from kombo_embed.store.database import Database
+from kombo_embed.store.database import Database, finishing
 from kombo_embed.store.outbox import Outbox, write_event
 from kombo_embed.store.records import Records
 from kombo_embed.store.tables import completions, integrations, minted_links
@@ -47,6 +47,7 @@ class SqlStore:
         self._clock = clock
         self.outbox = Outbox(self._database, environment=environment)
 
+    @finishing
     async def open(self) -> None:
         """Bring the tables to this version. Several processes may do so at once: one does, the rest wait.
 
@@ -62,6 +63,7 @@ class SqlStore:
         """Close all connections."""
         await self._database.aclose()
 
+    @finishing
     async def check(self) -> None:
         """Return if the database can be read, tables included.
 
@@ -71,6 +73,7 @@ class SqlStore:
         async with self._database.reading() as connection:
             await connection.execute(select(literal(1)).select_from(integrations).limit(1))
 
+    @finishing
     async def save_link_minted(self, key: LinkKey, expires_in: float) -> None:
         """Remember for whom and for what a link was minted: a completion's category comes from here."""
         now, request = self._now(), key.request
@@ -92,6 +95,7 @@ class SqlStore:
                 )
             )
 
+    @finishing
     async def has_minted_for(self, origin_id: str) -> bool:
         """Whether a link was ever minted here for this origin id."""
         query = select(minted_links.c.id).where(
@@ -100,6 +104,7 @@ class SqlStore:
         async with self._database.reading() as connection:
             return (await connection.execute(query.limit(1))).first() is not None
 
+    @finishing
     async def save_completion(
         self, reported: ReportedIntegration, *, activation_token: str, recorded_for: str
     ) -> Completion | None:
@@ -118,12 +123,14 @@ class SqlStore:
                 )
         return completion
 
+    @finishing
     async def find_completed(self, activation_token: str) -> Integration | None:
         """The integration that this activation token was exchanged for, if it was exchanged here."""
         async with self._reading() as records:
             integration_id = await self._completed(records.connection, _hash(activation_token))
             return None if integration_id is None else await records.find(integration_id)
 
+    @finishing
     async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
         """Keep a received event, once, and what it tells; the origin id whose links it ends."""
         async with self._writing() as records:
@@ -146,6 +153,7 @@ class SqlStore:
                     await self._tell(records, "kombo.event", origin_id, {**received, "data": event.data})
         return None
 
+    @finishing
     async def save_deleted(self, integration: Integration) -> None:
         """Mark an integration as deleted."""
         reported = ReportedIntegration(
@@ -158,6 +166,7 @@ class SqlStore:
         async with self._writing() as records:
             await records.delete(ReportedDeletion(reported))
 
+    @finishing
     async def save_details(
         self, details: IntegrationDetails, *, unless_changed_since: datetime
     ) -> Integration | None:
@@ -165,16 +174,19 @@ class SqlStore:
         async with self._writing() as records:
             return await records.refresh(details, unless_changed_since=unless_changed_since)
 
+    @finishing
     async def find_integrations(self, origin_id: str) -> list[Integration]:
         """The origin id's integrations, oldest first."""
         async with self._reading() as records:
             return await records.of(origin_id)
 
+    @finishing
     async def find_integration(self, integration_id: str) -> Integration | None:
         """One integration, by Kombo's id."""
         async with self._reading() as records:
             return await records.find(integration_id)
 
+    @finishing
     async def find_public(self, public_id: str, origin_id: str) -> Integration | None:
         """One integration, by our public id, if it is this origin id's."""
         async with self._reading() as records:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -124,5 +125,12 @@ outbox = Table(
     Column("lease_owner", String(32)),
     Column("lease_ends_at", UtcDateTime),
     Column("delivered_at", UtcDateTime),
-    Index("ix_kombo_embed_outbox_due_at", "environment", "delivered_at", "due_at"),
+    Index("ix_kombo_embed_outbox_waiting", "environment", "id", sqlite_where=text("delivered_at IS NULL")),
+    Index(
+        "ix_kombo_embed_outbox_integration",
+        "environment",
+        "integration_id",
+        "id",
+        sqlite_where=text("delivered_at IS NULL"),
+    ),
 )

@@ -5,14 +5,15 @@ They are plain Starlette endpoints, so they work in the mount, in the middleware
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from kombo_embed.auth.host import link_options
 from kombo_embed.catalog import ToolCatalog
@@ -203,10 +204,11 @@ async def not_found(request: Request) -> Response:
     return problem(RouteNotFound("There is no such path here."))
 
 
-def method_not_allowed(error: HTTPException) -> Response:
-    """Starlette's 405 as a problem."""
-    allowed = tuple(part.strip() for part in (error.headers or {}).get("Allow", "").split(",") if part)
-    return problem(MethodNotAllowed("This path does not know this method.", allowed=allowed))
+def method_not_allowed(routes: Sequence[Route], scope: Scope) -> Response:
+    """A path that is known, with a method that is not."""
+    fitting = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+    allowed = sorted({method for route in fitting for method in route.methods or ()})
+    return problem(MethodNotAllowed("This path does not know this method.", allowed=tuple(allowed)))
 
 
 def show(integration: Integration) -> dict[str, object]:

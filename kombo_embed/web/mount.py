@@ -43,13 +43,16 @@ async def opened_services(
         raise ConfigurationError(
             "kombo-embed cannot start: nothing says who is signed in. Pass KomboEmbed(end_user=...)."
         )
+    if not settings.is_private:
+        logger.warning("KOMBO_API_URL is http to another machine: the API key travels unencrypted")
     for name, meant in misspelt_variables(settings.prefix):
         logger.warning("%s is not a setting of kombo-embed; did you mean %s?", name, meant)
     clock = brought.clock or time
     async with AsyncExitStack() as stack:
-        store = brought.store or SqlStore(
-            settings.database_url.get_secret_value(), environment=settings.environment, clock=clock
-        )
+        store = brought.store
+        if store is None:
+            url = settings.database_url.get_secret_value()
+            store = SqlStore(url, environment=settings.environment, clock=clock)
         stack.push_async_callback(store.close)
         await store.open()
         client = KomboClient(
@@ -63,9 +66,9 @@ async def opened_services(
         stack.push_async_callback(client.aclose)
         hooks = HookRunner(store.outbox, handlers, clock=clock)
         stack.push_async_callback(hooks.aclose)
-        cache = brought.link_cache or MemoryLinkCache(
-            size=settings.link_cache_size, lifetime=settings.lifetime, clock=clock
-        )
+        cache = brought.link_cache
+        if cache is None:
+            cache = MemoryLinkCache(size=settings.link_cache_size, lifetime=settings.lifetime, clock=clock)
         links = LinkIssuer(settings=settings, client=client, cache=cache, store=store, clock=clock)
         stack.push_async_callback(links.aclose)
         flow = ConnectionFlow(

@@ -90,7 +90,9 @@ def problem_of_host(error: HTTPException) -> Response:
     """The answer that the host asked for by raising an ``HTTPException``, as a problem of that status."""
     codes = {401: "unauthenticated", 403: "forbidden"}
     code = "identity_error" if error.status_code >= 500 else codes.get(error.status_code, "refused")  # noqa: PLR2004 - where server errors begin
-    return _problem(error.status_code, code, str(error.detail), {}, dict(error.headers or {}))
+    ours = {"content-type", "content-length"}
+    headers = {name: value for name, value in (error.headers or {}).items() if name.lower() not in ours}
+    return _problem(error.status_code, code, str(error.detail), {}, headers)
 
 
 def _problem(

@@ -126,6 +126,21 @@ async def test_closing_the_dialog_does_nothing_and_the_next_click_uses_the_same_
     assert state["integrations"] == []
 
 
+async def test_after_the_sandbox_forgot_everything_the_next_link_opens_again(
+    visit: Visit,
+) -> None:
+    await visit.sign_in("ada")
+    await visit.page.get_by_test_id("connect").click()
+    await visit.dialog.get_by_test_id("close").first.click()
+    async with httpx.AsyncClient(base_url=visit.demo.sandbox_url) as control:
+        for path, body in (("reset", {}), ("clock", {"advance": 3600})):
+            (await control.post(f"/_sandbox/{path}", json=body)).raise_for_status()
+            await expect(visit.page.locator("iframe")).to_have_count(0)
+            await visit.page.get_by_test_id("connect").click()
+            await expect(visit.dialog.get_by_test_id("tool").first).to_be_visible()
+            await visit.dialog.get_by_test_id("close").first.click()
+
+
 async def test_wrong_credentials_can_be_corrected_in_the_same_dialog(visit: Visit) -> None:
     await visit.sign_in("margaret")
     await visit.page.get_by_test_id("connect").click()

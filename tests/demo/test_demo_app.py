@@ -122,7 +122,7 @@ async def test_events_are_seen_by_colleagues_newest_first_and_by_no_other_organi
     await connect(grace, sandbox, "bamboohr")
     assert [event["tool"] for event in await events_of(ada, 2)] == ["bamboohr", "personio"]
     assert await events_of(grace, 2) == await events_of(ada, 2)
-    assert (await margaret.get("/events")).json() == {"events": []}
+    assert (await margaret.get("/events")).json() == {"person": "margaret", "events": []}
     assert (await margaret.get("/kombo/integrations")).json() == {"integrations": []}
 
 

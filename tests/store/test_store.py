@@ -196,7 +196,7 @@ async def test_the_migrations_make_exactly_the_tables_that_the_code_uses(store: 
 async def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/no/such/folder.db"
     store = SqlStore(url, environment="default", clock=ManualClock())
-    with pytest.raises(ConfigurationError, match="KOMBO_DATABASE_URL.*no/such"):
+    with pytest.raises(ConfigurationError, match=r"KOMBO_DATABASE_URL does not exist.*no/such"):
         await store.open()
     await store.close()
 

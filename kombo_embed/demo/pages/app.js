@@ -45,18 +45,19 @@ function connectTool(kombo) {
 
 function actOn(integration, button, kombo) {
   const flow = { reconnect: kombo.reconnect, finish_setup: kombo.finishSetup }[integration.next_action];
-  return runFlow(button, () => flow(integration.id, { title: toolName(integration.tool) }), kombo);
+  const again = integration.next_action === "reconnect";
+  return runFlow(button, () => flow(integration.id, { title: toolName(integration.tool) }), kombo, again);
 }
 
 /** Runs a flow with its button busy, and tells how it ended. */
-async function runFlow(button, flow, kombo) {
+async function runFlow(button, flow, kombo, again = false) {
   if (button.getAttribute("aria-busy") === "true") return;
   button.setAttribute("aria-busy", "true");
   hideNotice();
   try {
-    tellResult(await flow(), kombo);
+    tellResult(await flow(), kombo, again);
   } catch (error) {
-    tellError(error, () => runFlow(button.isConnected ? button : connectButton, flow, kombo));
+    tellError(error, () => runFlow(button.isConnected ? button : connectButton, flow, kombo, again));
   } finally {
     button.removeAttribute("aria-busy");
     if (document.activeElement === document.body) connectButton.focus(); // the row was drawn anew meanwhile
@@ -64,12 +65,12 @@ async function runFlow(button, flow, kombo) {
   }
 }
 
-function tellResult(result, kombo) {
+function tellResult(result, kombo, again) {
   const name = result.integration && toolName(result.integration.tool);
   const notices = {
     connected: {
       tone: "good",
-      title: `${name} is connected.`,
+      title: `${name} is connected${again ? " again" : ""}.`,
       text: `Everybody at ${organization} sees it here.`,
     },
     finished: { tone: "good", title: "Done.", text: "It appears here in a moment." },
@@ -116,7 +117,8 @@ function showIntegrations(integrations, kombo) {
   document.getElementById("count").textContent = integrations.length || "";
 }
 
-function showEvents({ events }) {
+function showEvents({ events, person }) {
+  if (person !== context.person.id) return location.reload(); // somebody else signed in, in another window
   showList(document.getElementById("events"), events, (event) => drawEvent(event, organization));
   document.getElementById("quiet").hidden = events.length > 0;
 }

@@ -80,7 +80,7 @@ export function wordsFor({ code, detail, retryAfter }) {
     ],
     activation_rejected: [
       "This could not be confirmed",
-      "Nothing was added. Please connect the tool once more.",
+      "Nothing was added for your company. Please connect the tool once more.",
       true,
     ],
     integration_not_found: ["This tool is gone", "Somebody may have disconnected it meanwhile.", false],

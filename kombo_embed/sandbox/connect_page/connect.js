@@ -65,7 +65,9 @@ function showForm({ heading, lead, back = null, trouble, fields, finishLabel, fa
     event.preventDefault();
     void finish();
   };
-  const finishButton = { class: "button", type: "submit", "data-testid": "finish" };
+  // The second click of a double click on a tool lands here, where it was not meant.
+  const onclick = (event) => event.detail > 1 && event.preventDefault();
+  const finishButton = { class: "button", type: "submit", "data-testid": "finish", onclick };
   const failButton = { class: "button quiet", type: "button", "data-testid": "fail", onclick: () => void fail() };
   show({
     heading,

@@ -9,6 +9,7 @@ revision = "0001"
 down_revision = None
 
 TIME = sa.DateTime(timezone=True)
+WAITING = sa.text("delivered_at IS NULL")
 
 
 def upgrade() -> None:
@@ -86,5 +87,8 @@ def upgrade() -> None:
         sa.Column("lease_owner", sa.String(32)),
         sa.Column("lease_ends_at", TIME),
         sa.Column("delivered_at", TIME),
-        sa.Index("ix_kombo_embed_outbox_due_at", "environment", "delivered_at", "due_at"),
+        sa.Index("ix_kombo_embed_outbox_waiting", "environment", "id", sqlite_where=WAITING),
+        sa.Index(
+            "ix_kombo_embed_outbox_integration", "environment", "integration_id", "id", sqlite_where=WAITING
+        ),
     )
