@@ -44,12 +44,14 @@ async def test_requests_that_are_cancelled_while_they_write_leave_the_database_u
 ) -> None:
     app, _ = make_host(kombo)
     async with running(app) as client:
-        for number in range(120):
+        for number in range(200):
             task = asyncio.create_task(client.post("/kombo/webhooks", **webhook(number)))
-            for _ in range(number % 60):
-                await asyncio.sleep(0)
+            # At every moment of a transaction, whose steps are in a thread of the database's.
+            await asyncio.sleep(number % 40 * 0.0003)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            another = await client.post("/kombo/webhooks", **webhook(10_000 + number))
+            assert another.status_code == 204, number
         answer = await client.post("/kombo/webhooks", **webhook(1000))
         assert answer.status_code == 204
         with sqlite3.connect("kombo_embed.db", timeout=1) as another:
@@ -94,9 +96,12 @@ async def test_handlers_of_one_name_are_all_called_and_an_unreadable_event_stops
         await eventually(lambda: sorted(heard) == [0, 1, 2])
         with sqlite3.connect("kombo_embed.db") as database:
             database.execute(
-                "insert into kombo_embed_outbox (environment, event_id, type, integration, data, occurred_at,"
-                " attempts, done_handlers, due_at)"
-                " select environment, 'poison', type, '{\"future\": 1}', data, occurred_at, 0, '[]', due_at from kombo_embed_outbox"
+                """
+                insert into kombo_embed_outbox
+                    (environment, event_id, type, integration, data, occurred_at, attempts, done_handlers, due_at)
+                select environment, 'poison', type, '{"future": 1}', data, occurred_at, 0, '[]', due_at
+                from kombo_embed_outbox
+                """
             )
         await client.post("/kombo/webhooks", **webhook(2))
         await eventually(lambda: len(heard) == 6)
@@ -108,10 +113,16 @@ async def test_looking_for_the_next_event_uses_the_indexes() -> None:
         pass
     with sqlite3.connect("kombo_embed.db") as database:
         plan = database.execute(
-            "explain query plan select id from kombo_embed_outbox as o where environment = 'e'"
-            " and delivered_at is null and type in ('a') and not exists"
-            " (select 1 from kombo_embed_outbox as p where p.environment = o.environment and p.integration_id = o.integration_id and p.id < o.id"
-            " and p.delivered_at is null and p.type in ('a')) order by id limit 20"
+            """
+            explain query plan
+            select id from kombo_embed_outbox as o
+            where environment = 'e' and delivered_at is null and type in ('a') and not exists (
+                select 1 from kombo_embed_outbox as p
+                where p.environment = o.environment and p.integration_id = o.integration_id and p.id < o.id
+                and p.delivered_at is null and p.type in ('a')
+            )
+            order by id limit 20
+            """
         ).fetchall()
     text = " ".join(str(row[-1]) for row in plan)
     assert "ix_kombo_embed_outbox_waiting" in text
