@@ -14,10 +14,7 @@ from starlette.routing import Route
 from kombo_embed import EndUser, Event, KomboEmbed
 
 # Your own database, in this example.
-USERS = {
-    "ada": {"email": "ada@northwind.example", "company": "Northwind", "company_id": "org_1"},
-    "alan": {"email": "alan@bletchley.example", "company": "Bletchley", "company_id": "org_2"},
-}
+USERS = {"ada": {"email": "ada@northwind.example", "company": "Northwind", "company_id": "org_1"}}
 SIGN_IN = """
 <title>Sign in</title>
 <form method="post" action="/sign-in"><button name="user" value="ada">Sign in as Ada</button></form>
@@ -28,9 +25,8 @@ SETTINGS = """
 <script type="module">
   import { connect } from "/kombo/kombo-embed.js";
   document.querySelector("#connect").addEventListener("click", async () => {
-    const result = await connect();
-    document.querySelector("output").textContent =
-      result.status === "connected" ? `${result.integration.tool} is connected.` : "";
+    const result = await connect().catch((error) => ({ status: error.detail }));
+    document.querySelector("output").textContent = result.integration?.tool ?? result.status;
   });
 </script>
 """

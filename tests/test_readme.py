@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 import kombo_embed
 from kombo_embed import Settings
 from kombo_embed.web.endpoints import create_routes
+from kombo_embed.web.problems import STATUSES
 from tests.support import SANDBOX_URL, running
 
 ROOT = Path(__file__).parent.parent
@@ -82,3 +83,15 @@ def test_every_test_that_the_security_page_names_exists() -> None:
     named = re.findall(r"tests/[\w/.]+", page)
     assert named
     assert all((ROOT / name.rstrip(".")).exists() for name in named)
+
+
+def test_the_table_of_errors_is_the_table_of_statuses() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    told = {
+        code: {int(status) for status in statuses.split(", ")}
+        for code, statuses in re.findall(r"^\| `(\w+)` \| ([\d, ]+) \|", page, re.MULTILINE)
+    }
+    known: dict[str, set[int]] = {}
+    for kind, status in STATUSES.items():
+        known.setdefault(kind.code, set()).add(status)
+    assert told == known

@@ -98,7 +98,8 @@ async def test_handlers_of_one_name_are_all_called_and_an_unreadable_event_stops
             database.execute(
                 """
                 insert into kombo_embed_outbox
-                    (environment, event_id, type, integration, data, occurred_at, attempts, done_handlers, due_at)
+                    (environment, event_id, type, integration, data, occurred_at,
+                    attempts, done_handlers, due_at)
                 select environment, 'poison', type, '{"future": 1}', data, occurred_at, 0, '[]', due_at
                 from kombo_embed_outbox
                 """
