@@ -50,8 +50,8 @@ async def test_requests_that_are_cancelled_while_they_write_leave_the_database_u
             await asyncio.sleep(number % 40 * 0.0003)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            another = await client.post("/kombo/webhooks", **webhook(10_000 + number))
-            assert another.status_code == 204, number
+            later = await client.post("/kombo/webhooks", **webhook(10_000 + number))
+            assert later.status_code == 204, number
         answer = await client.post("/kombo/webhooks", **webhook(1000))
         assert answer.status_code == 204
         with sqlite3.connect("kombo_embed.db", timeout=1) as another:
