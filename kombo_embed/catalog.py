@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.single_flight import SingleFlight
-from kombo_embed.models import Tool
 from kombo_embed.ports import Clock
+from kombo_embed.reports import Tool
 
 KEPT_SECONDS = 3600
 

@@ -29,11 +29,10 @@ from kombo_embed.models import (
     IssuedLink,
     LinkOptions,
     RelinkRequest,
-    ReportedIntegration,
     SetupRequest,
-    WebhookEvent,
 )
 from kombo_embed.ports import Store
+from kombo_embed.reports import ReportedIntegration, WebhookEvent
 from kombo_embed.settings import Settings
 
 logger = logging.getLogger("kombo_embed.flow")

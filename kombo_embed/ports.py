@@ -16,13 +16,10 @@ from kombo_embed.models import (
     EndUser,
     Event,
     Integration,
-    IntegrationDetails,
     LinkKey,
     LinkOptions,
-    Report,
-    ReportedIntegration,
-    WebhookEvent,
 )
+from kombo_embed.reports import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
 if TYPE_CHECKING:
     import httpx

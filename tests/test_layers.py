@@ -11,11 +11,12 @@ import pytest
 import kombo_embed
 
 PACKAGE = Path(kombo_embed.__file__).parent
-GROUND = {"_version", "errors", "models"}
+GROUND = {"_version", "errors", "models", "reports"}
 MAY_KNOW: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
     "models": {"errors"},
+    "reports": set(),
     "spelling": set(),
     "hosts": set(),
     "ports": GROUND,

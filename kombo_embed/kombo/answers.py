@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from kombo_embed.errors import KomboInvalidResponse
 from kombo_embed.hosts import is_loopback
-from kombo_embed.models import IntegrationDetails, ReportedIntegration, Tool
+from kombo_embed.reports import IntegrationDetails, ReportedIntegration, Tool
 
 LINK_MAX_LENGTH = 8192
 

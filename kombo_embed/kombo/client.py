@@ -27,15 +27,9 @@ from kombo_embed.kombo import answers, failures, requests
 from kombo_embed.kombo.backoff import Backoff
 from kombo_embed.kombo.gate import Gate
 from kombo_embed.kombo.quiet import quietly, silence_foreign_loggers
-from kombo_embed.models import (
-    AnyLinkRequest,
-    EndUser,
-    IntegrationDetails,
-    LinkType,
-    ReportedIntegration,
-    Tool,
-)
+from kombo_embed.models import AnyLinkRequest, EndUser, LinkType
 from kombo_embed.ports import Clock
+from kombo_embed.reports import IntegrationDetails, ReportedIntegration, Tool
 
 logger = logging.getLogger("kombo_embed.kombo")
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, Field, ValidationError
 
 from kombo_embed.errors import FieldError, InvalidRequest, WebhookRejected, WebhooksNotConfigured
-from kombo_embed.models import (
+from kombo_embed.reports import (
     FailedFlow,
     Report,
     ReportedDeletion,

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import insert, select
 
-from kombo_embed.models import (
+from kombo_embed.reports import (
     FailedFlow,
     Report,
     ReportedDeletion,

@@ -14,14 +14,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, and_, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kombo_embed.models import (
-    Completion,
-    Integration,
-    IntegrationDetails,
-    ReportedDeletion,
-    ReportedIntegration,
-    ReportedState,
-)
+from kombo_embed.models import Completion, Integration
+from kombo_embed.reports import IntegrationDetails, ReportedDeletion, ReportedIntegration, ReportedState
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations, minted_links
 

@@ -10,21 +10,17 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kombo_embed.models import (
-    Completion,
+from kombo_embed.models import Completion, Integration, LinkKey, LinkRequest, SetupRequest
+from kombo_embed.ports import Clock
+from kombo_embed.reports import (
     FailedFlow,
-    Integration,
     IntegrationDetails,
-    LinkKey,
-    LinkRequest,
     Report,
     ReportedDeletion,
     ReportedIntegration,
     ReportedState,
-    SetupRequest,
     WebhookEvent,
 )
-from kombo_embed.ports import Clock
 from kombo_embed.store import inbox, migrations
 from kombo_embed.store.database import Database, finishing
 from kombo_embed.store.outbox import Outbox, write_event

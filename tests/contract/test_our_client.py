@@ -21,8 +21,8 @@ ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acm
 LANGUAGES = ["en", "de", "fr", "it", "es"]
 LINK_TYPES: list[LinkType] = ["EMBEDDED", "MAGIC_LINK"]
 
-# What each field may hold: Kombo's OpenAPI of POST /connect/create-link, and enable_static_ips of its Python SDK
-# 1.4.0. Null is allowed for some of them and never sent by us. Tools are open: Kombo adds some.
+# What each field may hold: Kombo's OpenAPI of POST /connect/create-link, and enable_static_ips of its Python
+# SDK 1.4.0. Null is allowed for some of them and never sent by us. Tools are open: Kombo adds some.
 TEXT = {"type": str, "least": 1}
 FIELDS: dict[str, dict[str, Any]] = {
     "end_user_email": {"type": str, "format": EMAIL, "required": True},

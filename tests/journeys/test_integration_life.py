@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kombo_embed import EndUser, Event, KomboEmbed
 from kombo_embed.kombo.webhooks import read_report
-from kombo_embed.models import ReportedIntegration, WebhookEvent
+from kombo_embed.reports import ReportedIntegration, WebhookEvent
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.store.store import SqlStore
 from tests.support import (

@@ -15,7 +15,8 @@ from sqlalchemy import create_engine
 
 from kombo_embed import EndUser
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
-from kombo_embed.models import LinkKey, LinkRequest, ReportedIntegration, WebhookEvent
+from kombo_embed.models import LinkKey, LinkRequest
+from kombo_embed.reports import ReportedIntegration, WebhookEvent
 from kombo_embed.store.migrations import VERSION_TABLE
 from kombo_embed.store.store import SqlStore
 from kombo_embed.store.tables import metadata
