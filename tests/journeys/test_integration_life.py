@@ -122,6 +122,28 @@ async def test_another_organisations_integration_is_not_there(method: str, path:
     await is_not_there(life, method, path)
 
 
+class TestWhereSomethingIsLeftToSetUp:
+    @pytest.fixture
+    def switches(self) -> dict[str, Any]:
+        return {"enable_field_mapping": True}
+
+    async def test_a_setup_link_leads_to_it_and_is_cached_apart_from_the_others(self, life: Life) -> None:
+        assert (await life.shown())["next_action"] == "finish_setup"
+        path = f"/kombo/integrations/{life.public_id}/setup-link"
+        setup = await life.client.post(path, headers=ADA, json={})
+        assert setup.headers["cache-control"] == "no-store"
+        again = await life.client.post(path, headers=ADA, json={})
+        assert again.headers["cache-status"].startswith("kombo-embed; hit")
+        links = [
+            (await life.client.post(other, headers=ADA, json={})).json()["link"]
+            for other in ("/kombo/links", f"/kombo/integrations/{life.public_id}/relink")
+        ]
+        assert len({setup.json()["link"], *links}) == 3
+        await life.sandbox.complete(setup.json()["link"])
+        await life.sandbox.settle()
+        assert (await life.shown())["next_action"] != "finish_setup"
+
+
 async def test_disconnecting_is_off_unless_it_is_allowed(life: Life) -> None:
     refused = await life.client.delete(f"/kombo/integrations/{life.public_id}", headers=ADA)
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
