@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +21,7 @@ from kombo_embed.reports import ReportedIntegration, WebhookEvent
 from kombo_embed.store.migrations import VERSION_TABLE
 from kombo_embed.store.store import SqlStore
 from kombo_embed.store.tables import metadata
-from tests.support import ManualClock
+from tests.support import ManualClock, eventually
 
 URL = "sqlite+aiosqlite:///kombo_embed.db"
 ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
@@ -207,6 +208,8 @@ async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -
     with pytest.raises(StoreUnavailable, match="KOMBO_DATABASE_URL"):
         await store.open()
     await store.close()
+    # A driver's thread that could not connect still reports to this loop, which must not be closed before.
+    await eventually(lambda: not [one for one in threading.enumerate() if "_connection_worker" in one.name])
 
 
 async def test_a_database_that_lost_its_tables_fails_the_check(store: SqlStore) -> None:
