@@ -41,7 +41,8 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --group build \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/demo.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --group build --group check --group test \
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra postgres --extra redis \
+	    --group build --group check --group test \
 	    --constraint requirements/demo.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/dev.txt
