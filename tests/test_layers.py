@@ -33,11 +33,13 @@ MAY_KNOW: dict[str, set[str]] = {
     "listening": set(),
     "serving": set(),
     "sandbox": GROUND | {"listening", "serving"},
+    "testing": {"sandbox", "settings"},
 }
 # The top of the house may know everything below it; mount.py joins it all.
 TOP = {"web", "embed", "demo", "cli", "__main__", "__init__"}
 LIBRARIES = {
-    "httpx": {"kombo", "sandbox"},
+    "httpx": {"kombo", "sandbox", "testing"},
+    "pytest": {"testing"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "cachetools": {"links"},
