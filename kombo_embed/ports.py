@@ -50,6 +50,17 @@ class EndUserResolver(Protocol):
         """
 
 
+class RateLimiter(Protocol):
+    """How often each end user may do one thing."""
+
+    async def spend(self, end_user: EndUser) -> None:
+        """Count once more for this end user.
+
+        Raises:
+            RateLimited: It was done too often; nothing was counted.
+        """
+
+
 class LinkCache(Protocol):
     """Where links wait until their hour is over.
 

@@ -19,7 +19,8 @@ from kombo_embed.hooks import HookRunner
 from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.ports import Collaborators, EventHandler
+from kombo_embed.ports import Clock, Collaborators, EventHandler
+from kombo_embed.rates import EndUserRate
 from kombo_embed.settings import Settings, misspelt_variables
 from kombo_embed.store.store import SqlStore
 from kombo_embed.web.endpoints import Services
@@ -69,10 +70,22 @@ async def opened_services(
         cache = brought.link_cache
         if cache is None:
             cache = MemoryLinkCache(size=settings.link_cache_size, lifetime=settings.lifetime, clock=clock)
-        links = LinkIssuer(settings=settings, client=client, cache=cache, store=store, clock=clock)
+        links = LinkIssuer(
+            settings=settings,
+            client=client,
+            cache=cache,
+            store=store,
+            rate=_rate("link", settings.link_rate, settings, clock),
+            clock=clock,
+        )
         stack.push_async_callback(links.aclose)
         flow = ConnectionFlow(
-            settings=settings, client=client, links=links, store=store, wake_hooks=hooks.wake
+            settings=settings,
+            client=client,
+            links=links,
+            store=store,
+            completion_rate=_rate("completion", settings.completion_rate, settings, clock),
+            wake_hooks=hooks.wake,
         )
         stack.push_async_callback(flow.aclose)
         catalog = ToolCatalog(client, allowed=settings.allowed_tools, clock=clock)
@@ -87,6 +100,10 @@ async def opened_services(
             link_options=brought.link_options,
             browser_module=_browser_module(),
         )
+
+
+def _rate(name: str, rate: str, settings: Settings, clock: Clock) -> EndUserRate:
+    return EndUserRate(rate, name=name, environment=settings.environment, clock=clock)
 
 
 def _browser_module() -> bytes | None:

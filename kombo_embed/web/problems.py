@@ -26,6 +26,7 @@ STATUSES: dict[type[errors.KomboEmbedError], int] = {
     errors.IntegrationNotFound: 404,
     errors.SetupNotAvailable: 409,
     errors.ActivationRejected: 422,
+    errors.RateLimited: 429,
     errors.WebhookRejected: 401,
     errors.WebhooksNotConfigured: 503,
     errors.StoreUnavailable: 503,
@@ -47,6 +48,7 @@ TITLES = {
     "integration_not_found": "There is no such integration",
     "setup_not_available": "Nothing is left to set up",
     "activation_rejected": "The activation token was not accepted",
+    "rate_limited": "Too many requests",
     "webhook_rejected": "The webhook's signature is wrong",
     "webhooks_not_configured": "Webhooks are not set up",
     "store_unavailable": "The database is out of reach",
@@ -77,7 +79,8 @@ def problem(error: errors.KomboEmbedError) -> Response:
         case errors.MethodNotAllowed(allowed=allowed):
             headers["Allow"] = ", ".join(allowed)
         case (
-            errors.StoreUnavailable(retry_after=seconds)
+            errors.RateLimited(retry_after=seconds)
+            | errors.StoreUnavailable(retry_after=seconds)
             | errors.KomboRateLimited(retry_after=seconds)
             | errors.KomboUnavailable(retry_after=seconds)
         ):
