@@ -162,9 +162,13 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
-    """What the host or a test brought; None is: choose by the settings."""
+    """What the host or a test brought; None is: choose by the settings.
+
+    ``end_user_elsewhere`` is whether a router of the host's asks who is signed in.
+    """
 
     end_user: EndUserCallable | None = None
+    end_user_elsewhere: bool = False
     link_options: LinkOptionsCallable | None = None
     http_transport: httpx.AsyncBaseTransport | None = None
     clock: Clock | None = None

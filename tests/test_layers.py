@@ -36,7 +36,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "sandbox": GROUND | {"listening", "serving"},
 }
 # The top of the house may know everything below it; mount.py joins it all.
-TOP = {"web", "embed", "demo", "cli", "__main__", "__init__"}
+TOP = {"web", "embed", "fastapi", "demo", "cli", "__main__", "__init__"}
 LIBRARIES = {
     "httpx": {"kombo", "sandbox"},
     "sqlalchemy": {"store"},
@@ -49,7 +49,7 @@ LIBRARIES = {
     "typer": {"cli"},
     "rich": {"cli"},
     "uvicorn": {"serving"},
-    "fastapi": set(),
+    "fastapi": {"fastapi"},
 }
 
 
