@@ -81,6 +81,7 @@ def refusal_of(name: str, error: Exception) -> HTTPException | IdentityError:
 
     A task group's only failure counts as itself.
     """
+    raised_at = traceback.extract_tb(error.__traceback__)
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     if isinstance(error, HTTPException):
@@ -90,7 +91,7 @@ def refusal_of(name: str, error: Exception) -> HTTPException | IdentityError:
     if isinstance(error, KomboEmbedError):
         return _told(f"{name}: {error}")
     # The message may hold anything of the host's, so the log gets the kind and the place.
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frame = [*raised_at, *traceback.extract_tb(error.__traceback__)][-1]
     return _told(f"{name} raised {type(error).__name__} at {frame.filename}:{frame.lineno}")
 
 
