@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import cast
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kombo_embed.web.answers import HEADERS
 
@@ -37,6 +37,17 @@ def allow_origins_to_read(response: Response, allowed: Collection[str]) -> Respo
 
 
 class _AllowedOrigins(CORSMiddleware):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_varying(message: Message) -> None:
+            # Older Starlettes leave it out where the origin is not allowed, or there is none.
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if "origin" not in headers.get("vary", "").lower():
+                    headers.add_vary_header("Origin")
+            await send(message)
+
+        await super().__call__(scope, receive, send_varying)
+
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
         response.headers.update(HEADERS)

@@ -77,6 +77,7 @@ async def test_every_answer_can_be_read_by_the_pages_of_allowed_origins_only(
         )
         assert "access-control-allow-origin" not in strange.headers
         assert "Origin" in strange.headers["vary"]
+        assert "Origin" in (await client.request(method, f"/kombo{path}", headers=headers)).headers["vary"]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method} {call.path}")
