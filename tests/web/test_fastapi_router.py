@@ -13,15 +13,17 @@ import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from openapi_spec_validator import validate
-from starlette.requests import HTTPConnection
 
 from kombo_embed import EndUser, Event, KomboEmbed, KomboEmbedMiddleware
 from kombo_embed.fastapi import router
 from kombo_embed.kombo.webhooks import sign
+from kombo_embed.links.memory import MemoryLinkCache
+from kombo_embed.models import ConnectionLink, LinkKey
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.web.calls import CALLS
 from tests.support import (
     WEBHOOK_SECRET,
+    ManualClock,
     change_state,
     deliver_webhooks,
     make_settings,
@@ -383,21 +385,24 @@ async def test_other_methods_and_slashes_are_problems_and_nothing_is_made_from_t
                 assert "location" not in answer.headers
 
 
+class BrokenCache(MemoryLinkCache):
+    async def get(self, key: LinkKey) -> ConnectionLink | None:
+        raise RuntimeError(f"broken for {key.environment}")
+
+
 async def test_what_fails_after_the_dependency_is_not_blamed_on_it(
     kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def options(_connection: HTTPConnection, _end_user: EndUser) -> Any:
-        raise RuntimeError
-
-    embed = KomboEmbed(settings=make_settings(), http_transport=kombo, link_options=options)
+    cache = BrokenCache(size=1, lifetime=60, clock=ManualClock())
+    embed = KomboEmbed(settings=make_settings(), http_transport=kombo, link_cache=cache)
     app = FastAPI()
     app.include_router(router(embed, end_user=current_end_user), prefix="/kombo")
-    app.add_middleware(KomboEmbedMiddleware, embed=embed)
-    async with running(app) as client:
-        answer = await client.post("/kombo/links", headers=ADA, json={})
-    assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
-    assert "link_options raised RuntimeError" in caplog.text
-    assert "end_user raised" not in caplog.text
+    async with embed:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://app.example") as client:
+            with pytest.raises(RuntimeError, match="broken for default"):  # the host's server answers 500
+                await client.post("/kombo/links", headers=ADA, json={})
+    assert "identity.failed" not in caplog.text
 
 
 def test_the_hosts_document_has_every_call_with_its_bodies_answers_and_problems(
