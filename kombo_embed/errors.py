@@ -17,6 +17,7 @@ KomboEmbedError
 ├── IntegrationNotFound           no such integration, or not this end user's
 ├── SetupNotAvailable             Kombo has no setup step for this integration
 ├── ActivationRejected            the activation token is unknown, expired or somebody else's
+├── RateLimited                   this end user asks too often
 ├── WebhookRejected               the webhook's signature is missing or wrong
 ├── WebhooksNotConfigured         no webhook secret is set
 ├── StoreUnavailable              the database is out of reach
@@ -150,6 +151,19 @@ class ActivationRejected(KomboEmbedError):
     """
 
     code = "activation_rejected"
+
+
+class RateLimited(KomboEmbedError):
+    """This end user asks too often (``KOMBO_LINK_RATE``, ``KOMBO_COMPLETION_RATE``).
+
+    ``retry_after`` is in whole seconds, at least 1.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class WebhookRejected(KomboEmbedError):

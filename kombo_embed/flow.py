@@ -31,7 +31,7 @@ from kombo_embed.models import (
     RelinkRequest,
     SetupRequest,
 )
-from kombo_embed.ports import Store
+from kombo_embed.ports import RateLimiter, Store
 from kombo_embed.reports import ReportedIntegration, WebhookEvent
 from kombo_embed.settings import Settings
 
@@ -46,6 +46,7 @@ class ConnectionFlow:
         client: Calls Kombo.
         links: Issues and drops links.
         store: Where integrations stay.
+        completion_rate: How often each end user may complete.
         wake_hooks: Called after each commit that may have written an event for the host.
     """
 
@@ -56,12 +57,14 @@ class ConnectionFlow:
         client: KomboClient,
         links: LinkIssuer,
         store: Store,
+        completion_rate: RateLimiter,
         wake_hooks: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._client = client
         self._links = links
         self._store = store
+        self._completion_rate = completion_rate
         self._wake_hooks = wake_hooks
         self._completions: SingleFlight[tuple[str, str], Completion] = SingleFlight()
         self._refreshing: set[asyncio.Task[None]] = set()
@@ -78,6 +81,7 @@ class ConnectionFlow:
 
         Raises:
             InvalidRequest: The choice is not allowed, or Kombo does not accept it.
+            RateLimited: The end user has had too many links minted.
             KomboError: Kombo refused, failed, or could not be reached, and no cached link can help out.
             StoreUnavailable: The mint could not be recorded.
         """
@@ -94,6 +98,7 @@ class ConnectionFlow:
 
         Raises:
             IntegrationNotFound: There is no such integration, or it is another origin id's.
+            RateLimited: As for `issue_link`.
             KomboError: As for `issue_link`.
             StoreUnavailable: As for `issue_link`.
         """
@@ -113,6 +118,7 @@ class ConnectionFlow:
         Raises:
             IntegrationNotFound: There is no such integration, or it is another origin id's.
             SetupNotAvailable: Nothing is left to set up.
+            RateLimited: As for `issue_link`.
             KomboError: As for `issue_link`.
             StoreUnavailable: As for `issue_link`.
         """
@@ -145,11 +151,13 @@ class ConnectionFlow:
         """Record the integration that the activation token stands for, if it is this end user's.
 
         Raises:
+            RateLimited: The end user completes too often.
             InvalidRequest: The token cannot be one of Kombo's.
             ActivationRejected: Kombo does not know the token, or its integration is another origin id's.
             KomboError: Kombo failed, refused our key, or could not be reached.
             StoreUnavailable: The record could not be written; the same call later is right.
         """
+        await self._completion_rate.spend(end_user)
         flight = (end_user.origin_id, activation_token)
         completion, joined = await self._completions.join(flight, lambda: self._complete(*flight))
         return Completion(completion.integration, first=completion.first and not joined)

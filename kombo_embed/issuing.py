@@ -16,7 +16,7 @@ from kombo_embed.models import (
     LinkKey,
     LinkRequest,
 )
-from kombo_embed.ports import Clock, LinkCache, Store
+from kombo_embed.ports import Clock, LinkCache, RateLimiter, Store
 from kombo_embed.settings import Settings
 
 MAGIC_LINK_LIFETIME = 365 * 24 * 3600  # seconds (Kombo: "Create connection link", link_type)
@@ -31,16 +31,25 @@ class LinkIssuer:
         client: Calls Kombo.
         cache: Where links wait.
         store: Where it is written down for whom links were minted.
+        rate: How often each end user may have a link minted; a cached one costs nothing.
         clock: Where time comes from.
     """
 
     def __init__(
-        self, *, settings: Settings, client: KomboClient, cache: LinkCache, store: Store, clock: Clock
+        self,
+        *,
+        settings: Settings,
+        client: KomboClient,
+        cache: LinkCache,
+        store: Store,
+        rate: RateLimiter,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._client = client
         self._cache = cache
         self._store = store
+        self._rate = rate
         self._clock = clock
         self._mints: SingleFlight[LinkKey, tuple[ConnectionLink, bool]] = SingleFlight()
 
@@ -57,6 +66,7 @@ class LinkIssuer:
             fresh: Replace the cached link; a mint that runs already will do.
 
         Raises:
+            RateLimited: The end user has had too many links minted.
             KomboError: Kombo refused, failed, or could not be reached, and no cached link can help out.
             StoreUnavailable: The mint could not be recorded.
         """
@@ -92,6 +102,7 @@ class LinkIssuer:
         await self._cache.drop(self._settings.environment, origin_id)
 
     async def _mint(self, key: LinkKey) -> tuple[ConnectionLink, bool]:
+        await self._rate.spend(key.end_user)
         for _ in range(MINTS_PER_FLIGHT):
             mark = self._cache.mark()
             lifetime = self._settings.lifetime

@@ -50,6 +50,17 @@ class EndUserResolver(Protocol):
         """
 
 
+class RateLimiter(Protocol):
+    """How often each end user may do one thing."""
+
+    async def spend(self, end_user: EndUser) -> None:
+        """Count once more for this end user.
+
+        Raises:
+            RateLimited: It was done too often; nothing was counted.
+        """
+
+
 class LinkCache(Protocol):
     """Where links wait until their hour is over.
 
@@ -151,9 +162,13 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
-    """What the host or a test brought; None is: choose by the settings."""
+    """What the host or a test brought; None is: choose by the settings.
+
+    ``end_user_elsewhere`` is whether a router of the host's asks who is signed in.
+    """
 
     end_user: EndUserCallable | None = None
+    end_user_elsewhere: bool = False
     link_options: LinkOptionsCallable | None = None
     http_transport: httpx.AsyncBaseTransport | None = None
     clock: Clock | None = None

@@ -93,6 +93,15 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+def _rate(value: str) -> str:
+    if re.fullmatch(r"[1-9][0-9]{0,5}/(second|minute|hour|day)", value) is None:
+        raise ValueError("must be a rate such as 20/minute: a number, and second, minute, hour or day")
+    return value
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
@@ -139,6 +148,8 @@ class Settings(BaseSettings):
     link_lifetime: Seconds = LINK_LIFETIME
     link_min_remaining: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     link_cache_size: Annotated[int, Field(gt=0)] = 100_000
+    link_rate: Rate = "20/minute"
+    completion_rate: Rate = "300/minute"
     connect_timeout: Seconds = 3
     timeout: Seconds = 10
     allowed_origins: Origins = ()

@@ -25,6 +25,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "links": GROUND | {"ports"},
     "store": GROUND | {"ports"},
     "auth": GROUND | {"ports"},
+    "rates": GROUND | {"ports"},
     "hooks": GROUND | {"ports"},
     "choice": GROUND | {"settings", "kombo"},
     "issuing": GROUND | {"ports", "settings", "kombo", "links"},
@@ -36,20 +37,21 @@ MAY_KNOW: dict[str, set[str]] = {
     "testing": {"sandbox", "settings"},
 }
 # The top of the house may know everything below it; mount.py joins it all.
-TOP = {"web", "embed", "demo", "cli", "__main__", "__init__"}
+TOP = {"web", "embed", "fastapi", "demo", "cli", "__main__", "__init__"}
 LIBRARIES = {
     "httpx": {"kombo", "sandbox", "testing"},
     "pytest": {"testing"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "cachetools": {"links"},
+    "limits": {"rates"},
     "stamina": {"kombo"},
     "pydantic": {"kombo", "settings", "web"},
     "pydantic_settings": {"settings"},
     "typer": {"cli"},
     "rich": {"cli"},
     "uvicorn": {"serving"},
-    "fastapi": set(),
+    "fastapi": {"fastapi"},
 }
 
 

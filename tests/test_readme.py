@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 import kombo_embed
 from kombo_embed import Settings
-from kombo_embed.web.endpoints import create_routes
+from kombo_embed.web.calls import create_routes
 from kombo_embed.web.problems import STATUSES
 from tests.support import SANDBOX_URL, running
 

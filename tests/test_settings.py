@@ -19,6 +19,8 @@ def test_one_message_names_every_variable_at_fault_and_shows_no_value(
         "KOMBO_API_URL": "not-a-url-value",
         "KOMBO_TIMEOUT": "soon-value",
         "KOMBO_LINK_CACHE_SIZE": "0",
+        "KOMBO_LINK_RATE": "20-value",
+        "KOMBO_COMPLETION_RATE": "0/minute",
         "KOMBO_MOUNT_PATH": "kombo-value",
         "KOMBO_DATABASE_URL": "mysql://user:password-value@host/db",
         "KOMBO_ALLOWED_ORIGINS": "https://app.example.com/path-value",
@@ -32,7 +34,7 @@ def test_one_message_names_every_variable_at_fault_and_shows_no_value(
     message = str(caught.value)
     for name in ["KOMBO_API_KEY", *wrong]:
         assert f"{name}:" in message
-    assert "10 settings" in message
+    assert "12 settings" in message
     assert "-value" not in message
     assert caught.value.__cause__ is None
 
@@ -155,3 +157,17 @@ def test_a_variable_that_is_almost_known_is_told_with_the_known_name() -> None:
         ("KOMBO_API_KEYS", "KOMBO_API_KEY"),
         ("KOMBO_WEBHOK_SECRET", "KOMBO_WEBHOOK_SECRET"),
     ]
+
+
+@pytest.mark.parametrize(
+    "rate",
+    ["20", "x/minute", "0/minute", "-1/minute", "20/fortnight", "20 / minute", "1/minute;2/hour", "1e9/day"],
+)
+def test_a_rate_is_a_number_per_unit_of_time(rate: str) -> None:
+    with pytest.raises(ConfigurationError, match="KOMBO_LINK_RATE: must be a rate such as 20/minute"):
+        Settings(api_key=KEY, link_rate=rate)
+
+
+@pytest.mark.parametrize("rate", ["1/second", "20/minute", "1000/hour", "999999/day"])
+def test_rates_are_per_second_minute_hour_or_day(rate: str) -> None:
+    assert Settings(api_key=KEY, completion_rate=rate).completion_rate == rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -65,6 +66,12 @@ class CompletionBody(BaseModel):
     activation_token: str
 
 
+class NoBody(BaseModel):
+    """``DELETE /integrations/{id}``: nothing, or ``{}``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 async def read_json(request: Request, shape: type[Body]) -> Body:
     """The request's body in this shape; an empty one counts as ``{}``.
 
@@ -97,6 +104,13 @@ def read_category(request: Request, settings: Settings) -> str:
             "There is no such category here.", FieldError("category", f"must be one of {', '.join(allowed)}")
         )
     return category
+
+
+def _explained(error: ValidationError) -> InvalidRequest:
+    details = error.errors(include_input=False, include_url=False, include_context=False)
+    if any(detail["type"] == "json_invalid" for detail in details):
+        return MalformedBody("The body is not JSON.", FieldError("body", "is not JSON"))
+    return invalid(details)
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
@@ -138,10 +152,8 @@ def _says_nothing(request: Request) -> bool:
     )
 
 
-def _explained(error: ValidationError) -> InvalidRequest:
-    details = error.errors(include_input=False, include_url=False, include_context=False)
-    if any(detail["type"] == "json_invalid" for detail in details):
-        return MalformedBody("The body is not JSON.", FieldError("body", "is not JSON"))
+def invalid(details: Iterable[ErrorDetails]) -> InvalidRequest:
+    """What pydantic found wrong with a request, field by field."""
     fields = [FieldError(_field(detail), _reason(detail)) for detail in details]
     names = ", ".join(dict.fromkeys(field.field for field in fields))
     return InvalidRequest(f"These fields cannot be used: {names}.", *fields)

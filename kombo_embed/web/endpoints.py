@@ -1,28 +1,22 @@
 """Our endpoints: each asks who is there, reads the body, calls the flow, and answers.
 
-They are plain Starlette endpoints, so they work in the mount, in the middleware and in a host's own router.
+`kombo_embed.web.calls` has the table that gives them their paths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
 
 from kombo_embed.auth.host import link_options
 from kombo_embed.catalog import ToolCatalog
 from kombo_embed.choice import Choice
 from kombo_embed.errors import (
     BrowserModuleMissing,
-    KomboEmbedError,
-    MethodNotAllowed,
-    RouteNotFound,
     StoreUnavailable,
     Unauthenticated,
 )
@@ -36,13 +30,12 @@ from kombo_embed.web.bodies import (
     WEBHOOK_MAX_BYTES,
     CompletionBody,
     LinkBody,
+    NoBody,
     RelinkBody,
     read_body,
     read_category,
     read_json,
 )
-from kombo_embed.web.origin import verify_origin
-from kombo_embed.web.problems import problem, problem_of_host
 
 CACHE_STATUS = {
     CacheOutcome.HIT: "hit; ttl={ttl}",
@@ -51,7 +44,7 @@ CACHE_STATUS = {
     CacheOutcome.PASSED: "fwd=uri-miss",
     CacheOutcome.STALE: "hit; ttl={ttl}; detail=kombo-unavailable",
 }
-MODULE_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+MODULE_HEADERS = {**HEADERS, "Cache-Control": "no-cache"}  # it is nobody's: kept, and asked for by its tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +58,11 @@ class Services:
     end_user: EndUserResolver
     link_options: LinkOptionsCallable | None
     browser_module: bytes | None
-
-
-Opened = Callable[[], Awaitable[Services]]
-Handler = Callable[[Services, Request], Awaitable[Response]]
-
-
-def create_routes(opened: Opened) -> list[Route]:
-    """The routes below the mount path; ``opened`` gives the services, opening them at the first request."""
-    table: list[tuple[str, str, Handler]] = [
-        ("POST", "/links", issue_link),
-        ("POST", "/completions", complete),
-        ("GET", "/integrations", list_integrations),
-        ("GET", "/integrations/{id}", show_integration),
-        ("POST", "/integrations/{id}/relink", issue_relink),
-        ("POST", "/integrations/{id}/setup-link", issue_setup_link),
-        ("DELETE", "/integrations/{id}", disconnect),
-        ("POST", "/webhooks", receive_webhook),
-        ("GET", "/tools", list_tools),
-        ("GET", "/kombo-embed.js", serve_browser_module),
-        ("GET", "/health", report_health),
-    ]
-    return [
-        Route(path, _guarded(handler, opened), methods=[method], name=handler.__name__)
-        for method, path, handler in table
-    ]
+    openapi: Mapping[str, object]
 
 
 async def issue_link(services: Services, request: Request) -> Response:
     """``POST /links``."""
-    verify_origin(request, services.settings.allowed_origins)
     end_user = await _signed_in(services, request)
     body = await read_json(request, LinkBody)
     choice = Choice(body.integration_category, body.integration_tool, body.language, body.fresh)
@@ -104,7 +72,6 @@ async def issue_link(services: Services, request: Request) -> Response:
 
 async def complete(services: Services, request: Request) -> Response:
     """``POST /completions``."""
-    verify_origin(request, services.settings.allowed_origins)
     end_user = await _signed_in(services, request)
     body = await read_json(request, CompletionBody)
     completion = await services.flow.complete(end_user, body.activation_token)
@@ -128,7 +95,6 @@ async def show_integration(services: Services, request: Request) -> Response:
 
 async def issue_relink(services: Services, request: Request) -> Response:
     """``POST /integrations/{id}/relink``."""
-    verify_origin(request, services.settings.allowed_origins)
     end_user = await _signed_in(services, request)
     body = await read_json(request, RelinkBody)
     choice = Choice(language=body.language, fresh=body.fresh)
@@ -138,7 +104,6 @@ async def issue_relink(services: Services, request: Request) -> Response:
 
 async def issue_setup_link(services: Services, request: Request) -> Response:
     """``POST /integrations/{id}/setup-link``."""
-    verify_origin(request, services.settings.allowed_origins)
     end_user = await _signed_in(services, request)
     body = await read_json(request, RelinkBody)
     choice = Choice(language=body.language, fresh=body.fresh)
@@ -147,8 +112,8 @@ async def issue_setup_link(services: Services, request: Request) -> Response:
 
 async def disconnect(services: Services, request: Request) -> Response:
     """``DELETE /integrations/{id}``."""
-    verify_origin(request, services.settings.allowed_origins)
     end_user = await _signed_in(services, request)
+    await read_json(request, NoBody)
     await services.flow.disconnect(end_user, request.path_params["id"])
     return Response(status_code=204, headers=HEADERS)
 
@@ -173,7 +138,7 @@ async def receive_webhook(services: Services, request: Request) -> Response:
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
     webhooks.verify(body, request.headers.get(webhooks.SIGNATURE_HEADER), secrets)
     await services.flow.apply_event(webhooks.read_event(body))
-    return Response(status_code=204)
+    return Response(status_code=204, headers=HEADERS)
 
 
 async def serve_browser_module(services: Services, request: Request) -> Response:
@@ -188,6 +153,11 @@ async def serve_browser_module(services: Services, request: Request) -> Response
     )
 
 
+async def describe(services: Services, request: Request) -> Response:
+    """``GET /openapi.json``: this table, in OpenAPI 3.1."""
+    return tagged_answer(request, services.openapi)
+
+
 async def report_health(services: Services, request: Request) -> Response:
     """``GET /health``: whether the database can be read. Kombo is not asked."""
     del request
@@ -196,19 +166,6 @@ async def report_health(services: Services, request: Request) -> Response:
     except StoreUnavailable:
         return answer({"status": "failing", "checks": {"store": "failing"}}, status=503)
     return answer({"status": "ok", "checks": {"store": "ok"}})
-
-
-async def not_found(request: Request) -> Response:
-    """Any other path below the mount path."""
-    del request
-    return problem(RouteNotFound("There is no such path here."))
-
-
-def method_not_allowed(routes: Sequence[Route], scope: Scope) -> Response:
-    """A path that is known, with a method that is not."""
-    fitting = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
-    allowed = sorted({method for route in fitting for method in route.methods or ()})
-    return problem(MethodNotAllowed("This path does not know this method.", allowed=tuple(allowed)))
 
 
 def show(integration: Integration) -> dict[str, object]:
@@ -224,18 +181,6 @@ def show(integration: Integration) -> dict[str, object]:
         "connected_at": _utc(integration.connected_at),
         "updated_at": _utc(integration.updated_at),
     }
-
-
-def _guarded(handler: Handler, opened: Opened) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await handler(await opened(), request)
-        except KomboEmbedError as error:
-            return problem(error)
-        except HTTPException as error:
-            return problem_of_host(error)
-
-    return endpoint
 
 
 async def _signed_in(services: Services, request: Request) -> EndUser:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
 
-from kombo_embed.auth.host import CallableResolver
+from kombo_embed.auth.host import AskedElsewhere, CallableResolver
 from kombo_embed.catalog import ToolCatalog
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.flow import ConnectionFlow
@@ -19,10 +19,12 @@ from kombo_embed.hooks import HookRunner
 from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.ports import Collaborators, EventHandler
+from kombo_embed.ports import Clock, Collaborators, EndUserResolver, EventHandler
+from kombo_embed.rates import EndUserRate
 from kombo_embed.settings import Settings, misspelt_variables
 from kombo_embed.store.store import SqlStore
 from kombo_embed.web.endpoints import Services
+from kombo_embed.web.openapi import openapi_document
 
 logger = logging.getLogger("kombo_embed")
 
@@ -39,14 +41,11 @@ async def opened_services(
         ConfigurationError: Nothing says who is signed in.
         StoreUnavailable: The database cannot be opened.
     """
-    if brought.end_user is None:
-        raise ConfigurationError(
-            "kombo-embed cannot start: nothing says who is signed in. Pass KomboEmbed(end_user=...)."
-        )
     if not settings.is_private:
         logger.warning("KOMBO_API_URL is http to another machine: the API key travels unencrypted")
     for name, meant in misspelt_variables(settings.prefix):
         logger.warning("%s is not a setting of kombo-embed; did you mean %s?", name, meant)
+    end_user = _resolver(brought)
     clock = brought.clock or time
     async with AsyncExitStack() as stack:
         store = brought.store
@@ -69,10 +68,22 @@ async def opened_services(
         cache = brought.link_cache
         if cache is None:
             cache = MemoryLinkCache(size=settings.link_cache_size, lifetime=settings.lifetime, clock=clock)
-        links = LinkIssuer(settings=settings, client=client, cache=cache, store=store, clock=clock)
+        links = LinkIssuer(
+            settings=settings,
+            client=client,
+            cache=cache,
+            store=store,
+            rate=_rate("link", settings.link_rate, settings, clock),
+            clock=clock,
+        )
         stack.push_async_callback(links.aclose)
         flow = ConnectionFlow(
-            settings=settings, client=client, links=links, store=store, wake_hooks=hooks.wake
+            settings=settings,
+            client=client,
+            links=links,
+            store=store,
+            completion_rate=_rate("completion", settings.completion_rate, settings, clock),
+            wake_hooks=hooks.wake,
         )
         stack.push_async_callback(flow.aclose)
         catalog = ToolCatalog(client, allowed=settings.allowed_tools, clock=clock)
@@ -83,10 +94,25 @@ async def opened_services(
             flow=flow,
             catalog=catalog,
             store=store,
-            end_user=CallableResolver(brought.end_user),
+            end_user=end_user,
             link_options=brought.link_options,
             browser_module=_browser_module(),
+            openapi=openapi_document(),
         )
+
+
+def _resolver(brought: Collaborators) -> EndUserResolver:
+    if brought.end_user is not None:
+        return CallableResolver(brought.end_user)
+    if brought.end_user_elsewhere:
+        return AskedElsewhere()
+    raise ConfigurationError(
+        "kombo-embed cannot start: nothing says who is signed in. Pass KomboEmbed(end_user=...)."
+    )
+
+
+def _rate(name: str, rate: str, settings: Settings, clock: Clock) -> EndUserRate:
+    return EndUserRate(rate, name=name, environment=settings.environment, clock=clock)
 
 
 def _browser_module() -> bytes | None:

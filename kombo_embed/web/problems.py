@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -26,6 +28,7 @@ STATUSES: dict[type[errors.KomboEmbedError], int] = {
     errors.IntegrationNotFound: 404,
     errors.SetupNotAvailable: 409,
     errors.ActivationRejected: 422,
+    errors.RateLimited: 429,
     errors.WebhookRejected: 401,
     errors.WebhooksNotConfigured: 503,
     errors.StoreUnavailable: 503,
@@ -47,6 +50,7 @@ TITLES = {
     "integration_not_found": "There is no such integration",
     "setup_not_available": "Nothing is left to set up",
     "activation_rejected": "The activation token was not accepted",
+    "rate_limited": "Too many requests",
     "webhook_rejected": "The webhook's signature is wrong",
     "webhooks_not_configured": "Webhooks are not set up",
     "store_unavailable": "The database is out of reach",
@@ -58,6 +62,10 @@ TITLES = {
     "configuration": "The server is not set up",
     "refused": "Refused",
 }
+# A host's problem carries these as all of ours do.
+OURS = {"content-type", "content-length", "transfer-encoding", *(name.lower() for name in HEADERS)}
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, 5.5
 # What these say is for the operator, and is in the log.
 INTERNAL = {
     "identity_error": "The application could not tell who is signed in. Its log names the cause.",
@@ -77,7 +85,8 @@ def problem(error: errors.KomboEmbedError) -> Response:
         case errors.MethodNotAllowed(allowed=allowed):
             headers["Allow"] = ", ".join(allowed)
         case (
-            errors.StoreUnavailable(retry_after=seconds)
+            errors.RateLimited(retry_after=seconds)
+            | errors.StoreUnavailable(retry_after=seconds)
             | errors.KomboRateLimited(retry_after=seconds)
             | errors.KomboUnavailable(retry_after=seconds)
         ):
@@ -90,9 +99,23 @@ def problem_of_host(error: HTTPException) -> Response:
     """The answer that the host asked for by raising an ``HTTPException``, as a problem of that status."""
     codes = {401: "unauthenticated", 403: "forbidden"}
     code = "identity_error" if error.status_code >= 500 else codes.get(error.status_code, "refused")  # noqa: PLR2004 - where server errors begin
-    ours = {"content-type", "content-length"}
-    headers = {name: value for name, value in (error.headers or {}).items() if name.lower() not in ours}
-    return _problem(error.status_code, code, str(error.detail), {}, headers)
+    given = ((str(name), str(value)) for name, value in (error.headers or {}).items())
+    headers = {name: value for name, value in given if name.lower() not in OURS and _can_be_sent(name, value)}
+    return _problem(error.status_code, code, _detail_of_host(error.detail), {}, headers)
+
+
+def _detail_of_host(detail: object) -> str:
+    """FastAPI's ``HTTPException`` takes anything as its detail; a problem's is text, so this is JSON then."""
+    if isinstance(detail, str):
+        return detail
+    try:
+        return json.dumps(detail, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return "The application gave no reason that can be told."
+
+
+def _can_be_sent(name: str, value: str) -> bool:
+    return TOKEN.fullmatch(name) is not None and FIELD_VALUE.fullmatch(value) is not None
 
 
 def _problem(
