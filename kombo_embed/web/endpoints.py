@@ -241,7 +241,7 @@ def _guarded(handler: Handler, opened: Opened) -> Callable[[Request], Awaitable[
 async def _signed_in(services: Services, request: Request) -> EndUser:
     end_user = await services.end_user(request)
     if end_user is None:
-        raise Unauthenticated("Sign in first.")
+        raise Unauthenticated
     return end_user
 
 

@@ -11,7 +11,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
 
+from kombo_embed.auth.claims import ClaimPaths
 from kombo_embed.auth.host import CallableResolver
+from kombo_embed.auth.request_user import RequestUserResolver
+from kombo_embed.auth.session import SessionResolver
 from kombo_embed.catalog import ToolCatalog
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.flow import ConnectionFlow
@@ -19,7 +22,7 @@ from kombo_embed.hooks import HookRunner
 from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.ports import Collaborators, EventHandler
+from kombo_embed.ports import Clock, Collaborators, EndUserResolver, EventHandler
 from kombo_embed.settings import Settings, misspelt_variables
 from kombo_embed.store.store import SqlStore
 from kombo_embed.web.endpoints import Services
@@ -39,9 +42,16 @@ async def opened_services(
         ConfigurationError: Nothing says who is signed in.
         StoreUnavailable: The database cannot be opened.
     """
-    if brought.end_user is None:
+    if brought.end_user is None and settings.auth == "callable":
         raise ConfigurationError(
-            "kombo-embed cannot start: nothing says who is signed in. Pass KomboEmbed(end_user=...)."
+            "kombo-embed cannot start: nothing says who is signed in. Pass KomboEmbed(end_user=...), or set "
+            f"{settings.prefix}AUTH to session, request_user or bearer."
+        )
+    if brought.end_user is not None and settings.auth != "callable":
+        logger.warning(
+            "%sAUTH=%s is not used: KomboEmbed(end_user=...) says who is signed in",
+            settings.prefix,
+            settings.auth,
         )
     if not settings.is_private:
         logger.warning("KOMBO_API_URL is http to another machine: the API key travels unencrypted")
@@ -83,10 +93,54 @@ async def opened_services(
             flow=flow,
             catalog=catalog,
             store=store,
-            end_user=CallableResolver(brought.end_user),
+            end_user=_resolver(settings, brought, clock, stack),
             link_options=brought.link_options,
             browser_module=_browser_module(),
         )
+
+
+def _resolver(
+    settings: Settings, brought: Collaborators, clock: Clock, stack: AsyncExitStack
+) -> EndUserResolver:
+    if brought.end_user is not None:
+        return CallableResolver(brought.end_user)
+    paths = ClaimPaths(
+        email=settings.claim_email,
+        organization_name=settings.claim_organization_name,
+        origin_id=settings.claim_origin_id,
+        prefix=settings.prefix,
+    )
+    match settings.auth:
+        case "session":
+            return SessionResolver(settings.session_key, paths)
+        case "request_user":
+            return RequestUserResolver(paths)
+        case _:
+            return _bearer_resolver(settings, brought, clock, stack, paths)
+
+
+def _bearer_resolver(
+    settings: Settings, brought: Collaborators, clock: Clock, stack: AsyncExitStack, paths: ClaimPaths
+) -> EndUserResolver:
+    # Heavy, and needed by few.
+    from kombo_embed.auth.bearer import BearerResolver  # noqa: PLC0415 - as said
+    from kombo_embed.auth.keys import IssuerKeys  # noqa: PLC0415 - as said
+    from kombo_embed.auth.oidc import Issuer  # noqa: PLC0415 - as said
+    from kombo_embed.auth.tokens import TokenVerifier  # noqa: PLC0415 - as said
+
+    name, audience = settings.oidc_issuer or "", settings.oidc_audience or ""  # never empty, say the settings
+    issuer = Issuer(
+        issuer=name,
+        jwks_url=settings.jwks_url,
+        timeout=settings.timeout,
+        connect_timeout=settings.connect_timeout,
+        transport=brought.http_transport,
+    )
+    stack.push_async_callback(issuer.aclose)
+    keys = IssuerKeys(issuer.fetch_keys, clock=clock)
+    stack.push_async_callback(keys.aclose)
+    verifier = TokenVerifier(issuer=name, audience=audience, algorithms=settings.jwt_algorithms)
+    return BearerResolver(verifier, keys=keys, paths=paths, clock=clock)
 
 
 def _browser_module() -> bytes | None:
