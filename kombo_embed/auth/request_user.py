@@ -1,4 +1,4 @@
-"""``KOMBO_AUTH=request_user``: ``request.user``, of Starlette's ``AuthenticationMiddleware``, is signed in."""
+"""``KOMBO_AUTH=request_user``: who is signed in is ``request.user``, by Starlette's authentication."""
 
 from __future__ import annotations
 
