@@ -57,6 +57,6 @@ def _issuer(value: str) -> str:
 
 
 Algorithms = Annotated[tuple[Algorithm, ...], NoDecode, BeforeValidator(_algorithms), Field(min_length=1)]
-Claim = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
 PrivateUrl = Annotated[str, AfterValidator(_private_url)]

@@ -27,7 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.hosts import is_loopback
-from kombo_embed.identity_settings import Algorithms, AuthMethod, Claim, Issuer, PrivateUrl
+from kombo_embed.identity_settings import Algorithms, AuthMethod, Issuer, NonEmpty, PrivateUrl
 from kombo_embed.models import Category, Language, LinkOptions
 from kombo_embed.spelling import near_misses
 
@@ -146,12 +146,12 @@ class Settings(BaseSettings):
     timeout: Seconds = 10
     allowed_origins: Origins = ()
     auth: AuthMethod = "callable"
-    session_key: Claim = "user"
-    claim_email: Claim = "email"
-    claim_organization_name: Claim = "organization_name"
-    claim_origin_id: Claim = "organization_id"
+    session_key: NonEmpty = "user"
+    claim_email: NonEmpty = "email"
+    claim_organization_name: NonEmpty = "organization_name"
+    claim_origin_id: NonEmpty = "organization_id"
     oidc_issuer: Issuer | None = Field(default=None, validate_default=True)
-    oidc_audience: Claim | None = Field(default=None, validate_default=True)
+    oidc_audience: NonEmpty | None = Field(default=None, validate_default=True)
     jwks_url: PrivateUrl | None = None
     jwt_algorithms: Algorithms = ("RS256", "ES256", "EdDSA")
 
