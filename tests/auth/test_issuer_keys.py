@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
 from tests.auth.issuer import DISCOVERY, FAILURES, KEYS, FakeIssuer, bearer_world
-from tests.auth.tokens import AUDIENCE, ISSUER, claims, ec_key, header, make_token, rsa_key
+from tests.auth.tokens import AUDIENCE, ISSUER, TestKey, claims, ec_key, header, make_token, rsa_key
 from tests.support import eventually, make_settings, served
 
 OLD, NEW = ec_key("old"), ec_key("new")
@@ -160,17 +160,25 @@ async def test_an_issuer_that_hangs_ends_at_the_deadline(sandbox: Sandbox) -> No
         assert (answer.status_code, answer.json()["code"]) == (503, "identity_unavailable")
 
 
-async def test_a_caller_that_leaves_does_not_cancel_the_call_for_the_others(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("known", [(), (OLD,)], ids=["no key is known", "another key is known"])
+async def test_a_caller_that_leaves_does_not_cancel_the_call_for_the_others(
+    known: tuple[TestKey, ...], sandbox: Sandbox
+) -> None:
     async with bearer_world(sandbox) as world:
+        for key in known:
+            world.issuer.publish(key)
+            assert (await world.ask(make_token(key))).status_code == 200
+        world.issuer.publish(NEW)
         world.issuer.failure = "hangs"
-        first, second = (asyncio.create_task(world.ask(make_token(rsa_key()))) for _ in range(2))
-        await eventually(lambda: world.issuer.calls[DISCOVERY] == 1)
+        calls = world.issuer.calls[DISCOVERY] + 1
+        first, second = (asyncio.create_task(world.ask(make_token(NEW))) for _ in range(2))
+        await eventually(lambda: world.issuer.calls[DISCOVERY] == calls)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
         world.issuer.let_go.set()
         assert (await second).status_code == 200
-        assert world.issuer.calls[DISCOVERY] == 1
+        assert world.issuer.calls[DISCOVERY] == calls
 
 
 async def test_the_stop_ends_a_call_that_is_under_way(sandbox: Sandbox) -> None:
