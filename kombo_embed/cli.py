@@ -109,11 +109,13 @@ def magic_link(
     as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
 ) -> None:
     """Mint a link that is valid for a year, to send to a customer. Whoever has it can use it."""
-    from kombo_embed import EndUser, KomboEmbed  # noqa: PLC0415 - heavy
+    from kombo_embed import EndUser, KomboEmbed, Settings  # noqa: PLC0415 - heavy
 
     async def mint() -> str:
         end_user = EndUser(email=email, organization_name=organization, origin_id=origin_id)
-        async with KomboEmbed(end_user=lambda _: None) as embed:
+        # Nobody signs in here, so what the app's settings say of that does not matter.
+        settings = Settings(auth="callable")
+        async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
             return await embed.magic_link(end_user, category=category, tool=tool, language=language)
 
     with _told():

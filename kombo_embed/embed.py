@@ -55,7 +55,8 @@ class KomboEmbed:
 
     Args:
         end_user: An async or plain callable from the request to the signed-in `EndUser`, or to None where
-            nobody is signed in. It may raise Starlette's ``HTTPException``, for example 403.
+            nobody is signed in. It may raise Starlette's ``HTTPException``, for example 403. Without it,
+            ``KOMBO_AUTH`` says where the end user comes from.
         link_options: An async or plain callable from the request and the end user to `LinkOptions`.
         settings: Settings, or a callable that reads them at the start; by default ``Settings()``.
         http_transport: Another httpx transport than the network, for tests.

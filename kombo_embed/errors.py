@@ -6,6 +6,7 @@ KomboEmbedError
 ├── Forbidden                     signed in, but may not do this
 ├── CrossOriginRefused            a browser calls from an origin that is not allowed
 ├── IdentityError                 the host's identity callable failed or gave half an identity
+├── IdentityUnavailable           the issuer of the tokens cannot be reached, and was never before
 ├── InvalidRequest                the request's fields are wrong
 │   ├── MalformedBody             its body is not JSON
 │   ├── BodyTooLarge              its body is larger than anything we read
@@ -51,9 +52,17 @@ class ConfigurationError(KomboEmbedError):
 
 
 class Unauthenticated(KomboEmbedError):
-    """Nobody is signed in."""
+    """Nobody is signed in, or what should prove it does not.
+
+    ``challenge`` is what the answer's ``WWW-Authenticate`` says (RFC 9110, 11.6.1), where there is a scheme
+    to sign in with. The message is one for every cause, so that nobody learns from the difference.
+    """
 
     code = "unauthenticated"
+
+    def __init__(self, message: str = "Sign in first.", *, challenge: str | None = None) -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class Forbidden(KomboEmbedError):
@@ -75,6 +84,19 @@ class IdentityError(KomboEmbedError):
     """
 
     code = "identity_error"
+
+
+class IdentityUnavailable(KomboEmbedError):
+    """Tokens cannot be verified: the issuer's keys are not known yet, and cannot be had.
+
+    The message is for the operator. ``retry_after`` is in seconds.
+    """
+
+    code = "identity_unavailable"
+
+    def __init__(self, message: str, *, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,9 @@ class EndUserResolver(Protocol):
         """The signed-in end user, or None where nobody is signed in.
 
         Raises:
+            Unauthenticated: What should prove it does not.
             IdentityError: The host's code failed, or gave half an identity.
+            IdentityUnavailable: It cannot be verified at the moment.
         """
 
 

@@ -20,11 +20,14 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.hosts import is_loopback
+from kombo_embed.identity_settings import Algorithms, AuthMethod, Issuer, NonEmpty, PrivateUrl
 from kombo_embed.models import Category, Language, LinkOptions
 from kombo_embed.spelling import near_misses
 
@@ -153,6 +156,15 @@ class Settings(BaseSettings):
     connect_timeout: Seconds = 3
     timeout: Seconds = 10
     allowed_origins: Origins = ()
+    auth: AuthMethod = "callable"
+    session_key: NonEmpty = "user"
+    claim_email: NonEmpty = "email"
+    claim_organization_name: NonEmpty = "organization_name"
+    claim_origin_id: NonEmpty = "organization_id"
+    oidc_issuer: Issuer | None = Field(default=None, validate_default=True)
+    oidc_audience: NonEmpty | None = Field(default=None, validate_default=True)
+    jwks_url: PrivateUrl | None = None
+    jwt_algorithms: Algorithms = ("RS256", "ES256", "EdDSA")
 
     _prefix: str = PrivateAttr(default=PREFIX)
 
@@ -209,6 +221,14 @@ class Settings(BaseSettings):
     def prefix(self) -> str:
         """What the names of the environment variables begin with."""
         return self._prefix
+
+    @field_validator("oidc_issuer", "oidc_audience")
+    @classmethod
+    def _needed_with_bearer(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # Here, so that it is told in one message with everything else that is missing.
+        if value is None and info.data.get("auth") == "bearer":
+            raise ValueError("missing; tokens are not believed without knowing who made them, and for whom")
+        return value
 
     def _contradictions(self) -> list[str]:
         if self.allowed_categories and self.integration_category not in self.allowed_categories:

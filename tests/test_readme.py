@@ -29,10 +29,12 @@ def test_the_table_of_settings_is_the_settings() -> None:
         default = field.default
         if isinstance(default, SecretStr):
             default = default.get_secret_value()
+        if isinstance(default, tuple):
+            default = ",".join(default)
         words = told["KOMBO_" + name.upper()].strip("`")
         if default is PydanticUndefined:
             assert words == "required"
-        elif default not in (None, ()):
+        elif default not in (None, ""):
             assert words == str(default)
 
 

@@ -26,6 +26,10 @@ def test_one_message_names_every_variable_at_fault_and_shows_no_value(
         "KOMBO_ALLOWED_ORIGINS": "https://app.example.com/path-value",
         "KOMBO_ENABLE_FILTERING": "perhaps-value",
         "KOMBO_ALLOWED_CATEGORIES": "HRIS,PAYROLL-value",
+        "KOMBO_AUTH": "guess-value",
+        "KOMBO_OIDC_ISSUER": "http://login.example/issuer-value",
+        "KOMBO_JWKS_URL": "ftp://login.example/keys-value",
+        "KOMBO_JWT_ALGORITHMS": "RS256,HS256-value",
     }
     for name, value in wrong.items():
         monkeypatch.setenv(name, value)
@@ -34,7 +38,7 @@ def test_one_message_names_every_variable_at_fault_and_shows_no_value(
     message = str(caught.value)
     for name in ["KOMBO_API_KEY", *wrong]:
         assert f"{name}:" in message
-    assert "12 settings" in message
+    assert "16 settings" in message
     assert "-value" not in message
     assert caught.value.__cause__ is None
 
@@ -171,3 +175,85 @@ def test_a_rate_is_a_number_per_unit_of_time(rate: str) -> None:
 @pytest.mark.parametrize("rate", ["1/second", "20/minute", "1000/hour", "999999/day"])
 def test_rates_are_per_second_minute_hour_or_day(rate: str) -> None:
     assert Settings(api_key=KEY, completion_rate=rate).completion_rate == rate
+
+
+def test_all_that_a_bearer_login_lacks_is_told_in_the_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOMBO_AUTH", "bearer")
+    with pytest.raises(ConfigurationError) as caught:
+        Settings()
+    for name in ("KOMBO_API_KEY", "KOMBO_OIDC_ISSUER", "KOMBO_OIDC_AUDIENCE"):
+        assert f"{name}: missing" in str(caught.value)
+    assert "3 settings" in str(caught.value)
+
+
+@pytest.mark.parametrize("auth", ["callable", "session", "request_user"])
+def test_other_logins_need_no_issuer(auth: str) -> None:
+    assert Settings(api_key=KEY, auth=auth).oidc_issuer is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://login.example",
+        "https://login.example/",
+        "https://login.example:8443/tenant/v2.0",
+        "http://localhost:8080/realms/acme",
+        "http://127.0.0.1:9000",
+        "http://[::1]:9000",
+    ],
+)
+def test_an_issuer_is_kept_exactly_as_it_is_given(url: str) -> None:
+    assert Settings(api_key=KEY, auth="bearer", oidc_issuer=url, oidc_audience="app").oidc_issuer == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://login.example",
+        "http://localhost.evil.example",
+        "http://10.0.0.7",
+        "ftp://login.example",
+        "login.example",
+        "https://",
+        "https:///path",
+        "https://user:password@login.example",
+        "https://login.example?tenant=acme",
+        "https://login.example?",
+        "https://login.example#here",
+        "https://login.example:port",
+        "https://login .example",
+        "https://[::1",
+        "//login.example",
+    ],
+)
+def test_an_issuer_that_others_could_speak_for_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="KOMBO_OIDC_ISSUER"):
+        Settings(api_key=KEY, auth="bearer", oidc_issuer=url, oidc_audience="app")
+
+
+def test_the_keys_url_may_have_a_query() -> None:
+    url = "https://login.example/keys?tenant=acme"
+    assert Settings(api_key=KEY, jwks_url=url).jwks_url == url
+
+
+@pytest.mark.parametrize("names", ["none", "HS256", "RS256,none", "RS256,HS512", "rs256", "RS256 ES256", ","])
+def test_an_algorithm_that_lets_anybody_sign_stops_the_start(
+    names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", KEY)
+    monkeypatch.setenv("KOMBO_JWT_ALGORITHMS", names)
+    with pytest.raises(ConfigurationError, match="KOMBO_JWT_ALGORITHMS: each must be one of RS256"):
+        Settings()
+
+
+def test_algorithms_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", KEY)
+    assert Settings().jwt_algorithms == ("RS256", "ES256", "EdDSA")
+    monkeypatch.setenv("KOMBO_JWT_ALGORITHMS", "PS256, ES384")
+    assert Settings().jwt_algorithms == ("PS256", "ES384")
+
+
+def test_algorithms_that_are_passed_are_looked_at_too() -> None:
+    for names in ((), ("HS256",), ["none"]):
+        with pytest.raises(ConfigurationError, match="KOMBO_JWT_ALGORITHMS"):
+            Settings(api_key=KEY, jwt_algorithms=names)

@@ -186,7 +186,7 @@ def show(integration: Integration) -> dict[str, object]:
 async def _signed_in(services: Services, request: Request) -> EndUser:
     end_user = await services.end_user(request)
     if end_user is None:
-        raise Unauthenticated("Sign in first.")
+        raise Unauthenticated
     return end_user
 
 

@@ -11,19 +11,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
 
-from kombo_embed.auth.host import AskedElsewhere, CallableResolver
 from kombo_embed.catalog import ToolCatalog
-from kombo_embed.errors import ConfigurationError
 from kombo_embed.flow import ConnectionFlow
 from kombo_embed.hooks import HookRunner
 from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.ports import Clock, Collaborators, EndUserResolver, EventHandler
+from kombo_embed.ports import Clock, Collaborators, EventHandler
 from kombo_embed.rates import EndUserRate
 from kombo_embed.settings import Settings, misspelt_variables
 from kombo_embed.store.store import SqlStore
 from kombo_embed.web.endpoints import Services
+from kombo_embed.web.identity import choose_resolver
 from kombo_embed.web.openapi import openapi_document
 
 logger = logging.getLogger("kombo_embed")
@@ -45,9 +44,9 @@ async def opened_services(
         logger.warning("KOMBO_API_URL is http to another machine: the API key travels unencrypted")
     for name, meant in misspelt_variables(settings.prefix):
         logger.warning("%s is not a setting of kombo-embed; did you mean %s?", name, meant)
-    end_user = _resolver(brought)
     clock = brought.clock or time
     async with AsyncExitStack() as stack:
+        resolver = choose_resolver(settings, brought, clock=clock, stack=stack)
         store = brought.store
         if store is None:
             url = settings.database_url.get_secret_value()
@@ -94,21 +93,11 @@ async def opened_services(
             flow=flow,
             catalog=catalog,
             store=store,
-            end_user=end_user,
+            end_user=resolver,
             link_options=brought.link_options,
             browser_module=_browser_module(),
             openapi=openapi_document(),
         )
-
-
-def _resolver(brought: Collaborators) -> EndUserResolver:
-    if brought.end_user is not None:
-        return CallableResolver(brought.end_user)
-    if brought.end_user_elsewhere:
-        return AskedElsewhere()
-    raise ConfigurationError(
-        "kombo-embed cannot start: nothing says who is signed in. Pass KomboEmbed(end_user=...)."
-    )
 
 
 def _rate(name: str, rate: str, settings: Settings, clock: Clock) -> EndUserRate:

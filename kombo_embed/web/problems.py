@@ -17,6 +17,7 @@ STATUSES: dict[type[errors.KomboEmbedError], int] = {
     errors.Forbidden: 403,
     errors.CrossOriginRefused: 403,
     errors.IdentityError: 500,
+    errors.IdentityUnavailable: 503,
     errors.InvalidRequest: 422,
     errors.MalformedBody: 400,
     errors.BodyTooLarge: 413,
@@ -44,6 +45,7 @@ TITLES = {
     "forbidden": "Not allowed",
     "cross_origin": "Cross-origin request refused",
     "identity_error": "The signed-in user could not be told",
+    "identity_unavailable": "Who is signed in cannot be verified at the moment",
     "invalid_request": "The request cannot be used",
     "not_found": "Not found",
     "method_not_allowed": "Method not allowed",
@@ -69,6 +71,7 @@ FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, 5.5
 # What these say is for the operator, and is in the log.
 INTERNAL = {
     "identity_error": "The application could not tell who is signed in. Its log names the cause.",
+    "identity_unavailable": "The issuer of the tokens is out of reach. Try again later.",
     "configuration": "The application's settings are missing or wrong. Its log names them.",
 }
 
@@ -82,10 +85,13 @@ def problem(error: errors.KomboEmbedError) -> Response:
             members["errors"] = [{"field": item.field, "reason": item.reason} for item in fields]
         case errors.KomboRejected(kombo_code=str() as kombo_code):
             members["kombo_code"] = kombo_code
+        case errors.Unauthenticated(challenge=str() as challenge):
+            headers["WWW-Authenticate"] = challenge
         case errors.MethodNotAllowed(allowed=allowed):
             headers["Allow"] = ", ".join(allowed)
         case (
             errors.RateLimited(retry_after=seconds)
+            | errors.IdentityUnavailable(retry_after=seconds)
             | errors.StoreUnavailable(retry_after=seconds)
             | errors.KomboRateLimited(retry_after=seconds)
             | errors.KomboUnavailable(retry_after=seconds)
