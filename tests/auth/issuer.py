@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ FAILURES: dict[str, Callable[[], Response]] = {
     "down": lambda: PlainTextResponse("down", status_code=503),
     "redirects": lambda: RedirectResponse("/elsewhere"),
     "huge": lambda: PlainTextResponse('{"keys": [' + " " * 300_000 + "]}"),
-    "compressed": lambda: Response(b"\x1f\x8b", headers={"Content-Encoding": "gzip"}),
+    "compressed": lambda: Response(gzip.compress(b'{"keys": []}'), headers={"Content-Encoding": "gzip"}),
     "nested": lambda: PlainTextResponse("[" * 100_000),
     "garbage": lambda: PlainTextResponse("<html>"),
     "binary": lambda: Response(b"\xff"),
