@@ -31,6 +31,12 @@ Handler = Callable[[Services, Request], Awaitable[Response]]
 Shape = type[BaseModel] | str | None  # a model in JSON, another media type, or no body
 Problems = tuple[type[KomboEmbedError], ...]
 
+LOGIN: Problems = (
+    errors.Unauthenticated,
+    errors.Forbidden,
+    errors.IdentityError,
+    errors.IdentityUnavailable,
+)
 KOMBO: Problems = (
     errors.KomboRateLimited,
     errors.KomboUnavailable,
@@ -83,8 +89,7 @@ class Call:
     def all_problems(self) -> Problems:
         """What it may fail with."""
         origin = (errors.CrossOriginRefused,) if self.checks_origin else ()
-        login = (errors.Unauthenticated, errors.Forbidden, errors.IdentityError) if self.signed_in else ()
-        return (*origin, *login, *self.problems)
+        return (*origin, *(LOGIN if self.signed_in else ()), *self.problems)
 
     async def respond(self, opened: Opened, request: Request) -> Response:
         """Answer it: with what the handler gives, or with the problem that it raises."""
