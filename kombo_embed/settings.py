@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from kombo_embed.database_urls import fault_in_database_url
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.hosts import is_loopback
 from kombo_embed.models import Category, Language, LinkOptions
@@ -86,9 +87,9 @@ def _url(value: str) -> SplitResult | None:
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
-    if re.fullmatch(r"sqlite\+aiosqlite:///[^?#]+", url) is None or url.endswith("/:memory:"):
-        raise ValueError("only SQLite in a file is supported: sqlite+aiosqlite:///path/to/file.db")
+    reason = fault_in_database_url(value.get_secret_value())
+    if reason is not None:
+        raise ValueError(reason)
     return value
 
 

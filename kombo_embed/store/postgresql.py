@@ -1,0 +1,141 @@
+"""PostgreSQL, through asyncpg: writers run beside each other, and connections come and go."""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import ModuleType
+
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from kombo_embed.errors import ConfigurationError
+from kombo_embed.store.backend import PATIENCE
+from kombo_embed.store.locks import hold
+from kombo_embed.store.quiet import LOGGING_NAME
+
+POOL_SIZE = 5  # connections that are kept
+POOL_OVERFLOW = 5  # connections that are opened beside them while all are busy
+POOL_RECYCLE = 600  # seconds after which an idle connection is not trusted: firewalls forget them silently
+# Appendix A of PostgreSQL's manual: states in which the transaction was undone and may be done again.
+PASSING = {
+    "0A000",  # a cached plan that does not fit the table any more: somebody migrated
+    "23505",  # another transaction inserted the same first
+    "40001",  # serialization failure
+    "40P01",  # deadlock
+    "53300",  # too many connections
+    "57P01",  # the server is being shut down, or somebody ended this connection
+    "57P02",  # the server crashed
+    "57P03",  # the server is starting
+}
+# For this transaction alone, since behind PgBouncer the next one may be on another connection. What is
+# answered 2xx is on disk whatever the server's default is; who stalls does not hold its locks for ever.
+SAFELY = text(
+    "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'"
+    " ELSE current_setting('synchronous_commit') END, true),"
+    f" set_config('statement_timeout', '{PATIENCE * 1000}', true),"
+    f" set_config('idle_in_transaction_session_timeout', '{PATIENCE * 2000}', true)"
+)
+
+
+class PostgreSql:
+    """One PostgreSQL database. A connection that broke is replaced, and its work is done again.
+
+    Raises:
+        ConfigurationError: asyncpg is missing, or does not know a parameter of the URL.
+    """
+
+    remedy = (
+        "Check that PostgreSQL runs, and that KOMBO_DATABASE_URL names the right host, user, password and "
+        "database."
+    )
+    deadline = PATIENCE * 2.0
+    migrates_at_start = False
+
+    def __init__(self, url: str) -> None:
+        asyncpg = _driver()
+        _verify_parameters(url, asyncpg)
+        # SQLAlchemy before 2.1 lets the driver's own errors through when it connects.
+        self.errors = (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            connect_args={
+                "timeout": PATIENCE,
+                "server_settings": {"application_name": "kombo-embed"},
+                # Names of one's own: behind PgBouncer, clients share the connections that have them.
+                "prepared_statement_name_func": lambda: f"kombo_embed_{uuid.uuid4().hex}",
+            },
+            isolation_level="READ COMMITTED",
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_OVERFLOW,
+            pool_timeout=PATIENCE,
+            pool_recycle=POOL_RECYCLE,
+            hide_parameters=True,
+            logging_name=LOGGING_NAME,
+            pool_logging_name=LOGGING_NAME,
+        )
+
+    def verify_settings(self) -> None:
+        """Return: whether the database can be reached shows when it is."""
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction that may write; what it wrote is on disk when it ends."""
+        async with self.engine.begin() as connection:
+            await connection.execute(SAFELY)
+            yield connection
+
+    @asynccontextmanager
+    async def migrating(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction that changes tables; others that want to wait until it ends."""
+        async with self.engine.begin() as connection:
+            await hold(connection, "migrate")
+            yield connection
+
+    def is_passing(self, error: Exception) -> bool:
+        """Whether the connection broke, could not be had, or lost against another transaction."""
+        if isinstance(error, OSError):
+            return not isinstance(error, TimeoutError)
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return True
+        return _state(error) in PASSING
+
+    def reason(self, error: Exception) -> str:
+        """The kind of error and its SQLSTATE; PostgreSQL's own words could quote values."""
+        cause = getattr(error, "orig", None) or error
+        name = type(cause.__cause__ or cause).__name__
+        state = _state(error)
+        return f"{name} ({state})" if state else name
+
+
+def _driver() -> ModuleType:
+    try:
+        import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise ConfigurationError(
+            "kombo-embed cannot start: KOMBO_DATABASE_URL names PostgreSQL, which needs one more package: "
+            "pip install 'kombo-embed[postgres]'"
+        ) from None
+    driver: ModuleType = asyncpg
+    return driver
+
+
+def _verify_parameters(url: str, asyncpg: ModuleType) -> None:
+    known = {*inspect.signature(asyncpg.connect).parameters, "prepared_statement_cache_size"}
+    unknown = sorted(make_url(url).query.keys() - known)
+    if unknown:
+        raise ConfigurationError(
+            f"kombo-embed cannot start: KOMBO_DATABASE_URL has parameters that asyncpg does not know: "
+            f"{', '.join(unknown)}"
+        )
+
+
+def _state(error: Exception) -> str | None:
+    cause = getattr(error, "orig", None) or error
+    state = getattr(cause, "sqlstate", None)
+    return state if isinstance(state, str) else None
