@@ -16,7 +16,9 @@ from playwright.async_api import Browser, async_playwright
 from playwright.async_api import Error as PlaywrightError
 
 from kombo_embed.sandbox import Sandbox
-from tests.support import API_KEY, WEBHOOK_SECRET
+from tests.postgres import MISSING as NO_POSTGRES
+from tests.postgres import PostgresServer, find_binaries, running_postgres
+from tests.support import API_KEY, SQLITE_URL, WEBHOOK_SECRET
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +77,38 @@ async def browser() -> AsyncIterator[Browser]:
             pytest.skip(missing)
         yield launched
         await launched.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, started once for all tests."""
+    binaries = find_binaries()
+    if binaries is None:
+        if os.environ.get("CI"):
+            pytest.fail(NO_POSTGRES)
+        pytest.skip(NO_POSTGRES)
+    with running_postgres(binaries) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres: PostgresServer) -> Iterator[str]:
+    """The name of a fresh PostgreSQL database that has our tables."""
+    name = postgres.create_database()
+    yield name
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, postgres_database: str) -> str:
+    """The URL of a fresh PostgreSQL database that has our tables."""
+    return postgres.url(postgres_database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database of each kind, one after the other."""
+    if request.param == "sqlite":
+        return SQLITE_URL
+    url: str = request.getfixturevalue("postgres_url")
+    return url

@@ -24,6 +24,7 @@ from kombo_embed.sandbox import Sandbox
 API_KEY = "ks_dev_a-made-up-key"
 WEBHOOK_SECRET = "whsec_made-up"
 SANDBOX_URL = "http://localhost:8001"
+SQLITE_URL = "sqlite+aiosqlite:///kombo_embed.db"
 
 
 @dataclass
@@ -50,7 +51,7 @@ def make_settings(**values: Any) -> Settings:
             "api_key": API_KEY,
             "api_url": f"{SANDBOX_URL}/v1",
             "webhook_secret": (WEBHOOK_SECRET,),
-            "database_url": "sqlite+aiosqlite:///kombo_embed.db",
+            "database_url": SQLITE_URL,
             **values,
         }
     )

@@ -113,7 +113,7 @@ class PostgreSql:
 
 def _driver() -> ModuleType:
     try:
-        import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+        import asyncpg  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise

@@ -46,25 +46,27 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Words(TypeDecorator[str]):
-    """A text that Kombo, the host or an end user chose; its length, if given, is only what is expected.
+    """A text that Kombo, the host or an end user chose. NUL becomes U+FFFD: PostgreSQL cannot hold it."""
 
-    SQLite never holds anybody to a length, PostgreSQL would refuse the row. NUL, which PostgreSQL cannot
-    hold, becomes the replacement character on both.
-    """
-
-    impl = String
-    impl_instance: String
+    impl: type[String] = Text
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
-        """Text on PostgreSQL, and where no length is expected."""
-        unbounded = dialect.name == "postgresql" or self.impl_instance.length is None
-        return dialect.type_descriptor(Text() if unbounded else self.impl_instance)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Without NUL."""
         del dialect
         return None if value is None else value.replace("\x00", "\ufffd")
+
+
+class ShortWords(Words):
+    """One of an expected length."""
+
+    impl = String
+    cache_ok = True
+
+
+def _short(length: int) -> TypeEngine[str]:
+    # SQLite holds nobody to a length; PostgreSQL would refuse the row, and with it Kombo's word.
+    return ShortWords(length).with_variant(Words(), "postgresql")
 
 
 def _number() -> TypeEngine[int]:
@@ -77,15 +79,15 @@ integrations = Table(
     metadata,
     Column("id", _number(), primary_key=True),
     Column("environment", String(64), nullable=False),
-    Column("integration_id", Words(255), nullable=False),
+    Column("integration_id", _short(255), nullable=False),
     Column("public_id", String(32), nullable=False, unique=True),
     Column("origin_id", Words()),
-    Column("tool", Words(255), nullable=False),
-    Column("category", Words(64)),
+    Column("tool", _short(255), nullable=False),
+    Column("category", _short(64)),
     Column("organization_name", Words()),
     Column("email", Words()),
-    Column("status", Words(64)),
-    Column("setup_status", Words(64)),
+    Column("status", _short(64)),
+    Column("setup_status", _short(64)),
     Column("learnt_by", String(16), nullable=False),
     Column("connected_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
@@ -104,9 +106,9 @@ minted_links = Table(
     Column("origin_id", Words(), nullable=False),
     Column("email", Words(), nullable=False),
     Column("purpose", String(16), nullable=False),
-    Column("integration_id", Words(255)),
-    Column("category", Words(64)),
-    Column("tool", Words(255)),
+    Column("integration_id", _short(255)),
+    Column("category", _short(64)),
+    Column("tool", _short(255)),
     Column("language", String(16), nullable=False),
     Column("minted_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
@@ -120,7 +122,7 @@ completions = Table(
     metadata,
     Column("environment", String(64), primary_key=True),
     Column("activation_token_sha256", String(64), primary_key=True),
-    Column("integration_id", Words(255), nullable=False),
+    Column("integration_id", _short(255), nullable=False),
     Column("completed_at", UtcDateTime, nullable=False),
 )
 
@@ -128,9 +130,9 @@ received_events = Table(
     "kombo_embed_received_events",
     metadata,
     Column("environment", String(64), primary_key=True),
-    Column("event_id", Words(255), primary_key=True),
-    Column("type", Words(255), nullable=False),
-    Column("integration_id", Words(255)),
+    Column("event_id", _short(255), primary_key=True),
+    Column("type", _short(255), nullable=False),
+    Column("integration_id", _short(255)),
     Column("data", JSON, nullable=False),
     Column("report", JSON(none_as_null=True)),  # the state that it tells of, for integrations not known yet
     Column("received_at", UtcDateTime, nullable=False),
@@ -145,7 +147,7 @@ outbox = Table(
     Column("event_id", String(32), nullable=False, unique=True),
     Column("type", String(64), nullable=False),
     Column("origin_id", Words()),
-    Column("integration_id", Words(255)),
+    Column("integration_id", _short(255)),
     Column("integration", JSON(none_as_null=True)),
     Column("data", JSON, nullable=False),
     Column("occurred_at", UtcDateTime, nullable=False),
