@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +19,20 @@ from playwright.async_api import Error as PlaywrightError
 from kombo_embed.sandbox import Sandbox
 from tests.postgres import MISSING as NO_POSTGRES
 from tests.postgres import PostgresServer, find_binaries, running_postgres
-from tests.support import API_KEY, SQLITE_URL, WEBHOOK_SECRET
+from tests.support import API_KEY, SQLITE_URL, WEBHOOK_SECRET, LogRecorder
+
+# SQLAlchemy turns its own down to WARNING on import, so the root alone would not reach it.
+LOUD_LIBRARIES = (
+    "httpx",
+    "httpcore",
+    "aiosqlite",
+    "asyncpg",
+    "stamina",
+    "sqlalchemy",
+    "sqlalchemy.engine",
+    "sqlalchemy.pool",
+    "alembic",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +126,18 @@ def database_url(request: pytest.FixtureRequest) -> str:
         return SQLITE_URL
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture
+def log() -> Iterator[LogRecorder]:
+    """Everything that anybody logs, with all loggers at DEBUG."""
+    recorder = LogRecorder()
+    loggers = [logging.getLogger(name) for name in (None, *LOUD_LIBRARIES)]
+    before = [logger.level for logger in loggers]
+    loggers[0].addHandler(recorder)
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    yield recorder
+    loggers[0].removeHandler(recorder)
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)

@@ -25,6 +25,7 @@ OPTIONS = {
     "max_connections": "40",
     "shared_buffers": "16MB",
     "autovacuum": "off",
+    "deadlock_timeout": "100ms",
 }
 TEMPLATE = "kombo_template"
 

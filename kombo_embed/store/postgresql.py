@@ -20,6 +20,14 @@ from kombo_embed.store.quiet import LOGGING_NAME
 POOL_SIZE = 5  # connections that are kept
 POOL_OVERFLOW = 5  # connections that are opened beside them while all are busy
 POOL_RECYCLE = 600  # seconds after which an idle connection is not trusted: firewalls forget them silently
+# asyncpg's parameters and SQLAlchemy's one that are numbers; in a URL all are texts.
+NUMBERS = {
+    "command_timeout",
+    "max_cacheable_statement_size",
+    "max_cached_statement_lifetime",
+    "prepared_statement_cache_size",
+    "statement_cache_size",
+}
 # Appendix A of PostgreSQL's manual: states in which the transaction was undone and may be done again.
 PASSING = {
     "0A000",  # a cached plan that does not fit the table any more: somebody migrated
@@ -45,7 +53,7 @@ class PostgreSql:
     """One PostgreSQL database. A connection that broke is replaced, and its work is done again.
 
     Raises:
-        ConfigurationError: asyncpg is missing, or does not know a parameter of the URL.
+        ConfigurationError: asyncpg is missing, or cannot use a parameter of the URL.
     """
 
     remedy = (
@@ -57,12 +65,13 @@ class PostgreSql:
 
     def __init__(self, url: str) -> None:
         asyncpg = _driver()
-        _verify_parameters(url, asyncpg)
+        numbers = _numbers_in(url, asyncpg)
         # SQLAlchemy before 2.1 lets the driver's own errors through when it connects.
         self.errors = (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
         self.engine: AsyncEngine = create_async_engine(
             url,
             connect_args={
+                **numbers,
                 "timeout": PATIENCE,
                 "server_settings": {"application_name": "kombo-embed"},
                 # Names of one's own: behind PgBouncer, clients share the connections that have them.
@@ -125,14 +134,17 @@ def _driver() -> ModuleType:
     return driver
 
 
-def _verify_parameters(url: str, asyncpg: ModuleType) -> None:
-    known = {*inspect.signature(asyncpg.connect).parameters, "prepared_statement_cache_size"}
-    unknown = sorted(make_url(url).query.keys() - known)
-    if unknown:
+def _numbers_in(url: str, asyncpg: ModuleType) -> dict[str, int]:
+    """The parameters of the URL that have to be numbers. The others pass through as they are."""
+    query = make_url(url).query
+    known = {*inspect.signature(asyncpg.connect).parameters, *NUMBERS}
+    wrong = {name for name in NUMBERS & query.keys() if not str(query[name]).isdecimal()}
+    if faults := sorted(wrong | (query.keys() - known)):
         raise ConfigurationError(
-            f"kombo-embed cannot start: KOMBO_DATABASE_URL has parameters that asyncpg does not know: "
-            f"{', '.join(unknown)}"
+            "kombo-embed cannot start: KOMBO_DATABASE_URL has parameters that asyncpg cannot use: "
+            f"{', '.join(faults)}"
         )
+    return {name: int(str(query[name])) for name in NUMBERS & query.keys()}
 
 
 def _state(error: Exception) -> str | None:

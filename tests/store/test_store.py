@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from kombo_embed.reports import WebhookEvent
+from sqlalchemy import select
+
+from kombo_embed.models import Completion
+from kombo_embed.reports import ReportedState, WebhookEvent
 from kombo_embed.store.store import SqlStore
-from kombo_embed.store.tables import metadata
-from tests.store.samples import complete, created, key
+from kombo_embed.store.tables import metadata, outbox
+from tests.store.samples import REPORTED, complete, created, key
 from tests.support import ManualClock
 
 
@@ -120,3 +123,88 @@ async def test_a_hundred_writers_at_once_make_one_record(store: SqlStore) -> Non
     firsts = await asyncio.gather(*(complete(store, f"token-{n % 3}") for n in range(100)))
     assert firsts.count(True) == 1
     assert len(await store.find_integrations("acme")) == 1
+
+
+async def test_words_of_any_length_and_with_any_character_are_kept(store: SqlStore) -> None:
+    status = "A_STATUS_OF_KOMBO_THAT_IS_LONGER_THAN_ANYBODY_EXPECTED_" * 10
+    await store.save_event(
+        *created(category=status, organization_name="Nul\x00 & \U0001f600", origin_id="a\x00b")
+    )
+    state = ReportedState("personio:x", status, status, None)
+    await store.save_event(WebhookEvent("e\x002", "integration-state-changed", {"of": "a\x00b"}), state)
+    [found] = await store.find_integrations("a\x00b")
+    assert (found.status, found.setup_status, found.category) == (status, status, status)
+    assert found.organization_name == "Nul\ufffd & \U0001f600"
+
+
+async def test_what_several_processes_are_told_at_once_is_one_record_and_one_event(database_url: str) -> None:
+    stores = [SqlStore(database_url, environment="default", clock=ManualClock()) for _ in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))
+    told = [
+        tell
+        for number, store in enumerate(stores)
+        for tell in (
+            store.save_completion(REPORTED, activation_token="one", recorded_for="acme"),
+            store.save_completion(REPORTED, activation_token=f"own {number}", recorded_for="acme"),
+            store.save_event(*created("the same")),
+            store.save_event(*created(f"own {number}", category="ATS")),
+        )
+    ]
+    completions = [result for result in await asyncio.gather(*told) if isinstance(result, Completion)]
+    assert sum(completion.first for completion in completions) <= 1
+    [found] = await stores[0].find_integrations("acme")
+    assert found.category == "ATS"
+    assert await waiting(stores[0]) == ["integration.connected"]
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+async def test_a_state_that_is_told_while_its_integration_is_being_recorded_is_not_lost(
+    database_url: str,
+) -> None:
+    first, second = (SqlStore(database_url, environment="default", clock=ManualClock()) for _ in range(2))
+    await asyncio.gather(first.open(), second.open())
+    for number in range(20):
+        named = f"personio:{number}"
+        state = ReportedState(named, "ACTIVE", "COMPLETED", None)
+        await asyncio.gather(
+            first.save_event(*created(f"c{number}", integration_id=named)),
+            second.save_event(WebhookEvent(f"s{number}", "integration-state-changed", {}), state),
+        )
+    found = await first.find_integrations("acme")
+    assert [(one.status, one.setup_status) for one in found] == [("ACTIVE", "COMPLETED")] * 20
+    await asyncio.gather(first.close(), second.close())
+
+
+async def test_several_processes_deliver_each_event_once_and_in_order(database_url: str) -> None:
+    stores = [SqlStore(database_url, environment="default", clock=ManualClock()) for _ in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))
+    for number in range(12):
+        await stores[0].save_event(*created(f"c{number}", integration_id=f"personio:{number}"))
+        for status in ("ACTIVE", "INVALID"):
+            state = ReportedState(f"personio:{number}", status, None, None)
+            await stores[0].save_event(
+                WebhookEvent(f"{status}{number}", "integration-state-changed", {}), state
+            )
+    delivered: dict[str, list[str | None]] = {}
+
+    async def deliver(store: SqlStore) -> None:
+        now, types = store._now(), ["integration.connected", "integration.updated"]  # noqa: SLF001 - as above
+        while sum(map(len, delivered.values())) < 36:
+            for taken in await store.outbox.take(types, limit=5, now=now, lease_seconds=10):
+                assert taken.event.integration is not None
+                heard = delivered.setdefault(taken.event.integration.integration_id, [])
+                heard.append(taken.event.integration.status)
+                await store.outbox.save_delivered(taken, now=now)
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(deliver(store) for store in stores))
+    assert list(delivered.values()) == [[None, "ACTIVE", "INVALID"]] * 12
+    assert await waiting(stores[0]) == []
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+async def waiting(store: SqlStore) -> list[str]:
+    """The types of the events that are to be delivered."""
+    undelivered = select(outbox.c.type).where(outbox.c.delivered_at.is_(None)).order_by(outbox.c.id)
+    async with store._database.reading() as connection:  # noqa: SLF001 - to look without taking
+        return list((await connection.execute(undelivered)).scalars())
