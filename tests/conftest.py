@@ -119,12 +119,16 @@ def postgres_url(postgres: PostgresServer, postgres_database: str) -> str:
     return postgres.url(postgres_database)
 
 
+@pytest.fixture
+def sqlite_url() -> str:
+    """The URL of a fresh SQLite file, in the test's own folder."""
+    return SQLITE_URL
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database of each kind, one after the other."""
-    if request.param == "sqlite":
-        return SQLITE_URL
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url
 
 

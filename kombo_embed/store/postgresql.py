@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import ModuleType
+from typing import Any
 
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -74,8 +74,7 @@ class PostgreSql:
                 **numbers,
                 "timeout": PATIENCE,
                 "server_settings": {"application_name": "kombo-embed"},
-                # Names of one's own: behind PgBouncer, clients share the connections that have them.
-                "prepared_statement_name_func": lambda: f"kombo_embed_{uuid.uuid4().hex}",
+                **_nameless(numbers),
             },
             isolation_level="READ COMMITTED",
             pool_size=POOL_SIZE,
@@ -145,6 +144,12 @@ def _numbers_in(url: str, asyncpg: ModuleType) -> dict[str, int]:
             f"{', '.join(faults)}"
         )
     return {name: int(str(query[name])) for name in NUMBERS & query.keys()}
+
+
+def _nameless(numbers: dict[str, int]) -> dict[str, Any]:
+    """Behind PgBouncer, clients share connections: a statement with a name would stay on one for ever."""
+    cached = numbers.get("prepared_statement_cache_size", 1)
+    return {} if cached else {"prepared_statement_name_func": str}
 
 
 def _state(error: Exception) -> str | None:

@@ -62,7 +62,7 @@ async def test_requests_that_are_cancelled_while_they_write_leave_the_database_u
 async def test_a_locked_database_lets_nobody_wait_longer_than_the_first(
     kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kombo_embed.store.database.BUSY_TIMEOUT", 1)
+    monkeypatch.setattr("kombo_embed.store.sqlite.PATIENCE", 1)
     app, _ = make_host(kombo)
     async with running(app) as client:
         with sqlite3.connect("kombo_embed.db", isolation_level=None) as another:

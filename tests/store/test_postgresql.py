@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
+from kombo_embed.reports import ReportedState, WebhookEvent
 from kombo_embed.store.database import Database
 from kombo_embed.store.store import SqlStore
 from tests.postgres import PostgresServer
@@ -168,6 +169,25 @@ async def test_an_integrations_later_event_is_not_numbered_before_its_earlier_on
         await blocker.close()
         assert await connecting == "acme"
         assert await completing is False
+
+
+async def test_a_state_that_is_told_while_its_integration_is_being_recorded_is_not_lost(
+    postgres: PostgresServer, postgres_database: str, postgres_url: str, store: SqlStore
+) -> None:
+    blocker = await postgres.connect(postgres_database)
+    await blocker.execute("BEGIN; LOCK TABLE kombo_embed_completions IN SHARE MODE")
+    state = ReportedState("personio:x", "ACTIVE", None, None)
+    async with opened(postgres_url) as other:
+        completing = asyncio.create_task(complete(store))
+        # It has looked for what was told before already, and has not committed yet.
+        await until(lambda: waits_for(postgres, "relation"))
+        event = WebhookEvent("e1", "integration-state-changed", {})
+        telling = asyncio.create_task(other.save_event(event, state))
+        await until(lambda: waits_for(postgres, "advisory"))
+        await blocker.close()
+        await asyncio.gather(completing, telling)
+    [found] = await store.find_integrations("acme")
+    assert found.status == "ACTIVE"
 
 
 async def waits_for(postgres: PostgresServer, kind: str) -> bool:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import asyncio
 import os
-import resource
 import sqlite3
 import tempfile
 import threading
@@ -15,7 +13,7 @@ import pytest
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.store.store import SqlStore
 from tests.store.samples import complete, created
-from tests.support import SQLITE_URL, ManualClock, eventually
+from tests.support import SQLITE_URL, ManualClock, eventually, files_no_larger_than
 
 FILE = Path("kombo_embed.db")
 NOBODY = 65534
@@ -24,17 +22,6 @@ NOBODY = 65534
 @pytest.fixture
 def database_url() -> str:
     return SQLITE_URL
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """What a full disk does, by a limit of this process: no file can grow beyond so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager
@@ -134,20 +121,6 @@ async def test_a_file_that_is_replaced_while_it_is_open_is_used_from_then_on(sto
     restore(backup)
     assert [found.integration_id for found in await store.find_integrations("acme")] == ["personio:x"]
     assert await complete(store, "another token") is False
-
-
-async def test_a_lock_of_another_process_is_waited_for_and_then_told(store: SqlStore) -> None:
-    with sqlite3.connect(FILE, isolation_level=None) as other:
-        other.execute("BEGIN IMMEDIATE")
-        started = asyncio.get_running_loop().time()
-        results = await asyncio.gather(*(complete(store) for _ in range(3)), return_exceptions=True)
-        waited = asyncio.get_running_loop().time() - started
-        assert all(isinstance(result, StoreUnavailable) for result in results)
-        assert 4.5 < waited < 8
-        await store.check()  # readers do not wait for writers
-        other.execute("ROLLBACK")
-    other.close()
-    assert await complete(store) is True
 
 
 async def test_a_full_disk_is_told_and_what_fits_again_is_written(store: SqlStore) -> None:

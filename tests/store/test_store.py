@@ -158,23 +158,6 @@ async def test_what_several_processes_are_told_at_once_is_one_record_and_one_eve
     await asyncio.gather(*(store.close() for store in stores))
 
 
-async def test_a_state_that_is_told_while_its_integration_is_being_recorded_is_not_lost(
-    database_url: str,
-) -> None:
-    first, second = (SqlStore(database_url, environment="default", clock=ManualClock()) for _ in range(2))
-    await asyncio.gather(first.open(), second.open())
-    for number in range(20):
-        named = f"personio:{number}"
-        state = ReportedState(named, "ACTIVE", "COMPLETED", None)
-        await asyncio.gather(
-            first.save_event(*created(f"c{number}", integration_id=named)),
-            second.save_event(WebhookEvent(f"s{number}", "integration-state-changed", {}), state),
-        )
-    found = await first.find_integrations("acme")
-    assert [(one.status, one.setup_status) for one in found] == [("ACTIVE", "COMPLETED")] * 20
-    await asyncio.gather(first.close(), second.close())
-
-
 async def test_several_processes_deliver_each_event_once_and_in_order(database_url: str) -> None:
     stores = [SqlStore(database_url, environment="default", clock=ManualClock()) for _ in range(4)]
     await asyncio.gather(*(store.open() for store in stores))
