@@ -102,8 +102,7 @@ def test_a_second_set_of_variables_is_read_with_its_own_prefix_and_told_by_it(
         "sqlite+aiosqlite:////var/lib/app/kombo_embed.db",
         "postgresql+asyncpg://user:p%40ss-value@db.internal:5432/app?ssl=require",
         "postgresql+asyncpg://user@/app?host=/var/run/postgresql",
-        "postgresql+asyncpg://user:pass-value@one:5432,two:5432/app?target_session_attrs=primary",
-        "postgresql+asyncpg:///app?host=one:5432&host=two:5432",
+        "postgresql+asyncpg://user:p%40ss-value@/app?host=one:5432&host=two:5432&target_session_attrs=primary",
     ],
 )
 def test_a_database_is_a_sqlite_file_or_postgresql(url: str) -> None:

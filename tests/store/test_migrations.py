@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from kombo_embed.store.tables import metadata
 from tests.postgres import PostgresServer
 from tests.support import SQLITE_URL, ManualClock
 
+ROOT = Path(__file__).parents[2]
 SCRIPTS = str(Path(migrations.__file__).parent)
 REVISIONS = [step.revision for step in ScriptDirectory(SCRIPTS).walk_revisions()]
 PROCESSES, ROUNDS = 8, 5
@@ -220,6 +222,21 @@ async def test_a_hosts_own_alembic_in_the_same_database_keeps_its_version(empty_
         return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
 
     assert await in_database(empty_url, host_version) == "the-hosts"
+
+
+async def test_a_hosts_autogenerate_leaves_our_tables_alone_as_the_documentation_says(empty_url: str) -> None:
+    page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    [program] = re.findall(r"```python\n# env\.py(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(f"#{program}", "how-it-works.md", "exec"), names)  # noqa: S102 - our own page
+    await migrate(empty_url)
+
+    def propose(connection: Connection, **options: object) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), MetaData()))
+
+    include = names["include_object"]
+    assert await in_database(empty_url, lambda connection: propose(connection, include_object=include)) == []
+    assert await in_database(empty_url, propose) != []
 
 
 def at_version(version: str) -> Callable[[Connection], None]:
