@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import Any
 
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
+from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -41,6 +42,7 @@ PASSING = {
 }
 # For this transaction alone, since behind PgBouncer the next one may be on another connection. What is
 # answered 2xx is on disk whatever the server's default is; who stalls does not hold its locks for ever.
+READ_ONLY = "25006"
 SAFELY = text(
     "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'"
     " ELSE current_setting('synchronous_commit') END, true),"
@@ -85,6 +87,7 @@ class PostgreSql:
             logging_name=LOGGING_NAME,
             pool_logging_name=LOGGING_NAME,
         )
+        event.listen(self.engine.sync_engine, "handle_error", _leave_a_standby)
 
     def verify_settings(self) -> None:
         """Return: whether the database can be reached shows when it is."""
@@ -117,6 +120,12 @@ class PostgreSql:
         name = type(cause.__cause__ or cause).__name__
         state = _state(error)
         return f"{name} ({state})" if state else name
+
+
+def _leave_a_standby(context: ExceptionContext) -> None:
+    """After a failover, connections to what was the primary are of no use, though they live."""
+    if _state(context.original_exception) == READ_ONLY:
+        context.is_disconnect = True
 
 
 def _driver() -> ModuleType:
@@ -152,7 +161,7 @@ def _nameless(numbers: dict[str, int]) -> dict[str, Any]:
     return {} if cached else {"prepared_statement_name_func": str}
 
 
-def _state(error: Exception) -> str | None:
+def _state(error: BaseException) -> str | None:
     cause = getattr(error, "orig", None) or error
     state = getattr(cause, "sqlstate", None)
     return state if isinstance(state, str) else None

@@ -93,6 +93,31 @@ async def test_while_the_server_is_down_it_is_told_and_afterwards_all_is_well(
     assert len(await store.find_integrations("acme")) == 1
 
 
+async def test_connections_to_what_became_a_standby_are_left(
+    postgres: PostgresServer, store: SqlStore
+) -> None:
+    async def become(kind: str) -> None:
+        await postgres.aexecute(f"ALTER SYSTEM SET default_transaction_read_only = {kind}")
+        await postgres.aexecute("SELECT pg_reload_conf()")
+
+        async def is_so() -> bool:
+            [[shown]] = await postgres.aexecute("SHOW default_transaction_read_only")
+            return bool(shown == kind)
+
+        await until(is_so)
+
+    assert await complete(store)
+    before = await postgres.aexecute(f"SELECT pid {OURS}")
+    await become("on")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await complete(store, "another token")
+    finally:
+        await become("off")
+    assert await complete(store, "another token") is False
+    assert not {*before} & {*await postgres.aexecute(f"SELECT pid {OURS}")}
+
+
 async def test_a_server_without_a_free_connection_is_told(postgres: PostgresServer, store: SqlStore) -> None:
     await postgres.aexecute(f"SELECT pg_terminate_backend(pid) {OURS}")
     limit = int((await postgres.aexecute("SHOW max_connections"))[0][0])
