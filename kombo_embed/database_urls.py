@@ -9,8 +9,18 @@ SQLITE = "sqlite+aiosqlite:///path/to/file.db"
 POSTGRESQL = "postgresql+asyncpg://user:password@host/database"
 
 
-def fault_in_database_url(url: str) -> str | None:
-    """What is wrong with a database URL; None if nothing is."""
+def verify_database_url(url: str) -> None:
+    """Return if a database URL can be used.
+
+    Raises:
+        ValueError: It cannot; the message says why, with an example, and holds nothing of the URL.
+    """
+    fault = _fault_in(url)
+    if fault is not None:
+        raise ValueError(fault)
+
+
+def _fault_in(url: str) -> str | None:
     scheme = url.partition(":")[0]
     if scheme == "sqlite+aiosqlite":
         in_a_file = re.fullmatch(r"sqlite\+aiosqlite:///[^?#]+", url) and not url.endswith("/:memory:")

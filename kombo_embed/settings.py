@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from kombo_embed.database_urls import fault_in_database_url
+from kombo_embed.database_urls import verify_database_url
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.hosts import is_loopback
 from kombo_embed.models import Category, Language, LinkOptions
@@ -87,9 +87,7 @@ def _url(value: str) -> SplitResult | None:
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    reason = fault_in_database_url(value.get_secret_value())
-    if reason is not None:
-        raise ValueError(reason)
+    verify_database_url(value.get_secret_value())
     return value
 
 

@@ -116,8 +116,8 @@ class PostgreSql:
 
     def reason(self, error: Exception) -> str:
         """The kind of error and its SQLSTATE; PostgreSQL's own words could quote values."""
-        cause = getattr(error, "orig", None) or error
-        name = type(cause.__cause__ or cause).__name__
+        wrapped = getattr(error, "orig", None)
+        name = type(wrapped.__cause__ or wrapped if wrapped else error).__name__
         state = _state(error)
         return f"{name} ({state})" if state else name
 
