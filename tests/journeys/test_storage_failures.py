@@ -23,14 +23,14 @@ from tests.support import eventually, files_no_larger_than, make_host, person, r
 
 ADA = person("ada@acme")
 FILE = Path("kombo_embed.db")
-COMPLETIONS, PATIENCE = 40, 20
+COMPLETIONS, PATIENCE = 30, 20
 FAILS_ON_SQLITE = """
-CREATE TRIGGER now_and_then BEFORE INSERT ON {table} WHEN abs(random()) % 20 = 0
+CREATE TRIGGER now_and_then BEFORE INSERT ON {table} WHEN abs(random()) % 10 = 0
 BEGIN SELECT RAISE(ABORT, 'the disk failed'); END;
 """
 FAILS_ON_POSTGRESQL = """
 CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    IF random() < 0.05 THEN RAISE EXCEPTION 'the disk failed' USING ERRCODE = 'disk_full'; END IF;
+    IF random() < 0.10 THEN RAISE EXCEPTION 'the disk failed' USING ERRCODE = 'disk_full'; END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER now_and_then BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION fail();
@@ -130,10 +130,9 @@ async def test_connections_that_are_ended_in_mid_flight_lose_nothing(
             ended += len(
                 await postgres.aexecute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE application_name = 'kombo-embed' AND random() < 0.2"
+                    " WHERE application_name = 'kombo-embed' AND random() < 0.05"
                 )
             )
-            await asyncio.sleep(0.05)
 
     async with opened(sandbox, postgres_url) as app:
         ending = asyncio.create_task(end_connections())
