@@ -201,13 +201,17 @@ class WebhooksNotConfigured(KomboEmbedError):
 
 
 class StoreUnavailable(KomboEmbedError):
-    """The database cannot be used at the moment. Asking again later is right."""
+    """The database cannot be used at the moment. Asking again later is right.
+
+    ``retry_after`` is in seconds; ``may_retry`` is whether asking again at once may help.
+    """
 
     code = "store_unavailable"
 
-    def __init__(self, message: str, *, retry_after: int = 5) -> None:
+    def __init__(self, message: str, *, retry_after: int = 5, may_retry: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.may_retry = may_retry
 
 
 class KomboError(KomboEmbedError):

@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from kombo_embed.database_urls import verify_database_url
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.hosts import is_loopback
 from kombo_embed.identity_settings import Algorithms, AuthMethod, Issuer, NonEmpty, PrivateUrl
@@ -89,9 +90,7 @@ def _url(value: str) -> SplitResult | None:
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
-    if re.fullmatch(r"sqlite\+aiosqlite:///[^?#]+", url) is None or url.endswith("/:memory:"):
-        raise ValueError("only SQLite in a file is supported: sqlite+aiosqlite:///path/to/file.db")
+    verify_database_url(value.get_secret_value())
     return value
 
 

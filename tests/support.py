@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,6 +25,7 @@ from kombo_embed.sandbox import Sandbox
 API_KEY = "ks_dev_a-made-up-key"
 WEBHOOK_SECRET = "whsec_made-up"
 SANDBOX_URL = "http://localhost:8001"
+SQLITE_URL = "sqlite+aiosqlite:///kombo_embed.db"
 
 
 @dataclass
@@ -50,7 +52,7 @@ def make_settings(**values: Any) -> Settings:
             "api_key": API_KEY,
             "api_url": f"{SANDBOX_URL}/v1",
             "webhook_secret": (WEBHOOK_SECRET,),
-            "database_url": "sqlite+aiosqlite:///kombo_embed.db",
+            "database_url": SQLITE_URL,
             **values,
         }
     )
@@ -129,6 +131,17 @@ def minted(sandbox: Sandbox) -> int:
 def exchanged(sandbox: Sandbox) -> int:
     """How often the sandbox was asked what an activation token stands for."""
     return sandbox.calls.get("GET /v1/connect/integration-by-token/{token}", 0)
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """What a full disk does, by a limit of this process: no file can grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class LogRecorder(logging.Handler):

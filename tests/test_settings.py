@@ -101,6 +101,43 @@ def test_a_second_set_of_variables_is_read_with_its_own_prefix_and_told_by_it(
     assert settings.api_key.get_secret_value() == "ks_dev_the-other"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite+aiosqlite:///kombo_embed.db",
+        "sqlite+aiosqlite:////var/lib/app/kombo_embed.db",
+        "postgresql+asyncpg://user:p%40ss-value@db.internal:5432/app?ssl=require",
+        "postgresql+asyncpg://user@/app?host=/var/run/postgresql",
+        "postgresql+asyncpg://user:p%40ss-value@/app?host=one:5432&host=two:5432&target_session_attrs=primary",
+    ],
+)
+def test_a_database_is_a_sqlite_file_or_postgresql(url: str) -> None:
+    assert Settings(api_key=KEY, database_url=url).database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("postgres://user:pass-value@host/db", r"begin it with postgresql\+asyncpg://"),
+        ("postgresql://user:pass-value@host/db", r"begin it with postgresql\+asyncpg://"),
+        ("postgresql+psycopg://user:pass-value@host/db", r"begin it with postgresql\+asyncpg://"),
+        ("postgresql+asyncpg://user:pass-value@host/", "must be a whole URL"),
+        ("postgresql+asyncpg://user:pa#ss-value@host/db", "percent-encoded"),
+        ("postgresql+asyncpg://user:pass-value@host:70000/db", "must be a whole URL"),
+        ("postgresql+asyncpg://user:pass-value@host/db?sslmode=require", "write ssl=require"),
+        ("sqlite:///pass-value.db", "must be sqlite"),
+        ("sqlite+aiosqlite://", "must be in a file"),
+        ("sqlite+aiosqlite:///:memory:", "must be in a file"),
+        ("mysql://user:pass-value@host/db", "must be sqlite"),
+    ],
+)
+def test_another_database_is_refused_with_a_hint_and_without_its_password(url: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=hint) as caught:
+        Settings(api_key=KEY, database_url=url)
+    assert "KOMBO_DATABASE_URL" in str(caught.value)
+    assert "-value" not in str(caught.value)
+
+
 def test_secrets_hide_in_repr() -> None:
     settings = Settings(
         api_key=KEY, webhook_secret="hush-hush", database_url="sqlite+aiosqlite:///hidden-place.db"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from kombo_embed.reports import (
     FailedFlow,
@@ -14,29 +14,24 @@ from kombo_embed.reports import (
     ReportedState,
     WebhookEvent,
 )
+from kombo_embed.store.inserts import insert_once
 from kombo_embed.store.records import Records
 from kombo_embed.store.tables import received_events
 
 
 async def keep(records: Records, event: WebhookEvent, report: Report | None) -> bool:
     """Keep an event; False if it was kept before."""
-    seen = select(received_events.c.event_id).where(
-        received_events.c.environment == records.environment, received_events.c.event_id == event.event_id
+    return await insert_once(
+        records.connection,
+        received_events,
+        environment=records.environment,
+        event_id=event.event_id,
+        type=event.type,
+        integration_id=_integration_id(report),
+        data=event.data,
+        report=_state_to_json(report),
+        received_at=records.now,
     )
-    if (await records.connection.execute(seen)).first() is not None:
-        return False
-    await records.connection.execute(
-        insert(received_events).values(
-            environment=records.environment,
-            event_id=event.event_id,
-            type=event.type,
-            integration_id=_integration_id(report),
-            data=event.data,
-            report=_state_to_json(report),
-            received_at=records.now,
-        )
-    )
-    return True
 
 
 async def states_of(records: Records, integration_id: str) -> list[ReportedState]:

@@ -65,7 +65,12 @@ class Outbox:
     async def take(
         self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
     ) -> list[Delivery]:
-        """Take up to ``limit`` events of these types that are due and that nobody else has."""
+        """Take up to ``limit`` events of these types that are due and that nobody else has.
+
+        An integration's events are numbered in the order of their commits, since whoever writes one holds the
+        integration (`kombo_embed.store.locks`). So an event that is seen has no earlier one that is not, and
+        delivered stays delivered: what this reads can at worst be too old to take an event, not to leave one.
+        """
         due = (
             select(outbox.c.id)
             .where(self._is_free(types, now), ~self._has_earlier(types))
@@ -74,13 +79,14 @@ class Outbox:
         )
         async with self._database.reading() as connection:
             # Most looks find nothing: they must not stand in the line of the writers.
-            found = list((await connection.execute(due)).scalars())
-        if not found:
-            return []
+            if (await connection.execute(due)).first() is None:
+                return []
         async with self._database.writing() as connection:
+            # On PostgreSQL, what another process is taking at this moment is left to it.
+            found = (await connection.execute(due.with_for_update(skip_locked=True, of=outbox))).scalars()
             rows = await connection.execute(
                 update(outbox)
-                .where(outbox.c.id.in_(found), self._is_free(types, now))
+                .where(outbox.c.id.in_(found.all()))
                 .values(
                     lease_owner=self._owner,
                     lease_ends_at=now + timedelta(seconds=lease_seconds),

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kombo_embed.models import Completion, Integration
 from kombo_embed.reports import IntegrationDetails, ReportedDeletion, ReportedIntegration, ReportedState
+from kombo_embed.store.locks import hold
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations, minted_links
 
@@ -52,6 +53,7 @@ class Records:
         self, reported: ReportedIntegration, *, origin_id: str | None, learnt_by: str
     ) -> Completion | None:
         """Record an integration, or what is new about a known one; None if it is deleted already."""
+        await self._hold(reported.integration_id)
         if not await self.is_known(reported.integration_id):
             await self._insert(reported, origin_id=origin_id, learnt_by=learnt_by, deleted_at=None)
             integration = await self._tell("integration.connected", reported.integration_id)
@@ -68,6 +70,7 @@ class Records:
     async def delete(self, deletion: ReportedDeletion) -> str | None:
         """Mark as deleted, also if it was never known; the origin id whose it was."""
         reported = deletion.integration
+        await self._hold(reported.integration_id)
         known = await self.find(reported.integration_id)
         if known is not None:
             await self._tell("integration.deleted", reported.integration_id)
@@ -81,6 +84,7 @@ class Records:
 
     async def change_state(self, state: ReportedState) -> Integration | None:
         """Take over a state, unless a later one of Kombo's is known; the record if that changed it."""
+        await self._hold(state.integration_id)
         query = select(integrations.c.state_updated_at).where(self._is(state.integration_id))
         known_at = (await self.connection.execute(query)).scalar_one_or_none()
         if known_at is not None and (state.updated_at is None or state.updated_at < known_at):
@@ -95,11 +99,16 @@ class Records:
         self, details: IntegrationDetails, *, unless_changed_since: datetime
     ) -> Integration | None:
         """Take over what Kombo says now, unless the record changed while it was asked."""
+        await self._hold(details.integration_id)
         known = await self.find(details.integration_id)
         if known is None or known.updated_at != unless_changed_since:
             return None
         told = {"status": details.status, "setup_status": details.setup_status, "category": details.category}
         return await self._take_over(details.integration_id, told)
+
+    async def _hold(self, integration_id: str) -> None:
+        """Let nobody else work on this integration until the transaction ends: what is read here stays so."""
+        await hold(self.connection, self.environment, integration_id)
 
     async def _take_over(self, integration_id: str, told: dict[str, str | None]) -> Integration | None:
         known = await self.find(integration_id)

@@ -23,6 +23,7 @@ from kombo_embed.reports import (
 )
 from kombo_embed.store import inbox, migrations
 from kombo_embed.store.database import Database, finishing
+from kombo_embed.store.inserts import insert_once
 from kombo_embed.store.outbox import Outbox, write_event
 from kombo_embed.store.records import Records
 from kombo_embed.store.tables import completions, integrations, minted_links
@@ -32,7 +33,7 @@ class SqlStore:
     """Keeps the records of one Kombo environment in a database.
 
     Args:
-        url: SQLAlchemy's URL of the database, ``sqlite+aiosqlite:///…``.
+        url: SQLAlchemy's URL of the database, ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
         environment: The Kombo environment whose records these are.
         clock: Where time comes from.
     """
@@ -45,15 +46,21 @@ class SqlStore:
 
     @finishing
     async def open(self) -> None:
-        """Bring the tables to this version. Several processes may do so at once: one does, the rest wait.
+        """Make ready. On SQLite, bring the tables to this version; on PostgreSQL, see that they are there.
+
+        Several processes may do so at once: one migrates, the rest wait.
 
         Raises:
-            ConfigurationError: The database's folder does not exist.
+            ConfigurationError: The SQLite file's folder does not exist, or the tables have to be migrated.
             StoreUnavailable: The database cannot be opened or written.
         """
-        self._database.verify_folder()
-        async with self._database.writing() as connection:
-            await connection.run_sync(migrations.run)
+        self._database.verify_settings()
+        if self._database.migrates_at_start:
+            async with self._database.migrating() as connection:
+                await connection.run_sync(migrations.run)
+        else:
+            async with self._database.reading() as connection:
+                await connection.run_sync(migrations.verify)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -107,16 +114,14 @@ class SqlStore:
         """Record what Kombo says of an integration under an origin id, and which token stood for it."""
         async with self._writing() as records:
             completion = await self._connect(records, reported, origin_id=recorded_for, learnt_by="browser")
-            token_hash = _hash(activation_token)
-            if await self._completed(records.connection, token_hash) is None:
-                await records.connection.execute(
-                    insert(completions).values(
-                        environment=self._environment,
-                        activation_token_sha256=token_hash,
-                        integration_id=reported.integration_id,
-                        completed_at=records.now,
-                    )
-                )
+            await insert_once(
+                records.connection,
+                completions,
+                environment=self._environment,
+                activation_token_sha256=_hash(activation_token),
+                integration_id=reported.integration_id,
+                completed_at=records.now,
+            )
         return completion
 
     @finishing
@@ -238,13 +243,13 @@ async def migrate(url: str) -> str:
     """Bring a database's tables to this version of the package, and tell which one that is.
 
     Raises:
-        ConfigurationError: The database's folder does not exist.
+        ConfigurationError: The SQLite file's folder does not exist, or another Alembic keeps the tables.
         StoreUnavailable: The database cannot be opened or written.
     """
     database = Database(url)
-    database.verify_folder()
+    database.verify_settings()
     try:
-        async with database.writing() as connection:
+        async with database.migrating() as connection:
             return await connection.run_sync(migrations.run)
     finally:
         await database.aclose()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     DateTime,
     Dialect,
@@ -19,8 +20,10 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
+WAITING = text("delivered_at IS NULL")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -42,20 +45,49 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Words(TypeDecorator[str]):
+    """A text that Kombo, the host or an end user chose. NUL becomes U+FFFD: PostgreSQL cannot hold it."""
+
+    impl: type[String] = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Without NUL."""
+        del dialect
+        return None if value is None else value.replace("\x00", "\ufffd")
+
+
+class ShortWords(Words):
+    """One of an expected length."""
+
+    impl = String
+    cache_ok = True
+
+
+def _short(length: int) -> TypeEngine[str]:
+    # SQLite holds nobody to a length; PostgreSQL would refuse the row, and with it Kombo's word.
+    return ShortWords(length).with_variant(Words(), "postgresql")
+
+
+def _number() -> TypeEngine[int]:
+    # SQLite numbers rows by itself only where the type is exactly INTEGER.
+    return BigInteger().with_variant(Integer(), "sqlite")
+
+
 integrations = Table(
     "kombo_embed_integrations",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _number(), primary_key=True),
     Column("environment", String(64), nullable=False),
-    Column("integration_id", String(255), nullable=False),
+    Column("integration_id", _short(255), nullable=False),
     Column("public_id", String(32), nullable=False, unique=True),
-    Column("origin_id", Text),
-    Column("tool", String(255), nullable=False),
-    Column("category", String(64)),
-    Column("organization_name", Text),
-    Column("email", Text),
-    Column("status", String(64)),
-    Column("setup_status", String(64)),
+    Column("origin_id", Words()),
+    Column("tool", _short(255), nullable=False),
+    Column("category", _short(64)),
+    Column("organization_name", Words()),
+    Column("email", Words()),
+    Column("status", _short(64)),
+    Column("setup_status", _short(64)),
     Column("learnt_by", String(16), nullable=False),
     Column("connected_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
@@ -69,14 +101,14 @@ integrations = Table(
 minted_links = Table(
     "kombo_embed_minted_links",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _number(), primary_key=True),
     Column("environment", String(64), nullable=False),
-    Column("origin_id", Text, nullable=False),
-    Column("email", Text, nullable=False),
+    Column("origin_id", Words(), nullable=False),
+    Column("email", Words(), nullable=False),
     Column("purpose", String(16), nullable=False),
-    Column("integration_id", String(255)),
-    Column("category", String(64)),
-    Column("tool", String(255)),
+    Column("integration_id", _short(255)),
+    Column("category", _short(64)),
+    Column("tool", _short(255)),
     Column("language", String(16), nullable=False),
     Column("minted_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
@@ -90,7 +122,7 @@ completions = Table(
     metadata,
     Column("environment", String(64), primary_key=True),
     Column("activation_token_sha256", String(64), primary_key=True),
-    Column("integration_id", String(255), nullable=False),
+    Column("integration_id", _short(255), nullable=False),
     Column("completed_at", UtcDateTime, nullable=False),
 )
 
@@ -98,9 +130,9 @@ received_events = Table(
     "kombo_embed_received_events",
     metadata,
     Column("environment", String(64), primary_key=True),
-    Column("event_id", String(255), primary_key=True),
-    Column("type", String(255), nullable=False),
-    Column("integration_id", String(255)),
+    Column("event_id", _short(255), primary_key=True),
+    Column("type", _short(255), nullable=False),
+    Column("integration_id", _short(255)),
     Column("data", JSON, nullable=False),
     Column("report", JSON(none_as_null=True)),  # the state that it tells of, for integrations not known yet
     Column("received_at", UtcDateTime, nullable=False),
@@ -110,12 +142,12 @@ received_events = Table(
 outbox = Table(
     "kombo_embed_outbox",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _number(), primary_key=True),
     Column("environment", String(64), nullable=False),
     Column("event_id", String(32), nullable=False, unique=True),
     Column("type", String(64), nullable=False),
-    Column("origin_id", Text),
-    Column("integration_id", String(255)),
+    Column("origin_id", Words()),
+    Column("integration_id", _short(255)),
     Column("integration", JSON(none_as_null=True)),
     Column("data", JSON, nullable=False),
     Column("occurred_at", UtcDateTime, nullable=False),
@@ -125,12 +157,15 @@ outbox = Table(
     Column("lease_owner", String(32)),
     Column("lease_ends_at", UtcDateTime),
     Column("delivered_at", UtcDateTime),
-    Index("ix_kombo_embed_outbox_waiting", "environment", "id", sqlite_where=text("delivered_at IS NULL")),
+    Index(
+        "ix_kombo_embed_outbox_waiting", "environment", "id", sqlite_where=WAITING, postgresql_where=WAITING
+    ),
     Index(
         "ix_kombo_embed_outbox_integration",
         "environment",
         "integration_id",
         "id",
-        sqlite_where=text("delivered_at IS NULL"),
+        sqlite_where=WAITING,
+        postgresql_where=WAITING,
     ),
 )

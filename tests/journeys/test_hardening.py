@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -62,7 +63,7 @@ async def test_requests_that_are_cancelled_while_they_write_leave_the_database_u
 async def test_a_locked_database_lets_nobody_wait_longer_than_the_first(
     kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kombo_embed.store.database.BUSY_TIMEOUT", 1)
+    monkeypatch.setattr("kombo_embed.store.sqlite.PATIENCE", 1)
     app, _ = make_host(kombo)
     async with running(app) as client:
         with sqlite3.connect("kombo_embed.db", isolation_level=None) as another:
@@ -190,11 +191,13 @@ async def test_a_token_that_another_process_has_just_used_up_is_answered_from_th
 ) -> None:
     class Once(httpx.AsyncBaseTransport):
         used = False
+        calls: Sequence[asyncio.Task[httpx.Response]] = ()
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             if "integration-by-token" in request.url.path:
                 if self.used:
-                    await asyncio.sleep(0.05)  # refused at once, while the first answer is still recorded
+                    # Not before the other is done: who looks earlier could not know.
+                    await asyncio.wait(self.calls, return_when=asyncio.FIRST_COMPLETED)
                     return httpx.Response(404, json={"error": {"code": None, "message": "used"}})
                 self.used = True
             return await kombo.handle_async_request(request)
@@ -206,9 +209,11 @@ async def test_a_token_that_another_process_has_just_used_up_is_answered_from_th
         link = (await first.post("/kombo/links", headers=ADA, json={})).json()["link"]
         flow = await sandbox.complete(link, "personio")
         token = {"activation_token": flow.activation_token}
-        answers = await asyncio.gather(
-            *(client.post("/kombo/completions", headers=ADA, json=token) for client in (first, second))
-        )
+        once.calls = [
+            asyncio.create_task(client.post("/kombo/completions", headers=ADA, json=token))
+            for client in (first, second)
+        ]
+        answers = await asyncio.gather(*once.calls)
     assert sorted(answer.status_code for answer in answers) == [200, 201]
 
 
