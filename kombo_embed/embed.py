@@ -43,7 +43,9 @@ EVENT_TYPES = (
     "integration.connected",
     "integration.updated",
     "integration.deleted",
+    "integration.duplicate",
     "flow.failed",
+    "flow.abandoned",
     "kombo.event",
 )
 

@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.hosts import is_loopback
-from kombo_embed.models import Category, Language, LinkOptions
+from kombo_embed.models import Category, Duplicates, Language, LinkOptions
 from kombo_embed.spelling import near_misses
 
 PREFIX = "KOMBO_"
@@ -132,6 +132,7 @@ class Settings(BaseSettings):
     enable_filtering: bool | None = None
     enable_field_mapping: bool | None = None
     enable_static_ips: bool | None = None
+    duplicates: Duplicates = "offer_reconnect"
     allow_disconnect: bool = False
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] = SecretStr(
         "sqlite+aiosqlite:///kombo_embed.db"
@@ -139,6 +140,7 @@ class Settings(BaseSettings):
     link_lifetime: Seconds = LINK_LIFETIME
     link_min_remaining: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     link_cache_size: Annotated[int, Field(gt=0)] = 100_000
+    event_retention: Annotated[int, Field(gt=0, le=36_500)] = 90
     connect_timeout: Seconds = 3
     timeout: Seconds = 10
     allowed_origins: Origins = ()
@@ -192,6 +194,7 @@ class Settings(BaseSettings):
             enable_filtering=self.enable_filtering,
             enable_field_mapping=self.enable_field_mapping,
             enable_static_ips=self.enable_static_ips,
+            duplicates=self.duplicates,
         )
 
     @property

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from kombo_embed import Event
 from kombo_embed.hooks import HookRunner
-from kombo_embed.models import Delivery
+from kombo_embed.models import Delivery, Outcome
 from tests.support import ManualClock
 
 EVENT = Event("e1", "integration.connected", datetime(2026, 1, 1, tzinfo=UTC), "acme", None)
@@ -19,7 +19,10 @@ class OneEventOutbox:
     def __init__(self) -> None:
         self.waiting: Delivery | None = Delivery(1, EVENT, 1, ())
         self.delivered = asyncio.Event()
-        self.failures: list[tuple[tuple[str, ...], datetime]] = []
+        self.given_up = asyncio.Event()
+        self.outcomes: list[Outcome] = []
+        self.deferred: list[tuple[Delivery, datetime]] = []
+        self.released: list[Delivery] = []
         self.looks = 0
 
     async def take(
@@ -32,18 +35,27 @@ class OneEventOutbox:
         taken, self.waiting = self.waiting, None
         return [taken]
 
-    async def renew(self, delivery: Delivery, *, until: datetime) -> None:
+    async def renew(self, deliveries: Sequence[Delivery], *, until: datetime) -> None:
         """A lease that never ends needs none."""
 
-    async def save_delivered(self, delivery: Delivery, *, now: datetime) -> None:
-        del delivery, now
-        self.delivered.set()
+    async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+        del now
+        for outcome in outcomes:
+            self.outcomes.append(outcome)
+            if outcome.due_at is None:
+                self.delivered.set()
+            elif not outcome.given_up:
+                taken = outcome.delivery
+                failures = taken.failures + outcome.failed
+                self.waiting = Delivery(1, EVENT, failures + 1, outcome.done_handlers, failures)
+            else:
+                self.given_up.set()
 
-    async def save_failed(
-        self, delivery: Delivery, *, done_handlers: Sequence[str], due_at: datetime
-    ) -> None:
-        self.failures.append((tuple(done_handlers), due_at))
-        self.waiting = Delivery(1, EVENT, delivery.attempts + 1, tuple(done_handlers))
+    async def defer(self, delivery: Delivery, *, due_at: datetime) -> None:
+        self.deferred.append((delivery, due_at))
+
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        self.released.extend(deliveries)
 
 
 async def deliver(*handlers: object) -> OneEventOutbox:
@@ -83,8 +95,10 @@ async def test_what_one_handler_has_done_is_not_done_again_because_another_faile
 
     outbox = await deliver(steady, shaky)
     assert calls == ["steady", "shaky", "shaky", "shaky"]
-    assert all(len(done) == 1 and done[0].endswith("steady") for done, _ in outbox.failures)
-    waits = [due_at.timestamp() - ManualClock().time() for _, due_at in outbox.failures]
+    failures = [outcome for outcome in outbox.outcomes if outcome.due_at]
+    assert all(len(one.done_handlers) == 1 for one in failures)
+    assert all(one.done_handlers[0].endswith("steady") for one in failures)
+    waits = [one.due_at.timestamp() - ManualClock().time() for one in failures if one.due_at]
     assert waits == [2.0, 4.0]
 
 
@@ -111,3 +125,5 @@ async def test_a_handler_that_hangs_ends_with_the_app() -> None:
         await entered.wait()
         await runner.aclose()
     assert not outbox.delivered.is_set()
+    # Whoever looks next need not wait for the lease's end.
+    assert [delivery.event for delivery in outbox.released] == [EVENT]

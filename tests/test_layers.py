@@ -14,7 +14,7 @@ PACKAGE = Path(kombo_embed.__file__).parent
 GROUND = {"_version", "errors", "models", "reports"}
 MAY_KNOW: dict[str, set[str]] = {
     "_version": set(),
-    "errors": set(),
+    "errors": {"models"},  # by name only, while types are checked
     "models": {"errors"},
     "reports": set(),
     "spelling": set(),
@@ -25,7 +25,9 @@ MAY_KNOW: dict[str, set[str]] = {
     "links": GROUND | {"ports"},
     "store": GROUND | {"ports"},
     "auth": GROUND | {"ports"},
-    "hooks": GROUND | {"ports"},
+    "handlers": GROUND | {"ports"},
+    "hooks": GROUND | {"ports", "handlers"},
+    "housekeeping": GROUND | {"ports"},
     "choice": GROUND | {"settings", "kombo"},
     "issuing": GROUND | {"ports", "settings", "kombo", "links"},
     "catalog": GROUND | {"ports", "kombo", "links"},

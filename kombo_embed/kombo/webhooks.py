@@ -56,6 +56,7 @@ class _State(BaseModel):
     integration_id: str = Field(min_length=1, max_length=255)
     state: str | None = None
     setup_status: str | None = None
+    qa_status: str | None = None
     updated_at: datetime | None = None
 
 
@@ -156,7 +157,7 @@ def _state(data: _State) -> ReportedState:
             updated_at = updated_at.astimezone(UTC)
         except OverflowError:
             updated_at = None  # no time that anything can be compared with
-    return ReportedState(data.integration_id, data.state, data.setup_status, updated_at)
+    return ReportedState(data.integration_id, data.state, data.setup_status, updated_at, data.qa_status)
 
 
 def _failure(data: _Failure) -> FailedFlow:

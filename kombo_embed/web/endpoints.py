@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -28,7 +27,7 @@ from kombo_embed.errors import (
 )
 from kombo_embed.flow import ConnectionFlow
 from kombo_embed.kombo import webhooks
-from kombo_embed.models import CacheOutcome, EndUser, Integration, IssuedLink, LinkOptions
+from kombo_embed.models import CacheOutcome, EndUser, IssuedLink, LinkOptions
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable, Store
 from kombo_embed.settings import Settings
 from kombo_embed.web.answers import HEADERS, answer, tagged, tagged_answer
@@ -43,6 +42,7 @@ from kombo_embed.web.bodies import (
 )
 from kombo_embed.web.origin import verify_origin
 from kombo_embed.web.problems import problem, problem_of_host
+from kombo_embed.web.shown import show, utc
 
 CACHE_STATUS = {
     CacheOutcome.HIT: "hit; ttl={ttl}",
@@ -172,7 +172,7 @@ async def receive_webhook(services: Services, request: Request) -> Response:
     body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
     webhooks.verify(body, request.headers.get(webhooks.SIGNATURE_HEADER), secrets)
-    await services.flow.apply_event(webhooks.read_event(body))
+    await services.flow.apply_webhook(body)
     return Response(status_code=204)
 
 
@@ -211,21 +211,6 @@ def method_not_allowed(routes: Sequence[Route], scope: Scope) -> Response:
     return problem(MethodNotAllowed("This path does not know this method.", allowed=tuple(allowed)))
 
 
-def show(integration: Integration) -> dict[str, object]:
-    """An integration as a browser may see it: without Kombo's id."""
-    return {
-        "id": integration.public_id,
-        "tool": integration.tool,
-        "category": integration.category,
-        "organization_name": integration.organization_name,
-        "status": integration.status,
-        "setup_status": integration.setup_status,
-        "next_action": integration.next_action,
-        "connected_at": _utc(integration.connected_at),
-        "updated_at": _utc(integration.updated_at),
-    }
-
-
 def _guarded(handler: Handler, opened: Opened) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
@@ -253,11 +238,6 @@ async def _options(services: Services, request: Request, end_user: EndUser) -> L
 
 
 def _link(issued: IssuedLink) -> Response:
-    content = {"link": issued.link.link, "expires_at": _utc(issued.link.expires_at)}
+    content = {"link": issued.link.link, "expires_at": utc(issued.link.expires_at)}
     status = CACHE_STATUS[issued.outcome].format(ttl=int(issued.remaining))
     return answer(content, headers={"Cache-Status": f"kombo-embed; {status}"})
-
-
-def _utc(moment: datetime) -> str:
-    """RFC 3339, in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

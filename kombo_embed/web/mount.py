@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from importlib import resources
 
 from kombo_embed.auth.host import CallableResolver
@@ -16,6 +17,7 @@ from kombo_embed.catalog import ToolCatalog
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.flow import ConnectionFlow
 from kombo_embed.hooks import HookRunner
+from kombo_embed.housekeeping import Housekeeping
 from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.memory import MemoryLinkCache
@@ -75,9 +77,17 @@ async def opened_services(
             settings=settings, client=client, links=links, store=store, wake_hooks=hooks.wake
         )
         stack.push_async_callback(flow.aclose)
+        housekeeping = Housekeeping(
+            store,
+            retention=timedelta(days=settings.event_retention),
+            clock=clock,
+            wake_hooks=hooks.wake,
+        )
+        stack.push_async_callback(housekeeping.aclose)
         catalog = ToolCatalog(client, allowed=settings.allowed_tools, clock=clock)
         stack.push_async_callback(catalog.aclose)
         hooks.start()
+        housekeeping.start()
         yield Services(
             settings=settings,
             flow=flow,

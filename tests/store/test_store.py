@@ -16,7 +16,7 @@ from sqlalchemy import create_engine
 
 from kombo_embed import EndUser
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
-from kombo_embed.models import LinkKey, LinkRequest
+from kombo_embed.models import LinkKey, LinkRequest, Outcome
 from kombo_embed.reports import ReportedIntegration, WebhookEvent
 from kombo_embed.store.migrations import VERSION_TABLE
 from kombo_embed.store.store import SqlStore
@@ -136,7 +136,7 @@ async def test_an_event_taken_is_free_again_when_its_lease_ends(store: SqlStore)
     assert second.event.id == first.event.id
     assert second.attempts == 2
     # Whoever lost the lease cannot say any more that it is done.
-    await store.outbox.save_delivered(first, now=later)
+    await store.outbox.save([Outcome(first)], now=later)
     much_later = later + timedelta(seconds=11)
     assert await store.outbox.take(types, limit=10, now=much_later, lease_seconds=10) != []
     await other.close()
@@ -146,12 +146,13 @@ async def test_the_later_event_of_an_integration_waits_for_the_earlier_one(store
     await complete(store)
     now = store._now()  # noqa: SLF001 - as above
     [taken] = await store.outbox.take(["integration.connected"], limit=1, now=now, lease_seconds=10)
-    await store.outbox.save_failed(taken, done_handlers=["a"], due_at=now + timedelta(seconds=60))
+    failed = Outcome(taken, ("a",), now + timedelta(seconds=60), failed=True)
+    await store.outbox.save([failed], now=now)
     assert await store.outbox.take(["integration.connected"], limit=1, now=now, lease_seconds=10) == []
     later = now + timedelta(seconds=61)
     [again] = await store.outbox.take(["integration.connected"], limit=1, now=later, lease_seconds=10)
     assert again.done_handlers == ("a",)
-    await store.outbox.save_delivered(again, now=later)
+    await store.outbox.save([Outcome(again)], now=later)
     assert await store.outbox.take(["integration.connected"], limit=1, now=later, lease_seconds=10) == []
 
 
