@@ -228,6 +228,23 @@ class Event:
     data: dict[str, object] = field(repr=False, default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """What came of re-reading all known integrations from Kombo.
+
+    Attributes:
+        checked: How many were read, or tried.
+        updated: Records that changed.
+        deleted: Those that Kombo does not know any more; they are marked as deleted.
+        failed: Those that could not be read: Kombo's id, and the code of the error.
+    """
+
+    checked: int
+    updated: int
+    deleted: int
+    failed: dict[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """An event that this process has taken, with the names of the handlers done with it already.

@@ -209,6 +209,12 @@ class Settings(BaseSettings):
         return []
 
 
+class RecordSettings(Settings):
+    """The settings of whoever only looks into the records: Kombo is not called, so no API key is needed."""
+
+    api_key: SecretStr = SecretStr("")
+
+
 def mount_path_from_environment(prefix: str = PREFIX) -> str:
     """The mount path alone, for routes that are laid before the settings are read.
 

@@ -32,12 +32,13 @@ MAY_KNOW: dict[str, set[str]] = {
     "issuing": GROUND | {"ports", "settings", "kombo", "links"},
     "catalog": GROUND | {"ports", "kombo", "links"},
     "flow": GROUND | {"ports", "settings", "kombo", "links", "choice", "issuing"},
+    "reconciling": GROUND | {"ports", "kombo"},
     "listening": set(),
     "serving": set(),
     "sandbox": GROUND | {"listening", "serving"},
 }
 # The top of the house may know everything below it; mount.py joins it all.
-TOP = {"web", "embed", "demo", "cli", "__main__", "__init__"}
+TOP = {"web", "embed", "demo", "cli", "commands", "__main__", "__init__"}
 LIBRARIES = {
     "httpx": {"kombo", "sandbox"},
     "sqlalchemy": {"store"},
@@ -46,8 +47,8 @@ LIBRARIES = {
     "stamina": {"kombo"},
     "pydantic": {"kombo", "settings", "web"},
     "pydantic_settings": {"settings"},
-    "typer": {"cli"},
-    "rich": {"cli"},
+    "typer": {"cli", "commands"},
+    "rich": {"commands"},
     "uvicorn": {"serving"},
     "fastapi": set(),
 }

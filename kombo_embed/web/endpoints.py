@@ -27,7 +27,7 @@ from kombo_embed.errors import (
 )
 from kombo_embed.flow import ConnectionFlow
 from kombo_embed.kombo import webhooks
-from kombo_embed.models import CacheOutcome, EndUser, IssuedLink, LinkOptions
+from kombo_embed.models import CacheOutcome, EndUser, IssuedLink, LinkOptions, Reconciliation
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable, Store
 from kombo_embed.settings import Settings
 from kombo_embed.web.answers import HEADERS, answer, tagged, tagged_answer
@@ -54,6 +54,9 @@ CACHE_STATUS = {
 MODULE_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
 
+Reconcile = Callable[[Callable[[int], None] | None], Awaitable[Reconciliation]]
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the endpoints work with, composed by `kombo_embed.web.mount`."""
@@ -65,6 +68,7 @@ class Services:
     end_user: EndUserResolver
     link_options: LinkOptionsCallable | None
     browser_module: bytes | None
+    reconcile: Reconcile
 
 
 Opened = Callable[[], Awaitable[Services]]

@@ -22,6 +22,7 @@ from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.memory import MemoryLinkCache
 from kombo_embed.ports import Collaborators, EventHandler
+from kombo_embed.reconciling import Reconciler
 from kombo_embed.settings import Settings, misspelt_variables
 from kombo_embed.store.store import SqlStore
 from kombo_embed.web.endpoints import Services
@@ -96,6 +97,9 @@ async def opened_services(
             end_user=CallableResolver(brought.end_user),
             link_options=brought.link_options,
             browser_module=_browser_module(),
+            reconcile=lambda on_progress: Reconciler(client, store, clock=clock, wake_hooks=hooks.wake).run(
+                on_progress
+            ),
         )
 
 
