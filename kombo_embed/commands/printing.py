@@ -17,7 +17,7 @@ from rich.text import Text
 from kombo_embed.errors import KomboEmbedError
 
 ID_WIDTH = 34  # columns that an id of Kombo's takes
-UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 @contextmanager
