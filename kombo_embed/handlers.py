@@ -36,14 +36,16 @@ class HandlerCalls:
     def __init__(self) -> None:
         self._numbers = itertools.count()
         self._under_way: dict[str, dict[int, float]] = defaultdict(dict)
+        self._told: dict[str, str] = {}
 
     async def call(self, name: str, handler: EventHandler, event: Event) -> Call:
         """Call a handler; one that is still busy with many events is left alone for now."""
         held = self._held(name, SLOW)
         if held >= SLOW_CALLS:
             stuck = self._held(name, DEADLINE) >= SLOW_CALLS
-            logger.warning("hook.%s: %s, %s calls", "stuck" if stuck else "busy", name, held)
+            self._tell_once(name, "stuck" if stuck else "busy", held)
             return Call.FAILED if stuck else Call.POSTPONED
+        self._told.pop(name, None)
         try:
             async with asyncio.timeout(DEADLINE):
                 await self._call(name, handler, event)
@@ -73,6 +75,11 @@ class HandlerCalls:
         )
         if inspect.isawaitable(result):
             await result
+
+    def _tell_once(self, name: str, state: str, calls: int) -> None:
+        if self._told.get(name) != state:
+            self._told[name] = state
+            logger.warning("hook.%s: %s has %s calls under way; other events wait for it", state, name, calls)
 
     def _held(self, name: str, seconds: float) -> int:
         """How many calls of a handler take this long already."""
