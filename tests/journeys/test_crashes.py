@@ -23,7 +23,8 @@ from kombo_embed.kombo.webhooks import sign
 from kombo_embed.sandbox import Sandbox
 from tests.support import API_KEY, WEBHOOK_SECRET, served
 
-KILLS = int(os.environ.get("KOMBO_TEST_KILLS", "10"))  # `make soak` wants more
+KILLS = int(os.environ.get("CRASH_TEST_KILLS", "10"))  # `make soak` wants more
+DATABASE_URL = os.environ.get("CRASH_TEST_DATABASE_URL")  # a PostgreSQL, made and migrated; else SQLite
 LIFE = 0.6  # seconds that a server lives at most, once it answers
 WRITERS = 4
 HANDLERS = {"integration.connected": {"first_sync", "tell_sales"}, "kombo.event": {"note_sync"}}
@@ -66,8 +67,7 @@ class Server:
 
 
 def database_url(folder: Path) -> str:
-    """PostgreSQL or SQLite: the test needs no more of it than this."""
-    return os.environ.get("KOMBO_TEST_DATABASE_URL", f"sqlite+aiosqlite:///{folder}/kombo_embed.db")
+    return DATABASE_URL or f"sqlite+aiosqlite:///{folder}/kombo_embed.db"
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ async def test_what_was_answered_is_there_once_and_every_hook_ran(server: Server
                 await server.kill()
     assert len(answered.integrations) >= KILLS
     assert set(answered.firsts.values()) <= {1}
-    if database_url(server.folder).startswith("sqlite"):
+    if DATABASE_URL is None:
         with sqlite3.connect(server.folder / "kombo_embed.db") as database:
             assert database.execute("pragma integrity_check").fetchone() == ("ok",)
             ids = [row[0] for row in database.execute("select integration_id from kombo_embed_integrations")]
