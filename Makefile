@@ -11,7 +11,7 @@ FRONTEND := $(shell find frontend_snippet/src -name '*.ts' 2>/dev/null) \
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format build lock clean
+.PHONY: help demo test soak check format build lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ demo: $(VENV)/.demo $(MODULE) ## connect a tool in your browser, without a Kombo
 test: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed ## all tests: Python, TypeScript, a real browser
 	@cd frontend_snippet && npm test --silent
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.dev $(MODULE) ## the long tests: a server killed 200 times, a thousand shuffles
+	@CI=true CRASH_TEST_KILLS=200 $(BIN)/python -m pytest tests/journeys/test_crashes.py tests/store/test_convergence.py $(ARGS)
 
 check: $(VENV)/.dev $(MODULE) ## lint, types and formatting, changing nothing
 	@$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from kombo_embed.errors import FieldError, InvalidRequest, KomboRejected
@@ -49,7 +49,8 @@ def choose(settings: Settings, choice: Choice, options: LinkOptions) -> LinkRequ
     if errors:
         told = "; ".join(f"{error.field} {error.reason}" for error in errors)
         raise InvalidRequest(f"This is not offered here: {told}.", *errors)
-    return LinkRequest(category, language, tool, options)
+    # Whether a second one is allowed is decided before the mint. It is no part of the link.
+    return LinkRequest(category, language, tool, replace(options, duplicates=None))
 
 
 def blamed_on(choice: Choice, error: KomboRejected) -> KomboRejected | InvalidRequest:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
-from kombo_embed.models import EndUser, Integration, LinkOptions
+from kombo_embed.models import EndUser, Integration, LinkOptions, Reconciliation
 from kombo_embed.ports import (
     Clock,
     Collaborators,
@@ -42,7 +42,9 @@ EVENT_TYPES = (
     "integration.connected",
     "integration.updated",
     "integration.deleted",
+    "integration.duplicate",
     "flow.failed",
+    "flow.abandoned",
     "kombo.event",
 )
 
@@ -183,6 +185,20 @@ class KomboEmbed:
         services = await self.services()
         chosen = (options or LinkOptions()).over(services.settings.link_options)
         return await services.flow.magic_link(end_user, Choice(category, tool, language), chosen)
+
+    async def reconcile(self, on_progress: Callable[[int], None] | None = None) -> Reconciliation:
+        """Re-read every known integration from Kombo, for webhooks that were lost. Once a day is plenty.
+
+        What changed is taken over and told by the events, as if Kombo had told it itself. A record that
+        changes meanwhile is left alone. While Kombo asks to wait, it waits, for minutes if need be.
+
+        Args:
+            on_progress: Told how many were read so far.
+
+        Raises:
+            StoreUnavailable: The database cannot be used; what was read until then was taken over.
+        """
+        return await (await self.services()).reconcile(on_progress)
 
     async def open(self) -> None:
         """Read the settings and open everything, as the middleware does; or use ``async with embed``.

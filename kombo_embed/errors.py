@@ -16,6 +16,7 @@ KomboEmbedError
 │   └── BrowserModuleMissing      the browser module was not built into this installation
 ├── MethodNotAllowed              the path exists, the method does not
 ├── IntegrationNotFound           no such integration, or not this end user's
+├── AlreadyConnected              this origin id has this tool in this category
 ├── SetupNotAvailable             Kombo has no setup step for this integration
 ├── ActivationRejected            the activation token is unknown, expired or somebody else's
 ├── RateLimited                   this end user asks too often
@@ -36,7 +37,10 @@ Messages name the cause and the remedy, and never hold a link, a token, a key or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from kombo_embed.models import Integration
 
 
 class KomboEmbedError(Exception):
@@ -157,6 +161,16 @@ class IntegrationNotFound(KomboEmbedError):
     """There is no such integration, or it is another origin id's: one error for both."""
 
     code = "integration_not_found"
+
+
+class AlreadyConnected(KomboEmbedError):
+    """This origin id has this tool in this category already: ``integration``, which can be reconnected."""
+
+    code = "already_connected"
+
+    def __init__(self, message: str, *, integration: Integration) -> None:
+        super().__init__(message)
+        self.integration = integration
 
 
 class SetupNotAvailable(KomboEmbedError):

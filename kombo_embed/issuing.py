@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from kombo_embed.errors import KomboRateLimited, KomboTimeout, KomboUnavailable
@@ -57,13 +58,21 @@ class LinkIssuer:
         """End the mints that are still under way."""
         await self._mints.aclose()
 
-    async def issue(self, end_user: EndUser, request: AnyLinkRequest, *, fresh: bool) -> IssuedLink:
+    async def issue(
+        self,
+        end_user: EndUser,
+        request: AnyLinkRequest,
+        *,
+        fresh: bool,
+        before_mint: Callable[[], Awaitable[None]] | None = None,
+    ) -> IssuedLink:
         """A link with at least the margin left; below it, only while Kombo cannot be reached.
 
         Args:
             end_user: Whose link.
             request: For what.
             fresh: Replace the cached link; a mint that runs already will do.
+            before_mint: Called where no cached link will do; what it raises is passed on.
 
         Raises:
             RateLimited: The end user has had too many links minted.
@@ -74,6 +83,8 @@ class LinkIssuer:
         cached = await self._cache.get(key)
         if cached is not None and not fresh and self._remaining(cached) >= self._settings.margin:
             return self._issued(cached, CacheOutcome.HIT)
+        if before_mint is not None:
+            await before_mint()
         try:
             (link, kept), joined = await self._mints.join(key, lambda: self._mint(key))
         except (KomboRateLimited, KomboUnavailable, KomboTimeout):
@@ -94,7 +105,7 @@ class LinkIssuer:
         """
         link = await self._client.mint_link(end_user, request, link_type="MAGIC_LINK")
         key = LinkKey(self._settings.environment, end_user, request)
-        await self._store.save_link_minted(key, MAGIC_LINK_LIFETIME)
+        await self._store.save_link_minted(key, MAGIC_LINK_LIFETIME, link_type="MAGIC_LINK")
         return link
 
     async def drop(self, origin_id: str) -> None:

@@ -20,6 +20,7 @@ EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
 Language = Literal["en", "de", "fr", "it", "es"]
 LinkType = Literal["EMBEDDED", "MAGIC_LINK"]
+Duplicates = Literal["offer_reconnect", "allow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class LinkOptions:
         enable_filtering: Let the end user choose what is shared; HRIS only.
         enable_field_mapping: Let the end user map fields.
         enable_static_ips: Let Kombo call the tool from fixed addresses.
+        duplicates: ``allow`` a second integration of the same tool and category (subsidiaries may have an
+            account each), or ``offer_reconnect`` in its place. Only where the tool is known before the flow.
 
     Source: Kombo's "Create connection link".
     """
@@ -74,6 +77,7 @@ class LinkOptions:
     enable_filtering: bool | None = None
     enable_field_mapping: bool | None = None
     enable_static_ips: bool | None = None
+    duplicates: Duplicates | None = None
 
     def over(self, defaults: LinkOptions) -> LinkOptions:
         """These, and the defaults where these say nothing."""
@@ -210,7 +214,10 @@ class Event:
         origin_id: Your customer's id; None where Kombo names none.
         integration: The record as it was then; None where the event is about none.
         data: With ``kombo.event``: Kombo's own event as received (``id``, ``type``, ``data``). With
-            ``flow.failed``: ``tool``, ``category`` and Kombo's ``log_url``. Else empty.
+            ``flow.failed``: ``tool``, ``category`` and Kombo's ``log_url``. With ``flow.abandoned``: the
+            link's ``tool``, ``category``, ``language``, ``minted_at`` and ``expires_at``. With
+            ``integration.duplicate``: ``integration_ids`` (Kombo's) and ``public_ids`` of all that are alike,
+            oldest first. Else empty.
     """
 
     id: str
@@ -221,11 +228,52 @@ class Event:
     data: dict[str, object] = field(repr=False, default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """What came of re-reading all known integrations from Kombo.
+
+    Attributes:
+        checked: How many were read, or tried.
+        updated: Records that changed.
+        deleted: Those that Kombo does not know any more; they are marked as deleted.
+        failed: Those that could not be read: Kombo's id, and the code of the error.
+    """
+
+    checked: int
+    updated: int
+    deleted: int
+    failed: dict[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event that this process has taken, with the names of the handlers done with it already."""
+    """An event that this process has taken, with the names of the handlers done with it already.
+
+    ``attempts`` counts this one, too. Of those before, ``failures`` ended with a handler that failed, and the
+    others with the death of their process.
+    """
 
     row_id: int
     event: Event
     attempts: int
     done_handlers: tuple[str, ...]
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an event that was taken.
+
+    Attributes:
+        delivery: The event as it was taken.
+        done_handlers: The handlers that are done with it, by name.
+        due_at: When to give it out again; None where nothing is left to do.
+        failed: Whether a handler failed, rather than having no time for it.
+        given_up: Whether it failed so often that it is not given out any more, until somebody replays it.
+    """
+
+    delivery: Delivery
+    done_handlers: tuple[str, ...] = ()
+    due_at: datetime | None = None
+    failed: bool = False
+    given_up: bool = False

@@ -18,6 +18,8 @@ from kombo_embed.models import (
     Integration,
     LinkKey,
     LinkOptions,
+    LinkType,
+    Outcome,
 )
 from kombo_embed.reports import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
@@ -96,16 +98,17 @@ class Outbox(Protocol):
     ) -> list[Delivery]:
         """Take up to ``limit`` events of these types that are due and that nobody else has."""
 
-    async def renew(self, delivery: Delivery, *, until: datetime) -> None:
-        """Keep an event while its handlers still run."""
+    async def renew(self, deliveries: Sequence[Delivery], *, until: datetime) -> None:
+        """Keep events while their handlers still run."""
 
-    async def save_delivered(self, delivery: Delivery, *, now: datetime) -> None:
-        """All handlers are done with this event."""
+    async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+        """Note what became of events, in one transaction; what another holds now is left alone."""
 
-    async def save_failed(
-        self, delivery: Delivery, *, done_handlers: Sequence[str], due_at: datetime
-    ) -> None:
-        """Some handlers failed: give the event out again at ``due_at``."""
+    async def defer(self, delivery: Delivery, *, due_at: datetime) -> None:
+        """Should this process die with the event, give it out no earlier than this."""
+
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Let go of events that were not finished, as if they had not been taken."""
 
 
 class Store(Protocol):
@@ -127,7 +130,9 @@ class Store(Protocol):
     async def check(self) -> None:
         """Return if the database can be read."""
 
-    async def save_link_minted(self, key: LinkKey, expires_in: float) -> None:
+    async def save_link_minted(
+        self, key: LinkKey, expires_in: float, *, link_type: LinkType = "EMBEDDED"
+    ) -> None:
         """Remember that a link was minted: for whom, for what, until when. Never the link itself."""
 
     async def save_completion(
@@ -144,7 +149,12 @@ class Store(Protocol):
     async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
         """Keep a received event, once, and what it tells; the origin id whose links it ends."""
 
-    async def save_deleted(self, integration: Integration) -> None:
+    async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
+        """Keep a signed body that is no event, for people to look at; once, however often it comes."""
+
+    async def save_deleted(
+        self, integration: Integration, *, unless_changed_since: datetime | None = None
+    ) -> None:
         """Mark an integration as deleted; it stays so, whatever is told of it later."""
 
     async def save_details(
@@ -160,6 +170,15 @@ class Store(Protocol):
 
     async def find_public(self, public_id: str, origin_id: str) -> Integration | None:
         """One integration, by our public id, if it is this origin id's."""
+
+    async def find_known(self, *, after: str, limit: int) -> list[Integration]:
+        """The next integrations that are not deleted, by Kombo's ids; ``""`` is before the first."""
+
+    async def settle_ended_links(self, *, limit: int) -> int:
+        """Tell of each link that ended and led to nothing, once over all processes; how many those were."""
+
+    async def prune(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` rows of each kind that are older and not needed; how many those were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from kombo_embed.database_urls import verify_database_url
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.hosts import is_loopback
 from kombo_embed.identity_settings import Algorithms, AuthMethod, Issuer, NonEmpty, PrivateUrl
-from kombo_embed.models import Category, Language, LinkOptions
+from kombo_embed.models import Category, Duplicates, Language, LinkOptions
 from kombo_embed.spelling import near_misses
 
 PREFIX = "KOMBO_"
@@ -143,6 +143,7 @@ class Settings(BaseSettings):
     enable_filtering: bool | None = None
     enable_field_mapping: bool | None = None
     enable_static_ips: bool | None = None
+    duplicates: Duplicates = "offer_reconnect"
     allow_disconnect: bool = False
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] = SecretStr(
         "sqlite+aiosqlite:///kombo_embed.db"
@@ -152,6 +153,7 @@ class Settings(BaseSettings):
     link_cache_size: Annotated[int, Field(gt=0)] = 100_000
     link_rate: Rate = "20/minute"
     completion_rate: Rate = "300/minute"
+    event_retention: Annotated[int, Field(gt=0, le=36_500)] = 90
     connect_timeout: Seconds = 3
     timeout: Seconds = 10
     allowed_origins: Origins = ()
@@ -214,6 +216,7 @@ class Settings(BaseSettings):
             enable_filtering=self.enable_filtering,
             enable_field_mapping=self.enable_field_mapping,
             enable_static_ips=self.enable_static_ips,
+            duplicates=self.duplicates,
         )
 
     @property
@@ -234,6 +237,12 @@ class Settings(BaseSettings):
             category = f"{self._prefix}INTEGRATION_CATEGORY"
             return [f"{category}: must be one of {self._prefix}ALLOWED_CATEGORIES"]
         return []
+
+
+class RecordSettings(Settings):
+    """The settings of whoever only looks into the records: Kombo is not called, so no API key is needed."""
+
+    api_key: SecretStr = SecretStr("")
 
 
 def mount_path_from_environment(prefix: str = PREFIX) -> str:

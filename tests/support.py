@@ -83,12 +83,17 @@ def make_host(
     kombo: httpx.AsyncBaseTransport,
     *,
     end_user: Callable[[HTTPConnection], Any] = who_the_header_names,
+    link_options: Callable[[HTTPConnection, EndUser], Any] | None = None,
     clock: ManualClock | None = None,
     **settings: Any,
 ) -> tuple[Starlette, KomboEmbed]:
     """A Starlette app with kombo-embed installed, calling ``kombo``."""
     embed = KomboEmbed(
-        end_user=end_user, settings=make_settings(**settings), http_transport=kombo, clock=clock
+        end_user=end_user,
+        link_options=link_options,
+        settings=make_settings(**settings),
+        http_transport=kombo,
+        clock=clock,
     )
     app = Starlette()
     embed.install(app)

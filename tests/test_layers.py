@@ -14,7 +14,7 @@ PACKAGE = Path(kombo_embed.__file__).parent
 GROUND = {"_version", "errors", "models", "reports"}
 MAY_KNOW: dict[str, set[str]] = {
     "_version": set(),
-    "errors": set(),
+    "errors": {"models"},  # by name only, while types are checked
     "models": {"errors"},
     "reports": set(),
     "spelling": set(),
@@ -28,18 +28,21 @@ MAY_KNOW: dict[str, set[str]] = {
     "store": GROUND | {"ports"},
     "auth": GROUND | {"hosts", "ports"},
     "rates": GROUND | {"ports"},
-    "hooks": GROUND | {"ports"},
+    "handlers": GROUND | {"ports"},
+    "hooks": GROUND | {"ports", "handlers"},
+    "housekeeping": GROUND | {"ports"},
     "choice": GROUND | {"settings", "kombo"},
     "issuing": GROUND | {"ports", "settings", "kombo", "links"},
     "catalog": GROUND | {"ports", "kombo", "links"},
     "flow": GROUND | {"ports", "settings", "kombo", "links", "choice", "issuing"},
+    "reconciling": GROUND | {"ports", "kombo"},
     "listening": set(),
     "serving": set(),
     "sandbox": GROUND | {"listening", "serving"},
     "testing": {"sandbox", "settings"},
 }
 # The top of the house may know everything below it; mount.py joins it all.
-TOP = {"web", "embed", "fastapi", "demo", "cli", "__main__", "__init__"}
+TOP = {"web", "embed", "fastapi", "demo", "cli", "commands", "__main__", "__init__"}
 LIBRARIES = {
     "httpx": {"kombo", "sandbox", "auth", "testing"},
     "pytest": {"testing"},
@@ -53,8 +56,8 @@ LIBRARIES = {
     "stamina": {"kombo", "store"},
     "pydantic": {"kombo", "settings", "identity_settings", "web"},
     "pydantic_settings": {"settings", "identity_settings"},
-    "typer": {"cli"},
-    "rich": {"cli"},
+    "typer": {"cli", "commands"},
+    "rich": {"commands"},
     "uvicorn": {"serving"},
     "fastapi": {"fastapi"},
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kombo_embed import ConfigurationError, Settings
-from kombo_embed.settings import mount_path_from_environment
+from kombo_embed.settings import RecordSettings, mount_path_from_environment
 from kombo_embed.spelling import near_misses
 
 KEY = "ks_dev_made-up"
@@ -167,6 +167,23 @@ def test_odd_lifetimes_and_margins_are_legal_and_clamped(
 def test_an_api_key_that_no_header_can_carry_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="KOMBO_API_KEY"):
         Settings(api_key="with\nnewline")
+
+
+@pytest.mark.parametrize(("name", "value"), [("event_retention", "0"), ("duplicates", "sometimes")])
+def test_what_is_kept_and_what_is_refused_must_make_sense(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"KOMBO_{name.upper()}", value)
+    with pytest.raises(ConfigurationError, match=f"KOMBO_{name.upper()}"):
+        Settings(api_key=KEY)
+
+
+def test_whoever_only_looks_into_the_records_needs_no_api_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOMBO_ENVIRONMENT", "us")
+    assert RecordSettings().environment == "us"
+    monkeypatch.setenv("KOMBO_DATABASE_URL", "mysql://host/db")
+    with pytest.raises(ConfigurationError, match="KOMBO_DATABASE_URL"):
+        RecordSettings()
 
 
 def test_settings_are_frozen() -> None:

@@ -7,12 +7,13 @@ import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import fields
+from typing import get_args
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from kombo_embed.errors import IdentityError, KomboEmbedError
-from kombo_embed.models import EndUser, LinkOptions
+from kombo_embed.models import Duplicates, EndUser, LinkOptions
 from kombo_embed.ports import EndUserCallable, LinkOptionsCallable
 
 logger = logging.getLogger("kombo_embed.auth")
@@ -69,6 +70,8 @@ async def link_options(
     if isinstance(result, LinkOptions):
         for item in fields(result):
             value = getattr(result, item.name)
+            if item.name == "duplicates" and value not in (None, *get_args(Duplicates)):
+                raise _told(f"LinkOptions.duplicates must be one of {', '.join(get_args(Duplicates))}")
             kind = bool if item.name.startswith("enable_") else str
             if value is not None and not isinstance(value, kind):
                 raise _told(f"LinkOptions.{item.name} must be {kind.__name__}, not {type(value).__name__}")

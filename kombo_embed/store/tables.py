@@ -7,23 +7,25 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
-WAITING = text("delivered_at IS NULL")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -91,8 +93,15 @@ integrations = Table(
     Column("learnt_by", String(16), nullable=False),
     Column("connected_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    Column("state_updated_at", UtcDateTime),  # Kombo's time, compared with Kombo's times only
+    # Kombo's times of what it said, compared with Kombo's times only; see merging.py.
+    Column("state_updated_at", UtcDateTime),
     Column("deleted_at", UtcDateTime),
+    Column("qa_status", _short(64)),
+    Column("setup_updated_at", UtcDateTime),
+    Column("qa_updated_at", UtcDateTime),
+    # The category is that of one of several links that fit: Kombo has not said it yet.
+    Column("category_guessed", Boolean, nullable=False, server_default=false()),
+    Column("duplicate_told_at", UtcDateTime),
     UniqueConstraint("environment", "integration_id", name="uq_kombo_embed_integrations_integration_id"),
     Index("ix_kombo_embed_integrations_origin_id", "environment", "origin_id"),
 )
@@ -112,7 +121,16 @@ minted_links = Table(
     Column("language", String(16), nullable=False),
     Column("minted_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+    # When to look whether anything was connected; None where there is nothing (more) to look for.
+    Column("watch_until", UtcDateTime),
     Index("ix_kombo_embed_minted_links_origin_id", "environment", "origin_id", "id"),
+    Index(
+        "ix_kombo_embed_minted_links_watched",
+        "environment",
+        "watch_until",
+        sqlite_where=text("watch_until IS NOT NULL"),
+        postgresql_where=text("watch_until IS NOT NULL"),
+    ),
 )
 
 # Which integration an activation token stood for. Kombo does not say that a token can be exchanged twice, so
@@ -124,6 +142,7 @@ completions = Table(
     Column("activation_token_sha256", String(64), primary_key=True),
     Column("integration_id", _short(255), nullable=False),
     Column("completed_at", UtcDateTime, nullable=False),
+    Index("ix_kombo_embed_completions_completed_at", "environment", "completed_at"),
 )
 
 received_events = Table(
@@ -137,7 +156,25 @@ received_events = Table(
     Column("report", JSON(none_as_null=True)),  # the state that it tells of, for integrations not known yet
     Column("received_at", UtcDateTime, nullable=False),
     Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
+    Index("ix_kombo_embed_received_events_received_at", "environment", "received_at"),
 )
+
+# Bodies that Kombo signed and that are no events all the same, for people to look at. Kombo sends each again
+# and again, since we refuse it, hence once per body.
+malformed_events = Table(
+    "kombo_embed_malformed_events",
+    metadata,
+    Column("environment", String(64), primary_key=True),
+    Column("body_sha256", String(64), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("first_received_at", UtcDateTime, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+)
+
+# Neither delivered nor given up.
+WAITING = text("delivered_at IS NULL AND given_up_at IS NULL")
 
 outbox = Table(
     "kombo_embed_outbox",
@@ -157,8 +194,15 @@ outbox = Table(
     Column("lease_owner", String(32)),
     Column("lease_ends_at", UtcDateTime),
     Column("delivered_at", UtcDateTime),
+    Column("failures", Integer, nullable=False, server_default=text("0")),  # attempts that a handler failed
+    Column("given_up_at", UtcDateTime),
     Index(
-        "ix_kombo_embed_outbox_waiting", "environment", "id", sqlite_where=WAITING, postgresql_where=WAITING
+        "ix_kombo_embed_outbox_waiting",
+        "environment",
+        "type",
+        "id",
+        sqlite_where=WAITING,
+        postgresql_where=WAITING,
     ),
     Index(
         "ix_kombo_embed_outbox_integration",

@@ -112,7 +112,7 @@ CALLS = (
         summary="Get a connection link for the signed-in end user",
         body=LinkBody,
         answers={200: KomboLink},
-        problems=(*BODY, errors.StoreUnavailable, *MINT),
+        problems=(*BODY, errors.AlreadyConnected, errors.StoreUnavailable, *MINT),
     ),
     Call(
         method="POST",

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,7 +21,7 @@ from kombo_embed.errors import (
 )
 from kombo_embed.flow import ConnectionFlow
 from kombo_embed.kombo import webhooks
-from kombo_embed.models import CacheOutcome, EndUser, Integration, IssuedLink, LinkOptions
+from kombo_embed.models import CacheOutcome, EndUser, IssuedLink, LinkOptions, Reconciliation
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable, Store
 from kombo_embed.settings import Settings
 from kombo_embed.web.answers import HEADERS, answer, tagged, tagged_answer
@@ -36,6 +35,7 @@ from kombo_embed.web.bodies import (
     read_category,
     read_json,
 )
+from kombo_embed.web.shown import show, utc
 
 CACHE_STATUS = {
     CacheOutcome.HIT: "hit; ttl={ttl}",
@@ -45,6 +45,9 @@ CACHE_STATUS = {
     CacheOutcome.STALE: "hit; ttl={ttl}; detail=kombo-unavailable",
 }
 MODULE_HEADERS = {**HEADERS, "Cache-Control": "no-cache"}  # it is nobody's: kept, and asked for by its tag
+
+
+Reconcile = Callable[[Callable[[int], None] | None], Awaitable[Reconciliation]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Services:
     link_options: LinkOptionsCallable | None
     browser_module: bytes | None
     openapi: Mapping[str, object]
+    reconcile: Reconcile
 
 
 async def issue_link(services: Services, request: Request) -> Response:
@@ -137,7 +141,7 @@ async def receive_webhook(services: Services, request: Request) -> Response:
     body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
     webhooks.verify(body, request.headers.get(webhooks.SIGNATURE_HEADER), secrets)
-    await services.flow.apply_event(webhooks.read_event(body))
+    await services.flow.apply_webhook(body)
     return Response(status_code=204, headers=HEADERS)
 
 
@@ -168,21 +172,6 @@ async def report_health(services: Services, request: Request) -> Response:
     return answer({"status": "ok", "checks": {"store": "ok"}})
 
 
-def show(integration: Integration) -> dict[str, object]:
-    """An integration as a browser may see it: without Kombo's id."""
-    return {
-        "id": integration.public_id,
-        "tool": integration.tool,
-        "category": integration.category,
-        "organization_name": integration.organization_name,
-        "status": integration.status,
-        "setup_status": integration.setup_status,
-        "next_action": integration.next_action,
-        "connected_at": _utc(integration.connected_at),
-        "updated_at": _utc(integration.updated_at),
-    }
-
-
 async def _signed_in(services: Services, request: Request) -> EndUser:
     end_user = await services.end_user(request)
     if end_user is None:
@@ -198,11 +187,6 @@ async def _options(services: Services, request: Request, end_user: EndUser) -> L
 
 
 def _link(issued: IssuedLink) -> Response:
-    content = {"link": issued.link.link, "expires_at": _utc(issued.link.expires_at)}
+    content = {"link": issued.link.link, "expires_at": utc(issued.link.expires_at)}
     status = CACHE_STATUS[issued.outcome].format(ttl=int(issued.remaining))
     return answer(content, headers={"Cache-Status": f"kombo-embed; {status}"})
-
-
-def _utc(moment: datetime) -> str:
-    """RFC 3339, in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

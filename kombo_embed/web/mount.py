@@ -9,16 +9,19 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from importlib import resources
 
 from kombo_embed.catalog import ToolCatalog
 from kombo_embed.flow import ConnectionFlow
 from kombo_embed.hooks import HookRunner
+from kombo_embed.housekeeping import Housekeeping
 from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.memory import MemoryLinkCache
 from kombo_embed.ports import Clock, Collaborators, EventHandler
 from kombo_embed.rates import EndUserRate
+from kombo_embed.reconciling import Reconciler
 from kombo_embed.settings import Settings, misspelt_variables
 from kombo_embed.store.store import SqlStore
 from kombo_embed.web.endpoints import Services
@@ -85,9 +88,17 @@ async def opened_services(
             wake_hooks=hooks.wake,
         )
         stack.push_async_callback(flow.aclose)
+        housekeeping = Housekeeping(
+            store,
+            retention=timedelta(days=settings.event_retention),
+            clock=clock,
+            wake_hooks=hooks.wake,
+        )
+        stack.push_async_callback(housekeeping.aclose)
         catalog = ToolCatalog(client, allowed=settings.allowed_tools, clock=clock)
         stack.push_async_callback(catalog.aclose)
         hooks.start()
+        housekeeping.start()
         yield Services(
             settings=settings,
             flow=flow,
@@ -97,6 +108,9 @@ async def opened_services(
             link_options=brought.link_options,
             browser_module=_browser_module(),
             openapi=openapi_document(),
+            reconcile=lambda on_progress: Reconciler(client, store, clock=clock, wake_hooks=hooks.wake).run(
+                on_progress
+            ),
         )
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from kombo_embed import errors
 from kombo_embed.web.answers import HEADERS, encoded
+from kombo_embed.web.shown import show
 
 STATUSES: dict[type[errors.KomboEmbedError], int] = {
     errors.Unauthenticated: 401,
@@ -27,6 +28,7 @@ STATUSES: dict[type[errors.KomboEmbedError], int] = {
     errors.BrowserModuleMissing: 404,
     errors.MethodNotAllowed: 405,
     errors.IntegrationNotFound: 404,
+    errors.AlreadyConnected: 409,
     errors.SetupNotAvailable: 409,
     errors.ActivationRejected: 422,
     errors.RateLimited: 429,
@@ -50,6 +52,7 @@ TITLES = {
     "not_found": "Not found",
     "method_not_allowed": "Method not allowed",
     "integration_not_found": "There is no such integration",
+    "already_connected": "This tool is connected already",
     "setup_not_available": "Nothing is left to set up",
     "activation_rejected": "The activation token was not accepted",
     "rate_limited": "Too many requests",
@@ -83,6 +86,8 @@ def problem(error: errors.KomboEmbedError) -> Response:
     match error:
         case errors.InvalidRequest(errors=fields):
             members["errors"] = [{"field": item.field, "reason": item.reason} for item in fields]
+        case errors.AlreadyConnected(integration=integration):
+            members["integration"] = show(integration)
         case errors.KomboRejected(kombo_code=str() as kombo_code):
             members["kombo_code"] = kombo_code
         case errors.Unauthenticated(challenge=str() as challenge):

@@ -87,3 +87,6 @@ class KomboProblem(BaseModel):
     code: str = Field(description="Stable, for programs.")
     errors: list[KomboFieldProblem] = Field(default=[], description="With invalid_request.")
     kombo_code: str = Field(default="", description="With kombo_rejected, where Kombo gave one.")
+    integration: KomboIntegration | None = Field(
+        default=None, description="With already_connected: what to reconnect instead."
+    )

@@ -123,10 +123,11 @@ async def test_looking_for_the_next_event_uses_the_indexes() -> None:
             """
             explain query plan
             select id from kombo_embed_outbox as o
-            where environment = 'e' and delivered_at is null and type in ('a') and not exists (
+            where environment = 'e' and delivered_at is null and given_up_at is null
+            and type in ('a') and not exists (
                 select 1 from kombo_embed_outbox as p
                 where p.environment = o.environment and p.integration_id = o.integration_id and p.id < o.id
-                and p.delivered_at is null and p.type in ('a')
+                and p.delivered_at is null and p.given_up_at is null and p.type in ('a')
             )
             order by id limit 20
             """

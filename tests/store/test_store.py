@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from kombo_embed.models import Completion
+from kombo_embed.models import Completion, Outcome
 from kombo_embed.reports import ReportedState, WebhookEvent
 from kombo_embed.store.store import SqlStore
 from kombo_embed.store.tables import metadata, outbox
@@ -100,7 +100,7 @@ async def test_an_event_taken_is_free_again_when_its_lease_ends(store: SqlStore,
     assert second.event.id == first.event.id
     assert second.attempts == 2
     # Whoever lost the lease cannot say any more that it is done.
-    await store.outbox.save_delivered(first, now=later)
+    await store.outbox.save([Outcome(first)], now=later)
     much_later = later + timedelta(seconds=11)
     assert await store.outbox.take(types, limit=10, now=much_later, lease_seconds=10) != []
     await other.close()
@@ -110,12 +110,13 @@ async def test_the_later_event_of_an_integration_waits_for_the_earlier_one(store
     await complete(store)
     now = store._now()  # noqa: SLF001 - as above
     [taken] = await store.outbox.take(["integration.connected"], limit=1, now=now, lease_seconds=10)
-    await store.outbox.save_failed(taken, done_handlers=["a"], due_at=now + timedelta(seconds=60))
+    failed = Outcome(taken, ("a",), now + timedelta(seconds=60), failed=True)
+    await store.outbox.save([failed], now=now)
     assert await store.outbox.take(["integration.connected"], limit=1, now=now, lease_seconds=10) == []
     later = now + timedelta(seconds=61)
     [again] = await store.outbox.take(["integration.connected"], limit=1, now=later, lease_seconds=10)
     assert again.done_handlers == ("a",)
-    await store.outbox.save_delivered(again, now=later)
+    await store.outbox.save([Outcome(again)], now=later)
     assert await store.outbox.take(["integration.connected"], limit=1, now=later, lease_seconds=10) == []
 
 
@@ -177,7 +178,7 @@ async def test_several_processes_deliver_each_event_once_and_in_order(database_u
                 assert taken.event.integration is not None
                 heard = delivered.setdefault(taken.event.integration.integration_id, [])
                 heard.append(taken.event.integration.status)
-                await store.outbox.save_delivered(taken, now=now)
+                await store.outbox.save([Outcome(taken)], now=now)
 
     async with asyncio.timeout(20):
         await asyncio.gather(*(deliver(store) for store in stores))
