@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kombo_embed.models import Completion, Integration, LinkKey, LinkRequest, SetupRequest
+from kombo_embed.models import Completion, Integration, LinkDrop, LinkKey, LinkRequest, SetupRequest
 from kombo_embed.ports import Clock
 from kombo_embed.reports import (
     FailedFlow,
@@ -21,7 +21,7 @@ from kombo_embed.reports import (
     ReportedState,
     WebhookEvent,
 )
-from kombo_embed.store import inbox, migrations
+from kombo_embed.store import drops, inbox, migrations
 from kombo_embed.store.database import Database, finishing
 from kombo_embed.store.outbox import Outbox, write_event
 from kombo_embed.store.records import Records
@@ -117,6 +117,7 @@ class SqlStore:
                         completed_at=records.now,
                     )
                 )
+            await drops.write(records, recorded_for if completion else None)
         return completion
 
     @finishing
@@ -132,22 +133,9 @@ class SqlStore:
         async with self._writing() as records:
             if not await inbox.keep(records, event, report):
                 return None
-            match report:
-                case ReportedIntegration():
-                    await self._connect(records, report, origin_id=report.origin_id, learnt_by="webhook")
-                    return report.origin_id
-                case ReportedDeletion():
-                    return await records.delete(report)
-                case ReportedState():
-                    changed = await records.change_state(report)
-                    return changed.origin_id if changed else None
-                case FailedFlow():
-                    await self._tell(records, "flow.failed", report.origin_id, _failure(report))
-                case None:
-                    received: dict[str, object] = {"id": event.event_id, "type": event.type}
-                    origin_id = _origin_id_in(event.data)
-                    await self._tell(records, "kombo.event", origin_id, {**received, "data": event.data})
-        return None
+            ended_for = await self._apply(records, event, report)
+            await drops.write(records, ended_for)
+            return ended_for
 
     @finishing
     async def save_deleted(self, integration: Integration) -> None:
@@ -161,6 +149,7 @@ class SqlStore:
         )
         async with self._writing() as records:
             await records.delete(ReportedDeletion(reported))
+            await drops.write(records, integration.origin_id)
 
     @finishing
     async def save_details(
@@ -169,6 +158,18 @@ class SqlStore:
         """Take over what Kombo says of an integration now; the record if that changed it."""
         async with self._writing() as records:
             return await records.refresh(details, unless_changed_since=unless_changed_since)
+
+    @finishing
+    async def find_drops(self, *, after: int) -> list[LinkDrop]:
+        """What ended links, with row ids after this one, in their order."""
+        async with self._database.reading() as connection:
+            return await drops.find(connection, self._environment, after=after)
+
+    @finishing
+    async def prune_drops(self, *, before: datetime) -> None:
+        """Forget the drops that were written before this moment."""
+        async with self._database.writing() as connection:
+            await drops.prune(connection, self._environment, before=before)
 
     @finishing
     async def find_integrations(self, origin_id: str) -> list[Integration]:
@@ -187,6 +188,25 @@ class SqlStore:
         """One integration, by our public id, if it is this origin id's."""
         async with self._reading() as records:
             return await records.find_public(public_id, origin_id)
+
+    async def _apply(self, records: Records, event: WebhookEvent, report: Report | None) -> str | None:
+        """Record what an event tells; the origin id whose links it ends."""
+        match report:
+            case ReportedIntegration():
+                await self._connect(records, report, origin_id=report.origin_id, learnt_by="webhook")
+                return report.origin_id
+            case ReportedDeletion():
+                return await records.delete(report)
+            case ReportedState():
+                changed = await records.change_state(report)
+                return changed.origin_id if changed else None
+            case FailedFlow():
+                await self._tell(records, "flow.failed", report.origin_id, _failure(report))
+            case None:
+                received: dict[str, object] = {"id": event.event_id, "type": event.type}
+                origin_id = _origin_id_in(event.data)
+                await self._tell(records, "kombo.event", origin_id, {**received, "data": event.data})
+        return None
 
     async def _connect(
         self, records: Records, reported: ReportedIntegration, *, origin_id: str | None, learnt_by: str

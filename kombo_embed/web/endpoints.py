@@ -253,9 +253,9 @@ async def _options(services: Services, request: Request, end_user: EndUser) -> L
 
 
 def _link(issued: IssuedLink) -> Response:
-    content = {"link": issued.link.link, "expires_at": _utc(issued.link.expires_at)}
     status = CACHE_STATUS[issued.outcome].format(ttl=int(issued.remaining))
-    return answer(content, headers={"Cache-Status": f"kombo-embed; {status}"})
+    headers = {**HEADERS, "Cache-Status": f"kombo-embed; {status}"}
+    return Response(issued.link.body, headers=headers, media_type="application/json")
 
 
 def _utc(moment: datetime) -> str:

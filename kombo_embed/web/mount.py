@@ -18,6 +18,7 @@ from kombo_embed.flow import ConnectionFlow
 from kombo_embed.hooks import HookRunner
 from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
+from kombo_embed.links.drop_watch import DropWatch
 from kombo_embed.links.memory import MemoryLinkCache
 from kombo_embed.ports import Collaborators, EventHandler
 from kombo_embed.settings import Settings, misspelt_variables
@@ -69,7 +70,14 @@ async def opened_services(
         cache = brought.link_cache
         if cache is None:
             cache = MemoryLinkCache(size=settings.link_cache_size, lifetime=settings.lifetime, clock=clock)
-        links = LinkIssuer(settings=settings, client=client, cache=cache, store=store, clock=clock)
+        drops = DropWatch(
+            store, cache, environment=settings.environment, lifetime=settings.lifetime, clock=clock
+        )
+        stack.push_async_callback(drops.aclose)
+        await drops.start()
+        links = LinkIssuer(
+            settings=settings, client=client, cache=cache, store=store, drops=drops, clock=clock
+        )
         stack.push_async_callback(links.aclose)
         flow = ConnectionFlow(
             settings=settings, client=client, links=links, store=store, wake_hooks=hooks.wake
