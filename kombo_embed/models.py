@@ -7,6 +7,7 @@ left out of their ``repr``.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -157,6 +158,19 @@ class LinkDrop:
     row_id: int
     drop_id: str
     origin_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoolDown:
+    """That Kombo said to wait, for so many seconds from now; ``limited``: because of its request limit."""
+
+    seconds: float
+    limited: bool
+
+    @property
+    def whole_seconds(self) -> int:
+        """The seconds, for a ``Retry-After``: at least one."""
+        return max(1, math.ceil(self.seconds))
 
 
 class CacheOutcome(StrEnum):

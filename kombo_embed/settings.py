@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.hosts import is_loopback
 from kombo_embed.models import Category, Language, LinkOptions
+from kombo_embed.shared_settings import EncryptionKeys, RedisUrl
 from kombo_embed.spelling import near_misses
 
 PREFIX = "KOMBO_"
@@ -136,9 +137,11 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] = SecretStr(
         "sqlite+aiosqlite:///kombo_embed.db"
     )
+    redis_url: RedisUrl | None = None
     link_lifetime: Seconds = LINK_LIFETIME
     link_min_remaining: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     link_cache_size: Annotated[int, Field(gt=0)] = 100_000
+    link_encryption_keys: EncryptionKeys = ()
     connect_timeout: Seconds = 3
     timeout: Seconds = 10
     allowed_origins: Origins = ()

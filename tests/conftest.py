@@ -16,6 +16,7 @@ from playwright.async_api import Browser, async_playwright
 from playwright.async_api import Error as PlaywrightError
 
 from kombo_embed.sandbox import Sandbox
+from tests.redis_server import RedisServer, running_redis
 from tests.support import API_KEY, WEBHOOK_SECRET
 
 
@@ -75,3 +76,9 @@ async def browser() -> AsyncIterator[Browser]:
             pytest.skip(missing)
         yield launched
         await launched.close()
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis, empty."""
+    yield from running_redis(tmp_path_factory.mktemp("redis"))

@@ -28,9 +28,9 @@ class MemoryLinkCache:
     def __init__(self, *, size: int, lifetime: float, clock: Clock) -> None:
         self._clock = clock
         self._lifetime = lifetime
-        self._size = size
         self._last_mark = 0
         self._shards: list[Shard] = [OrderedDict() for _ in range(-(-size // SHARD_SIZE))]
+        self._shard_size = size // len(self._shards)
         self._drops = _Drops(size=size)
 
     async def get(self, key: LinkKey) -> ConnectionLink | None:
@@ -69,7 +69,7 @@ class MemoryLinkCache:
         if self._dropped_since(key, mark):
             return False
         shard.pop(key, None)
-        if len(shard) >= self._size / len(self._shards):
+        if len(shard) >= self._shard_size:
             shard.popitem(last=False)
         shard[key] = (mark, link)
         return True

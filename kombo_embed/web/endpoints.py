@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -54,6 +55,14 @@ CACHE_STATUS = {
 MODULE_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
 
+class Shared(Protocol):
+    """What the processes share, and can do without for a while."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the endpoints work with, composed by `kombo_embed.web.mount`."""
@@ -65,6 +74,7 @@ class Services:
     end_user: EndUserResolver
     link_options: LinkOptionsCallable | None
     browser_module: bytes | None
+    shared_links: Shared | None
 
 
 Opened = Callable[[], Awaitable[Services]]
@@ -189,13 +199,16 @@ async def serve_browser_module(services: Services, request: Request) -> Response
 
 
 async def report_health(services: Services, request: Request) -> Response:
-    """``GET /health``: whether the database can be read. Kombo is not asked."""
+    """``GET /health``: whether the database can be read, and Redis is there. Kombo is not asked."""
     del request
+    redis = services.shared_links
+    checks = {} if redis is None else {"redis": "ok" if redis.is_up else "gone"}
     try:
         await services.store.check()
     except StoreUnavailable:
-        return answer({"status": "failing", "checks": {"store": "failing"}}, status=503)
-    return answer({"status": "ok", "checks": {"store": "ok"}})
+        return answer({"status": "failing", "checks": {"store": "failing", **checks}}, status=503)
+    status = "degraded" if "gone" in checks.values() else "ok"
+    return answer({"status": status, "checks": {"store": "ok", **checks}})
 
 
 async def not_found(request: Request) -> Response:

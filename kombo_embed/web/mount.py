@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from kombo_embed.auth.host import CallableResolver
 from kombo_embed.catalog import ToolCatalog
@@ -20,10 +21,14 @@ from kombo_embed.issuing import LinkIssuer
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.drop_watch import DropWatch
 from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.ports import Collaborators, EventHandler
+from kombo_embed.ports import Clock, Collaborators, EventHandler, Store
 from kombo_embed.settings import Settings, misspelt_variables
+from kombo_embed.shared_settings import is_on_this_machine
 from kombo_embed.store.store import SqlStore
 from kombo_embed.web.endpoints import Services
+
+if TYPE_CHECKING:
+    from kombo_embed.links.shared import SharedLinkCache
 
 logger = logging.getLogger("kombo_embed")
 
@@ -56,25 +61,29 @@ async def opened_services(
             store = SqlStore(url, environment=settings.environment, clock=clock)
         stack.push_async_callback(store.close)
         await store.open()
+        shared = None if brought.link_cache is not None else _shared_links(settings, store, clock, stack)
         client = KomboClient(
             base_url=settings.base_url,
             api_key=settings.api_key.get_secret_value(),
             timeout=settings.timeout,
             connect_timeout=settings.connect_timeout,
             clock=clock,
+            tell_cool_down=shared.tell_cool_down if shared else None,
             transport=brought.http_transport,
         )
         stack.push_async_callback(client.aclose)
         hooks = HookRunner(store.outbox, handlers, clock=clock)
         stack.push_async_callback(hooks.aclose)
-        cache = brought.link_cache
+        cache = brought.link_cache if brought.link_cache is not None else shared
         if cache is None:
-            cache = MemoryLinkCache(size=settings.link_cache_size, lifetime=settings.lifetime, clock=clock)
+            cache = _memory(settings, clock)
         drops = DropWatch(
             store, cache, environment=settings.environment, lifetime=settings.lifetime, clock=clock
         )
         stack.push_async_callback(drops.aclose)
         await drops.start()
+        if shared is not None:
+            await shared.open(heed=client.heed)
         links = LinkIssuer(
             settings=settings, client=client, cache=cache, store=store, drops=drops, clock=clock
         )
@@ -94,7 +103,53 @@ async def opened_services(
             end_user=CallableResolver(brought.end_user),
             link_options=brought.link_options,
             browser_module=_browser_module(),
+            shared_links=shared,
         )
+
+
+def _memory(settings: Settings, clock: Clock) -> MemoryLinkCache:
+    return MemoryLinkCache(size=settings.link_cache_size, lifetime=settings.lifetime, clock=clock)
+
+
+def _shared_links(
+    settings: Settings, store: Store, clock: Clock, stack: AsyncExitStack
+) -> SharedLinkCache | None:
+    if settings.redis_url is None:
+        return None
+    try:
+        from kombo_embed.links import redis, redis_line, sealing, shared  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise ConfigurationError(
+            f"kombo-embed cannot start: {settings.prefix}REDIS_URL is set, but the Redis client is missing. "
+            "Install it: pip install 'kombo-embed[redis]'"
+        ) from None
+    url = settings.redis_url.get_secret_value()
+    keys = [key.get_secret_value() for key in settings.link_encryption_keys]
+    if not keys and not is_on_this_machine(url):
+        logger.warning(
+            "links.unsealed: %sLINK_ENCRYPTION_KEYS is not set: whoever reads Redis can use its links",
+            settings.prefix,
+        )
+    line = redis_line.RedisLine(url)
+    stack.push_async_callback(line.aclose)
+    links = redis.RedisLinks(
+        line,
+        sealing.Seal(keys),
+        environment=settings.environment,
+        lifetime=settings.lifetime,
+        margin=settings.margin,
+        clock=clock,
+    )
+    cache = shared.SharedLinkCache(
+        links,
+        make_memory=lambda: _memory(settings, clock),
+        find_drops=lambda: store.find_drops(after=0),
+        environment=settings.environment,
+        patience=settings.timeout,
+        clock=clock,
+    )
+    stack.push_async_callback(cache.aclose)
+    return cache
 
 
 def _browser_module() -> bytes | None:

@@ -1,0 +1,149 @@
+"""The line to Redis: one connection that all callers of this process share.
+
+What is asked for while an exchange is under way goes out together in the next one, so a thousand requests at
+once are a few exchanges and not a thousand connections. An exchange has one short deadline, in which only the
+time counts that the event loop was free to look: a busy process does not mistake itself for a slow Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from kombo_embed.errors import ConfigurationError
+from kombo_embed.links.scripts import ALL, Script
+
+DEADLINE = 0.04  # seconds for an exchange
+SLICE = 0.005  # seconds between looks at it
+CONNECT_DEADLINE = 1.0  # seconds to connect anew, in nobody's way
+BATCH = 200  # scripts in one exchange
+
+Result = TypeVar("Result")
+Argument = bytes | str | int
+
+
+class RedisGone(Exception):
+    """Redis cannot be used now. The message is the kind of error that says so, and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    command: tuple[Argument, ...]
+    answer: asyncio.Future[Any]
+
+
+class RedisLine:
+    """Runs scripts in Redis. `connect` before the first, and after each `RedisGone`; close with `aclose`.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``, with what redis-py takes in it.
+
+    Raises:
+        ConfigurationError: The URL cannot be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._redis = Redis.from_url(
+                url,
+                protocol=2,  # understood by every server
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=None,
+                socket_connect_timeout=CONNECT_DEADLINE,
+            )
+        except (ValueError, TypeError):
+            raise ConfigurationError(
+                "kombo-embed cannot start: KOMBO_REDIS_URL has a part that redis-py does not take."
+            ) from None
+        self._waiting: list[_Call] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Connect anew, and make the scripts known.
+
+        Raises:
+            RedisGone: Redis does not answer, or refuses.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_DEADLINE):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+                for script in ALL:
+                    await self._redis.script_load(script.text)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise RedisGone(type(error).__name__) from None
+
+    async def run(self, script: Script, keys: Sequence[bytes], *arguments: Argument) -> Any:  # noqa: ANN401 - Redis's words
+        """Run a script, together with those that others run now; its answer.
+
+        Raises:
+            RedisGone: It may or may not have been run.
+        """
+        loop = asyncio.get_running_loop()
+        call = _Call(("EVALSHA", script.sha, len(keys), *keys, *arguments), loop.create_future())
+        self._waiting.append(call)
+        if self._sending is None:
+            self._sending = loop.create_task(self._send(), name="kombo-embed redis")
+        return await call.answer
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+        await self._redis.aclose()
+
+    async def _send(self) -> None:
+        batch: list[_Call] = []
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                _settle(batch, await self._exchange(batch))
+        except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            batch, self._waiting = [*batch, *self._waiting], []
+            _settle(batch, [error] * len(batch))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        finally:
+            self._sending = None
+
+    async def _exchange(self, batch: Sequence[_Call]) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for call in batch:
+                pipeline.execute_command(*call.command)
+            return await _within(DEADLINE, pipeline.execute(raise_on_error=False))
+
+
+def _settle(batch: Sequence[_Call], answers: Sequence[object]) -> None:
+    for call, answer in zip(batch, answers, strict=True):
+        if call.answer.done():
+            continue  # whoever asked has left
+        if isinstance(answer, BaseException):
+            # Out of memory, read-only, loading, moved, scripts forgotten: it cannot do what it is there for.
+            call.answer.set_exception(RedisGone(type(answer).__name__))
+        else:
+            call.answer.set_result(answer)
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    left = seconds
+    try:
+        while not task.done() and left > 0:
+            begun = loop.time()
+            await asyncio.wait({task}, timeout=SLICE)
+            left -= min(loop.time() - begun, SLICE)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
