@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -58,13 +59,22 @@ class RedisServer:
         self._signal(signal.SIGCONT)
 
     def command(self, *words: str) -> bytes:
-        """The first line of the answer to a command, on a connection of its own."""
+        """The first line of the answer to a command."""
+        return self.answer(*words).split(b"\r\n")[0]
+
+    def answer(self, *words: str) -> bytes:
+        """The answer to a command, on a connection of its own."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             parts = [word.encode() for word in words]
             connection.sendall(
                 b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
             )
-            return connection.recv(65536).split(b"\r\n")[0]
+            return connection.recv(65536)
+
+    def calls(self, command: str) -> int:
+        """How often it was asked to do this."""
+        found = re.search(rb"cmdstat_%s:calls=(\d+)" % command.encode(), self.answer("INFO", "commandstats"))
+        return int(found[1]) if found else 0
 
     def _signal(self, number: int) -> None:
         assert self._process is not None
