@@ -17,6 +17,7 @@ from typing import Literal
 from kombo_embed.errors import IdentityError
 
 EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1f\x7f]+)*")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 
 Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
@@ -51,7 +52,7 @@ class EndUser:
                 )
             if not value.strip():
                 raise IdentityError(f"EndUser.{name} must not be empty")
-            if any("\ud800" <= character <= "\udfff" for character in value):
+            if LONE_SURROGATE.search(value):
                 raise IdentityError(f"EndUser.{name} has a lone surrogate, which is no text")
         if len(self.email) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(self.email) is None:
             raise IdentityError("EndUser.email is not an email address")

@@ -78,7 +78,8 @@ class MemoryLinkCache:
         return sum(len(shard) for shard in self._shards)
 
     def _shard(self, key: LinkKey) -> Shard:
-        return self._shards[hash(key) % len(self._shards)]
+        # A text's hash is computed once, a key's each time.
+        return self._shards[hash(key.end_user.email) % len(self._shards)]
 
     def _dropped_since(self, key: LinkKey, mark: int) -> bool:
         return self._drops.last((key.environment, key.end_user.origin_id)) > mark

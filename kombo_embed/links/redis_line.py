@@ -1,8 +1,9 @@
 """The line to Redis: one connection that all callers of this process share.
 
 What is asked for while an exchange is under way goes out together in the next one, so a thousand requests at
-once are a few exchanges and not a thousand connections. An exchange has one short deadline, in which only the
-time counts that the event loop was free to look: a busy process does not mistake itself for a slow Redis.
+once are a few exchanges and not a thousand connections. An exchange has one short deadline, in which only
+those moments count that this process was awake for in time: a process or a machine that is busy does not
+mistake itself for a slow Redis.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from kombo_embed.errors import ConfigurationError
 from kombo_embed.links.scripts import ALL, Script
 
 DEADLINE = 0.04  # seconds for an exchange
+DEADLINE_BUSY = 0.5  # seconds for it, where this process is too busy to tell
 SLICE = 0.005  # seconds between looks at it
+SLICE_LATE = 0.007  # seconds after which a look comes late, and its slice does not count
 CONNECT_DEADLINE = 1.0  # seconds to connect anew, in nobody's way
 BATCH = 200  # scripts in one exchange
 
@@ -117,7 +120,7 @@ class RedisLine:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for call in batch:
                 pipeline.execute_command(*call.command)
-            return await _within(DEADLINE, pipeline.execute(raise_on_error=False))
+            return await _in_time(pipeline.execute(raise_on_error=False))
 
 
 def _settle(batch: Sequence[_Call], answers: Sequence[object]) -> None:
@@ -131,18 +134,19 @@ def _settle(batch: Sequence[_Call], answers: Sequence[object]) -> None:
             call.answer.set_result(answer)
 
 
-async def _within(seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
+async def _in_time(work: Coroutine[Any, Any, Result]) -> Result:
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
-    left = seconds
+    left, ends_at = DEADLINE, loop.time() + DEADLINE_BUSY
     try:
-        while not task.done() and left > 0:
+        while left > 0 and loop.time() < ends_at:
             begun = loop.time()
             await asyncio.wait({task}, timeout=SLICE)
-            left -= min(loop.time() - begun, SLICE)
-        if not task.done():
-            raise TimeoutError
-        return task.result()
+            if task.done():
+                return task.result()
+            if loop.time() - begun < SLICE_LATE:
+                left -= SLICE
+        raise TimeoutError
     finally:
         if not task.done():
             task.cancel()

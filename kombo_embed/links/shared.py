@@ -25,6 +25,7 @@ from kombo_embed.ports import Clock, MintTurn
 logger = logging.getLogger("kombo_embed.links")
 
 TEND = 1.0  # seconds between looks at Redis, be it gone or not
+TEND_SOON = 0.1  # seconds until the first look after it was lost: often it was only slow once
 TEND_MAX = 30.0  # seconds, where it comes and goes
 STEADY = 10.0  # seconds after which one that came back is taken to stay
 POLL_FIRST, POLL_MAX = 0.02, 0.1  # seconds between looks for what another process mints
@@ -66,6 +67,7 @@ class SharedLinkCache:
         self._pause = TEND
         self._back_at = clock.monotonic()
         self._said_gone = False
+        self._lost = asyncio.Event()
         self.is_up = False
 
     async def open(self, *, heed: Callable[[CoolDown], None]) -> None:
@@ -178,7 +180,7 @@ class SharedLinkCache:
 
     async def _tend(self) -> None:
         while True:
-            await asyncio.sleep(self._pause)
+            await self._wait()
             try:
                 if not self.is_up:
                     await self._restore()
@@ -191,6 +193,15 @@ class SharedLinkCache:
             except Exception:
                 # This loop is all that brings Redis back: whatever it was, it looks again.
                 logger.exception("redis.failed: looking after it failed")
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._pause):
+                await self._lost.wait()
+        except TimeoutError:
+            return
+        self._lost.clear()
+        await asyncio.sleep(TEND_SOON if self._pause == TEND else self._pause)
 
     async def _restore(self) -> None:
         await self._links.connect()
@@ -212,6 +223,7 @@ class SharedLinkCache:
             self.is_up = False
             steady = self._clock.monotonic() - self._back_at > STEADY
             self._pause = TEND if steady else min(self._pause * 2, TEND_MAX)
+            self._lost.set()
             self._say_gone(error)
 
     def _say_gone(self, error: Exception) -> None:

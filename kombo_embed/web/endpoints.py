@@ -32,7 +32,7 @@ from kombo_embed.kombo import webhooks
 from kombo_embed.models import CacheOutcome, EndUser, Integration, IssuedLink, LinkOptions
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable, Store
 from kombo_embed.settings import Settings
-from kombo_embed.web.answers import HEADERS, answer, tagged, tagged_answer
+from kombo_embed.web.answers import HEADERS, ReadyAnswer, answer, tagged, tagged_answer
 from kombo_embed.web.bodies import (
     WEBHOOK_MAX_BYTES,
     CompletionBody,
@@ -267,8 +267,7 @@ async def _options(services: Services, request: Request, end_user: EndUser) -> L
 
 def _link(issued: IssuedLink) -> Response:
     status = CACHE_STATUS[issued.outcome].format(ttl=int(issued.remaining))
-    headers = {**HEADERS, "Cache-Status": f"kombo-embed; {status}"}
-    return Response(issued.link.body, headers=headers, media_type="application/json")
+    return ReadyAnswer(issued.link.body, cache_status=f"kombo-embed; {status}")
 
 
 def _utc(moment: datetime) -> str:
