@@ -32,13 +32,13 @@ EventHandler = Callable[[Event], Awaitable[object] | object]
 
 
 class Clock(Protocol):
-    """Where time comes from. The standard library's module ``time`` is one."""
+    """Where time comes from. The standard library's module ``time`` is one, but for sleeping machines."""
 
     def time(self) -> float:
         """Seconds since the epoch (UTC)."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that is never set back."""
+        """Seconds on a clock that is never set back, and that SHOULD go on while the machine sleeps."""
 
 
 class EndUserResolver(Protocol):

@@ -31,7 +31,7 @@ def _redis_url(value: SecretStr) -> SecretStr:
     try:
         parts = urlsplit(value.get_secret_value())
         known = {"redis": parts.hostname, "rediss": parts.hostname, "unix": parts.path.strip("/")}
-        if known.get(parts.scheme) and (parts.port or 1) > 0:
+        if known.get(parts.scheme) and parts.port != 0:
             return value
     except ValueError:
         pass

@@ -19,6 +19,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "reports": set(),
     "spelling": set(),
     "hosts": set(),
+    "clock": set(),
     "ports": GROUND,
     "shared_settings": {"hosts"},
     "settings": GROUND | {"hosts", "spelling", "shared_settings"},

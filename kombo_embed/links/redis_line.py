@@ -13,10 +13,10 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.links.scripts import ALL, Script
@@ -54,13 +54,14 @@ class RedisLine:
 
     def __init__(self, url: str) -> None:
         try:
-            self._redis = Redis.from_url(
+            # The pool only reads the URL: a client of its own for each exchange costs more than the exchange.
+            self._connection = ConnectionPool.from_url(
                 url,
                 protocol=2,  # understood by every server
                 retry=Retry(NoBackoff(), 0),
                 socket_timeout=None,
                 socket_connect_timeout=CONNECT_DEADLINE,
-            )
+            ).make_connection()  # type: ignore[no-untyped-call] # of redis-py
         except (ValueError, TypeError):
             raise ConfigurationError(
                 "kombo-embed cannot start: KOMBO_REDIS_URL has a part that redis-py does not take."
@@ -74,12 +75,16 @@ class RedisLine:
         Raises:
             RedisGone: Redis does not answer, or refuses.
         """
+        await self._end_exchange()
         try:
             async with asyncio.timeout(CONNECT_DEADLINE):
-                await self._redis.connection_pool.disconnect(inuse_connections=False)
+                await self._connection.disconnect(nowait=True)
+                await self._connection.connect()
                 for script in ALL:
-                    await self._redis.script_load(script.text)
+                    await self._connection.send_command("SCRIPT", "LOAD", script.text)
+                    await self._connection.read_response()
         except (RedisError, OSError, TimeoutError) as error:
+            await self._connection.disconnect(nowait=True)
             raise RedisGone(type(error).__name__) from None
 
     async def run(self, script: Script, keys: Sequence[bytes], *arguments: Argument) -> Any:  # noqa: ANN401 - Redis's words
@@ -97,18 +102,23 @@ class RedisLine:
 
     async def aclose(self) -> None:
         """Close the connection."""
+        await self._end_exchange()
+        await self._connection.disconnect()
+
+    async def _end_exchange(self) -> None:
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)
-        await self._redis.aclose()
 
     async def _send(self) -> None:
         batch: list[_Call] = []
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-                _settle(batch, await self._exchange(batch))
+                _settle(batch, await _in_time(self._exchange(batch)))
         except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            # What was asked may still be answered, to nobody: this connection is of no more use.
+            await self._connection.disconnect(nowait=True)
             batch, self._waiting = [*batch, *self._waiting], []
             _settle(batch, [error] * len(batch))
             if isinstance(error, asyncio.CancelledError):
@@ -117,10 +127,15 @@ class RedisLine:
             self._sending = None
 
     async def _exchange(self, batch: Sequence[_Call]) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for call in batch:
-                pipeline.execute_command(*call.command)
-            return await _in_time(pipeline.execute(raise_on_error=False))
+        packed = self._connection.pack_commands([call.command for call in batch])
+        await self._connection.send_packed_command(packed, check_health=False)
+        answers: list[Any] = []
+        for _ in batch:
+            try:
+                answers.append(await self._connection.read_response())
+            except ResponseError as error:
+                answers.append(error)
+        return answers
 
 
 def _settle(batch: Sequence[_Call], answers: Sequence[object]) -> None:

@@ -6,7 +6,6 @@ Everything that a running mount needs is opened here, in order, and closed in th
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from kombo_embed.auth.host import CallableResolver
 from kombo_embed.catalog import ToolCatalog
+from kombo_embed.clock import SystemClock
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.flow import ConnectionFlow
 from kombo_embed.hooks import HookRunner
@@ -53,7 +53,7 @@ async def opened_services(
         logger.warning("KOMBO_API_URL is http to another machine: the API key travels unencrypted")
     for name, meant in misspelt_variables(settings.prefix):
         logger.warning("%s is not a setting of kombo-embed; did you mean %s?", name, meant)
-    clock = brought.clock or time
+    clock = brought.clock or SystemClock()
     async with AsyncExitStack() as stack:
         store = brought.store
         if store is None:

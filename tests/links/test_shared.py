@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import sys
 from typing import Any
 
 import httpx
@@ -11,11 +13,12 @@ import pytest
 from cryptography.fernet import Fernet
 from redis.asyncio import Redis
 
+from kombo_embed import ConfigurationError
 from kombo_embed.links import redis_line
 from kombo_embed.sandbox import Sandbox
 from tests.links.workers import GRACE, Gate, workers
 from tests.redis_server import RedisServer
-from tests.support import eventually, minted, order_fault
+from tests.support import LogRecorder, eventually, make_host, minted, order_fault
 
 TRIES = 1000 if os.environ.get("LINKS_SOAK") else 15
 
@@ -204,3 +207,62 @@ async def test_a_link_kept_in_redis_ends_when_its_hour_does(
         for other in [name async for name in redis.scan_iter()]:
             assert await redis.pttl(other) > 0, other
         await redis.aclose()
+
+
+async def test_without_the_redis_client_the_start_stops_with_the_command_that_installs_it(
+    kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    for name in ("redis", "redis_line", "shared"):
+        monkeypatch.delitem(sys.modules, f"kombo_embed.links.{name}", raising=False)
+        monkeypatch.delattr(f"kombo_embed.links.{name}", raising=False)
+    _, embed = make_host(kombo, redis_url="redis://localhost")
+    with pytest.raises(ConfigurationError, match=r"pip install 'kombo-embed\[redis\]'"):
+        await embed.open()
+    await embed.close()
+
+
+async def test_a_part_of_the_url_that_cannot_be_used_stops_the_start(
+    kombo: httpx.AsyncBaseTransport,
+) -> None:
+    _, embed = make_host(kombo, redis_url="redis://user:secret@localhost/0?nonsense=1")
+    with pytest.raises(ConfigurationError, match="KOMBO_REDIS_URL") as caught:
+        await embed.open()
+    await embed.close()
+    assert "secret" not in str(caught.value)
+
+
+async def test_neither_a_link_nor_an_email_nor_the_password_reaches_a_log(
+    kombo: httpx.AsyncBaseTransport, redis_server: RedisServer, sandbox: Sandbox
+) -> None:
+    redis_server.command("CONFIG", "SET", "requirepass", "a-pass-word")
+    url = redis_server.url.replace("redis://", "redis://:a-pass-word@")
+    recorder, root = LogRecorder(), logging.getLogger()
+    before = root.level
+    root.addHandler(recorder)
+    root.setLevel(logging.DEBUG)
+    try:
+        async with workers(2, kombo, redis_url=url) as (first, second):
+            link = await first.link()
+            await second.link()
+            await first.complete(sandbox, link, "personio")
+            assert (await first.health())["status"] == "ok"
+        async with workers(1, kombo, redis_url=url.replace("a-pass", "a-wrong-pass")) as (locked_out,):
+            await locked_out.link()
+            assert (await locked_out.health())["status"] == "degraded"
+    finally:
+        root.setLevel(before)
+        root.removeHandler(recorder)
+    text = recorder.text()
+    assert "redis.gone: AuthenticationError" in text
+    for secret in (link, "ada@acme.example", "pass-word"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize(("url", "warned"), [("redis://127.0.0.1:1", 0), ("redis://redis.invalid:1", 1)])
+async def test_links_that_lie_open_on_another_machine_are_warned_about_once(
+    url: str, warned: int, kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with workers(1, kombo, redis_url=url) as (worker,):
+        await worker.link()
+    assert sum("KOMBO_LINK_ENCRYPTION_KEYS is not set" in line for line in caplog.messages) == warned
