@@ -1,9 +1,9 @@
 """The line to Redis: one connection that all callers of this process share.
 
 What is asked for while an exchange is under way goes out together in the next one, so a thousand requests at
-once are a few exchanges and not a thousand connections. An exchange has one short deadline, in which only
-those moments count that this process was awake for in time: a process or a machine that is busy does not
-mistake itself for a slow Redis.
+once are a few exchanges and not a thousand connections. An exchange has one short deadline, in which moments
+that this process came late for count little, and after which it looks at what has arrived: a process or a
+machine that is busy does not mistake itself for a slow Redis.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from kombo_embed.errors import ConfigurationError
 from kombo_embed.links.scripts import ALL, Script
 
 DEADLINE = 0.04  # seconds for an exchange
-DEADLINE_BUSY = 0.5  # seconds for it, where this process is too busy to tell
+DEADLINE_BUSY = 2.0  # seconds for it, where this process is too busy to tell
 SLICE = 0.005  # seconds between looks at it
-SLICE_LATE = 0.007  # seconds after which a look comes late, and its slice does not count
+SLICE_LATE = 0.007  # seconds after which a look comes late, and its slice counts for a quarter
+LAST_LOOKS = 20  # turns of the event loop, in which what has arrived is read
 CONNECT_DEADLINE = 1.0  # seconds to connect anew, in nobody's way
 BATCH = 200  # scripts in one exchange
 
@@ -159,8 +160,11 @@ async def _in_time(work: Coroutine[Any, Any, Result]) -> Result:
             await asyncio.wait({task}, timeout=SLICE)
             if task.done():
                 return task.result()
-            if loop.time() - begun < SLICE_LATE:
-                left -= SLICE
+            left -= SLICE if loop.time() - begun < SLICE_LATE else SLICE / 4
+        for _ in range(LAST_LOOKS):
+            await asyncio.sleep(0)
+        if task.done():
+            return task.result()
         raise TimeoutError
     finally:
         if not task.done():
