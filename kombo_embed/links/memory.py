@@ -1,8 +1,8 @@
 """The link cache of one process.
 
 Links live equally long, so the order they came in is the order they end in: a first-in, first-out cache with
-the end checked on reading, and a few of the oldest looked at on each writing, never stalls (the timed caches
-of cachetools sweep everything that has ended in one go). It is cut into small shards, since a large table
+the end checked on reading, and a few of the oldest looked at on each writing, never stalls (caches that
+sweep everything that has ended in one go do). It is cut into small shards, since a large table
 stalls by itself when it grows.
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -19,6 +20,7 @@ from kombo_embed.errors import KomboTimeout, StoreUnavailable
 from kombo_embed.links.memory import MemoryLinkCache
 from kombo_embed.links.redis import ID_BYTES, LEASE, Held, Lease, RedisLinks
 from kombo_embed.links.redis_line import RedisGone
+from kombo_embed.links.turns import FoundTurn, SharedTurn
 from kombo_embed.models import ConnectionLink, CoolDown, LinkDrop, LinkKey
 from kombo_embed.ports import Clock, MintTurn
 
@@ -65,7 +67,7 @@ class SharedLinkCache:
         self._tasks: set[asyncio.Task[None]] = set()
         self._drops_heard = 0
         self._pause = TEND
-        self._back_at = clock.monotonic()
+        self._back_at = -math.inf
         self._said_gone = False
         self._lost = asyncio.Event()
         self.is_up = False
@@ -111,9 +113,9 @@ class SharedLinkCache:
                 yield own
             elif isinstance(claimed, Lease):
                 async with self._held(claimed):
-                    yield _SharedTurn(self._keep, claimed, own)
+                    yield SharedTurn(self._keep, claimed, own)
             else:
-                yield _Found(claimed)
+                yield FoundTurn(claimed)
 
     async def drop(self, environment: str, drop: LinkDrop) -> None:
         """Forget all links of an origin id, in all processes, also those being minted now."""
@@ -196,7 +198,7 @@ class SharedLinkCache:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(self._pause):
+            async with asyncio.timeout(TEND if self.is_up else self._pause):
                 await self._lost.wait()
         except TimeoutError:
             return
@@ -213,9 +215,9 @@ class SharedLinkCache:
                 told = drops[begin : begin + TOLD_AT_ONCE]
                 await asyncio.gather(*(self._links.drop(self._environment, drop) for drop in told))
         self._memory = self._make_memory()
-        self._back_at = self._clock.monotonic()
         self.is_up = True
         if self._said_gone:
+            self._back_at = self._clock.monotonic()
             logger.warning("redis.back: links are shared by all processes again")
 
     def _lose(self, error: RedisGone) -> None:
@@ -241,29 +243,3 @@ class SharedLinkCache:
         task = asyncio.get_running_loop().create_task(work, name="kombo-embed redis")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _SharedTurn:
-    found = None
-
-    def __init__(
-        self,
-        keep: Callable[[Lease, ConnectionLink, MintTurn], Awaitable[bool]],
-        lease: Lease,
-        own: MintTurn,
-    ) -> None:
-        self._keep = keep
-        self._lease = lease
-        self._own = own
-
-    async def keep(self, link: ConnectionLink) -> bool:
-        return await self._keep(self._lease, link, self._own)
-
-
-class _Found:
-    def __init__(self, found: ConnectionLink) -> None:
-        self.found = found
-
-    async def keep(self, link: ConnectionLink) -> bool:
-        del link
-        return True
