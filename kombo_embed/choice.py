@@ -10,6 +10,9 @@ from kombo_embed.kombo import failures
 from kombo_embed.models import Category, Language, LinkOptions, LinkRequest
 from kombo_embed.settings import Settings
 
+CATEGORIES = get_args(Category)
+LANGUAGES = get_args(Language)
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -34,8 +37,8 @@ def choose(settings: Settings, choice: Choice, options: LinkOptions) -> LinkRequ
     language = choice.language or settings.language
     errors = []
     for name, value, known in (
-        ("integration_category", category, get_args(Category)),
-        ("language", language, get_args(Language)),
+        ("integration_category", category, CATEGORIES),
+        ("language", language, LANGUAGES),
     ):
         if value not in known:
             errors.append(FieldError(name, f"must be one of {', '.join(known)}"))

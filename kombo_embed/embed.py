@@ -64,7 +64,7 @@ class KomboEmbed:
         http_transport: Another httpx transport than the network, for tests.
         clock: Where time comes from: anything with ``time()`` and ``monotonic()``.
         store: Where integrations stay, instead of ``KOMBO_DATABASE_URL``.
-        link_cache: Where links wait, instead of this process's memory.
+        link_cache: Where links wait, instead of ``KOMBO_REDIS_URL`` or this process's memory.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from kombo_embed.errors import KomboRateLimited, KomboTimeout, KomboUnavailable
 from kombo_embed.kombo.client import KomboClient
+from kombo_embed.links.drop_watch import DropWatch
 from kombo_embed.links.single_flight import SingleFlight
 from kombo_embed.models import (
     AnyLinkRequest,
@@ -33,6 +34,7 @@ class LinkIssuer:
         cache: Where links wait.
         store: Where it is written down for whom links were minted.
         rate: How often each end user may have a link minted; a cached one costs nothing.
+        drops: Tells the cache which links ended.
         clock: Where time comes from.
     """
 
@@ -44,6 +46,7 @@ class LinkIssuer:
         cache: LinkCache,
         store: Store,
         rate: RateLimiter,
+        drops: DropWatch,
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -51,8 +54,9 @@ class LinkIssuer:
         self._cache = cache
         self._store = store
         self._rate = rate
+        self._drops = drops
         self._clock = clock
-        self._mints: SingleFlight[LinkKey, tuple[ConnectionLink, bool]] = SingleFlight()
+        self._mints: SingleFlight[LinkKey, tuple[ConnectionLink, CacheOutcome]] = SingleFlight()
 
     async def aclose(self) -> None:
         """End the mints that are still under way."""
@@ -86,15 +90,13 @@ class LinkIssuer:
         if before_mint is not None:
             await before_mint()
         try:
-            (link, kept), joined = await self._mints.join(key, lambda: self._mint(key))
+            (link, outcome), joined = await self._mints.join(key, lambda: self._mint(key, fresh=fresh))
         except (KomboRateLimited, KomboUnavailable, KomboTimeout):
             cached = await self._cache.get(key)  # it may have been dropped meanwhile
             if cached is not None and not fresh and self._remaining(cached) > 0:
                 return self._issued(cached, CacheOutcome.STALE)
             raise
-        if joined:
-            return self._issued(link, CacheOutcome.COLLAPSED)
-        return self._issued(link, CacheOutcome.STORED if kept else CacheOutcome.PASSED)
+        return self._issued(link, CacheOutcome.COLLAPSED if joined else outcome)
 
     async def mint_magic_link(self, end_user: EndUser, request: LinkRequest) -> str:
         """A new link that is valid for a year; it is never cached.
@@ -109,22 +111,30 @@ class LinkIssuer:
         return link
 
     async def drop(self, origin_id: str) -> None:
-        """Forget all links of an origin id, also those that are being minted at this moment."""
-        await self._cache.drop(self._settings.environment, origin_id)
+        """Forget all links of an origin id, also those that are being minted at this moment.
 
-    async def _mint(self, key: LinkKey) -> tuple[ConnectionLink, bool]:
-        await self._rate.spend(key.end_user)
-        for _ in range(MINTS_PER_FLIGHT):
-            mark = self._cache.mark()
-            lifetime = self._settings.lifetime
-            asked_at, deadline = self._clock.time(), self._clock.monotonic() + lifetime
-            url = await self._client.mint_link(key.end_user, key.request)
-            expires_at = datetime.fromtimestamp(asked_at, UTC) + timedelta(seconds=lifetime)
-            link = ConnectionLink(url, expires_at, deadline)
-            await self._store.save_link_minted(key, lifetime)
-            if await self._cache.keep(key, link, mark):
-                return link, True
-        return link, False
+        To be called after the transaction that ended them.
+        """
+        await self._drops.apply(origin_id)
+
+    async def _mint(self, key: LinkKey, *, fresh: bool) -> tuple[ConnectionLink, CacheOutcome]:
+        async with self._cache.turn(key, fresh=fresh) as turn:
+            if turn.found is not None:
+                return turn.found, CacheOutcome.COLLAPSED
+            await self._rate.spend(key.end_user)
+            for _ in range(MINTS_PER_FLIGHT):
+                link = await self._ask(key)
+                if await turn.keep(link):
+                    return link, CacheOutcome.STORED
+            return link, CacheOutcome.PASSED
+
+    async def _ask(self, key: LinkKey) -> ConnectionLink:
+        lifetime = self._settings.lifetime
+        asked_at, deadline = self._clock.time(), self._clock.monotonic() + lifetime
+        url = await self._client.mint_link(key.end_user, key.request)
+        await self._store.save_link_minted(key, lifetime)
+        expires_at = datetime.fromtimestamp(asked_at, UTC) + timedelta(seconds=lifetime)
+        return ConnectionLink.minted(url, expires_at=expires_at, deadline=deadline)
 
     def _issued(self, link: ConnectionLink, outcome: CacheOutcome) -> IssuedLink:
         return IssuedLink(link, outcome, self._remaining(link))

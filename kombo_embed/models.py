@@ -6,15 +6,18 @@ left out of their ``repr``.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 
 from kombo_embed.errors import IdentityError
 
 EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1f\x7f]+)*")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 
 Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
@@ -50,7 +53,7 @@ class EndUser:
                 )
             if not value.strip():
                 raise IdentityError(f"EndUser.{name} must not be empty")
-            if any("\ud800" <= character <= "\udfff" for character in value):
+            if LONE_SURROGATE.search(value):
                 raise IdentityError(f"EndUser.{name} has a lone surrogate, which is no text")
         if len(self.email) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(self.email) is None:
             raise IdentityError("EndUser.email is not an email address")
@@ -128,14 +131,51 @@ class LinkKey:
 class ConnectionLink:
     """A short-lived EMBEDDED link. It is a credential: its ``repr`` does not show it.
 
-    ``expires_at`` (UTC) is for people; ``deadline``, on the process's monotonic clock in seconds, is what
-    expiry is decided by, so that a corrected wall clock never makes a dead link look alive. Both count from
+    It is kept as the body that a browser gets, encoded once and not for each answer. ``deadline``, on the
+    process's monotonic clock in seconds, is what expiry is decided by, so that a corrected wall clock never
+    makes a dead link look alive; the end that people read, in the body, is on the wall clock. Both count from
     before the request to Kombo was sent.
     """
 
-    link: str = field(repr=False)
-    expires_at: datetime
+    body: bytes = field(repr=False)
     deadline: float
+
+    @classmethod
+    def minted(cls, link: str, *, expires_at: datetime, deadline: float) -> ConnectionLink:
+        """The link of Kombo's answer, and when its hour is over."""
+        end = expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # RFC 3339
+        body = json.dumps({"link": link, "expires_at": end}, ensure_ascii=False, separators=(",", ":"))
+        return cls(body.encode(), deadline)
+
+    @property
+    def link(self) -> str:
+        """The URL."""
+        return str(json.loads(self.body)["link"])
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDrop:
+    """That the links of an origin id ended: a row of the database, the same for all processes.
+
+    ``row_id`` grows, but a row may become visible after others with greater ids; ``drop_id`` is random.
+    """
+
+    row_id: int
+    drop_id: str
+    origin_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoolDown:
+    """That Kombo said to wait, for so many seconds from now; ``limited``: because of its request limit."""
+
+    seconds: float
+    limited: bool
+
+    @property
+    def whole_seconds(self) -> int:
+        """The seconds, for a ``Retry-After``: at least one."""
+        return max(1, math.ceil(self.seconds))
 
 
 class CacheOutcome(StrEnum):

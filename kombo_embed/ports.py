@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +17,7 @@ from kombo_embed.models import (
     EndUser,
     Event,
     Integration,
+    LinkDrop,
     LinkKey,
     LinkOptions,
     LinkType,
@@ -32,13 +34,13 @@ EventHandler = Callable[[Event], Awaitable[object] | object]
 
 
 class Clock(Protocol):
-    """Where time comes from. The standard library's module ``time`` is one."""
+    """Where time comes from. The standard library's module ``time`` is one, but for sleeping machines."""
 
     def time(self) -> float:
         """Seconds since the epoch (UTC)."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that is never set back."""
+        """Seconds on a clock that is never set back, and that SHOULD go on while the machine sleeps."""
 
 
 class EndUserResolver(Protocol):
@@ -65,25 +67,44 @@ class RateLimiter(Protocol):
         """
 
 
+class MintTurn(Protocol):
+    """The right to mint the link of one key, until the context that gave it ends."""
+
+    @property
+    def found(self) -> ConnectionLink | None:
+        """What somebody else minted while this turn was waited for: then there is nothing left to mint."""
+
+    async def keep(self, link: ConnectionLink) -> bool:
+        """Keep the link; False, keeping nothing, if its origin id was dropped while it was minted.
+
+        After False the turn goes on, and counts drops from now on.
+        """
+
+
 class LinkCache(Protocol):
     """Where links wait until their hour is over.
 
-    Each minted link carries a *mark*, taken from `mark` before Kombo was asked. An implementation MUST NOT
-    keep or return a link whose mark is older than the last `drop` of its origin id, MUST NOT return one past
-    its deadline, and MUST be bounded.
+    An implementation MUST NOT return a link past its deadline, or one whose turn began before the last `drop`
+    of its origin id; it MUST be bounded; and it MUST NOT fail: where it cannot remember, it forgets.
     """
-
-    def mark(self) -> int:
-        """A point in the order of mints and drops: later calls give greater numbers."""
 
     async def get(self, key: LinkKey) -> ConnectionLink | None:
         """The link kept for this key, if it is still valid."""
 
-    async def keep(self, key: LinkKey, link: ConnectionLink, mark: int) -> bool:
-        """Keep the link; False, keeping nothing, if its origin id was dropped since the mark."""
+    def turn(self, key: LinkKey, *, fresh: bool) -> AbstractAsyncContextManager[MintTurn]:
+        """Wait for the turn to mint this key's link; to be asked for before Kombo is.
 
-    async def drop(self, environment: str, origin_id: str) -> None:
-        """Forget all links of an origin id, also those that are being minted at this moment."""
+        A process asks for one turn per key at a time. An implementation that several processes share SHOULD
+        give the turn to one of them at a time, the others waiting for what that one mints; it raises to those
+        that wait the `KomboError` that leaves the context. With ``fresh``, a link that was kept before this
+        call is not what was waited for.
+        """
+
+    async def drop(self, environment: str, drop: LinkDrop) -> None:
+        """Forget all links of an origin id, also those that are being minted at this moment.
+
+        It may be told more than once of the same drop.
+        """
 
 
 class Outbox(Protocol):
@@ -161,6 +182,15 @@ class Store(Protocol):
         self, details: IntegrationDetails, *, unless_changed_since: datetime
     ) -> Integration | None:
         """Take over what Kombo says of an integration now; the record if that changed it."""
+
+    async def find_drops(self, *, after: int) -> list[LinkDrop]:
+        """What ended links, of the last hour at least, with row ids after this one, in their order.
+
+        Each transaction that ends links MUST write one, so that other processes learn of it.
+        """
+
+    async def prune_drops(self, *, before: datetime) -> None:
+        """Forget the drops that were written before this moment: no link is as old any more."""
 
     async def find_integrations(self, origin_id: str) -> list[Integration]:
         """The origin id's integrations, oldest first."""

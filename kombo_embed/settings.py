@@ -30,6 +30,7 @@ from kombo_embed.errors import ConfigurationError
 from kombo_embed.hosts import is_loopback
 from kombo_embed.identity_settings import Algorithms, AuthMethod, Issuer, NonEmpty, PrivateUrl
 from kombo_embed.models import Category, Duplicates, Language, LinkOptions
+from kombo_embed.shared_settings import EncryptionKeys, RedisUrl
 from kombo_embed.spelling import near_misses
 
 PREFIX = "KOMBO_"
@@ -148,9 +149,11 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] = SecretStr(
         "sqlite+aiosqlite:///kombo_embed.db"
     )
+    redis_url: RedisUrl | None = None
     link_lifetime: Seconds = LINK_LIFETIME
     link_min_remaining: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     link_cache_size: Annotated[int, Field(gt=0)] = 100_000
+    link_encryption_keys: EncryptionKeys = ()
     link_rate: Rate = "20/minute"
     completion_rate: Rate = "300/minute"
     event_retention: Annotated[int, Field(gt=0, le=36_500)] = 90

@@ -19,6 +19,7 @@ from playwright.async_api import Error as PlaywrightError
 from kombo_embed.sandbox import Sandbox
 from tests.postgres import MISSING as NO_POSTGRES
 from tests.postgres import PostgresServer, find_binaries, running_postgres
+from tests.redis_server import RedisServer, running_redis
 from tests.support import API_KEY, SQLITE_URL, WEBHOOK_SECRET, LogRecorder
 
 # SQLAlchemy turns its own down to WARNING on import, so the root alone would not reach it.
@@ -145,3 +146,9 @@ def log() -> Iterator[LogRecorder]:
     loggers[0].removeHandler(recorder)
     for logger, level in zip(loggers, before, strict=True):
         logger.setLevel(level)
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis, empty."""
+    yield from running_redis(tmp_path_factory.mktemp("redis"))

@@ -14,6 +14,7 @@ from kombo_embed import EndUser
 from kombo_embed.errors import RateLimited
 from kombo_embed.rates import BoundedStorage, EndUserRate
 from kombo_embed.sandbox import Sandbox
+from tests.redis_server import RedisServer
 from tests.support import (
     ManualClock,
     exchanged,
@@ -252,3 +253,29 @@ async def test_the_refusal_names_nobody(kombo: httpx.AsyncBaseTransport) -> None
     assert "1/minute" in answer.json()["detail"]
     assert "ada" not in answer.text
     assert "acme" not in answer.text
+
+
+async def test_processes_that_share_a_redis_share_the_rates(
+    kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
+) -> None:
+    apps = [make_host(kombo, link_rate="3/minute", redis_url=redis_server.url)[0] for _ in range(2)]
+    async with running(apps[0]) as first, running(apps[1]) as second:
+        answers = [
+            await client.post("/kombo/links", headers=person("ada@acme"), json={"fresh": True})
+            for client in (first, second, first, second, first)
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+
+
+async def test_without_its_redis_each_process_counts_for_itself(
+    kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
+) -> None:
+    app, _ = make_host(kombo, link_rate="2/minute", redis_url=redis_server.url)
+    async with running(app) as client:
+        redis_server.stop()
+        statuses = [
+            (await client.post("/kombo/links", headers=person("ada@acme"), json={"fresh": True})).status_code
+            for _ in range(4)
+        ]
+    assert statuses == [200, 200, 429, 429]

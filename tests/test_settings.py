@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from kombo_embed import ConfigurationError, Settings
 from kombo_embed.settings import RecordSettings, mount_path_from_environment
+from kombo_embed.shared_settings import is_on_this_machine
 from kombo_embed.spelling import near_misses
 
 KEY = "ks_dev_made-up"
@@ -23,6 +25,8 @@ def test_one_message_names_every_variable_at_fault_and_shows_no_value(
         "KOMBO_COMPLETION_RATE": "0/minute",
         "KOMBO_MOUNT_PATH": "kombo-value",
         "KOMBO_DATABASE_URL": "mysql://user:password-value@host/db",
+        "KOMBO_REDIS_URL": "http://user:password-value@host/0",
+        "KOMBO_LINK_ENCRYPTION_KEYS": "too-short-value",
         "KOMBO_ALLOWED_ORIGINS": "https://app.example.com/path-value",
         "KOMBO_ENABLE_FILTERING": "perhaps-value",
         "KOMBO_ALLOWED_CATEGORIES": "HRIS,PAYROLL-value",
@@ -38,7 +42,7 @@ def test_one_message_names_every_variable_at_fault_and_shows_no_value(
     message = str(caught.value)
     for name in ["KOMBO_API_KEY", *wrong]:
         assert f"{name}:" in message
-    assert "16 settings" in message
+    assert "18 settings" in message
     assert "-value" not in message
     assert caught.value.__cause__ is None
 
@@ -311,3 +315,38 @@ def test_algorithms_that_are_passed_are_looked_at_too() -> None:
     for names in ((), ("HS256",), ["none"]):
         with pytest.raises(ConfigurationError, match="KOMBO_JWT_ALGORITHMS"):
             Settings(api_key=KEY, jwt_algorithms=names)
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("redis://localhost", True),
+        ("redis://:password@127.0.0.1:6380/3", True),
+        ("rediss://user:p%40ss@cache.example.com:6380/0?ssl_cert_reqs=none", False),
+        ("unix:///run/redis.sock?db=2", True),
+    ],
+)
+def test_redis_is_reached_by_whatever_url_redis_py_knows(url: str, local: bool) -> None:
+    settings = Settings(api_key=KEY, redis_url=url)
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == url
+    assert is_on_this_machine(url) is local
+    assert "p%40ss" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:6379", "redis://", "redis://host:0", "redis://host:x", "unix://", "valkey://h"]
+)
+def test_what_is_no_url_of_redis_stops_the_start(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="KOMBO_REDIS_URL"):
+        Settings(api_key=KEY, redis_url=url)
+
+
+def test_encryption_keys_are_fernet_keys_separated_by_commas() -> None:
+    first, second = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    settings = Settings(api_key=KEY, link_encryption_keys=f"{first}, {second}")
+    assert [key.get_secret_value() for key in settings.link_encryption_keys] == [first, second]
+    assert first not in repr(settings)
+    for wrong in (f"{first},short", first[:-1], first.replace("=", "!"), "ä" * 44):
+        with pytest.raises(ConfigurationError, match="Fernet"):
+            Settings(api_key=KEY, link_encryption_keys=wrong)

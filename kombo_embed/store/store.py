@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from sqlalchemy import literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kombo_embed.models import Completion, Integration, LinkKey, LinkType
+from kombo_embed.models import Completion, Integration, LinkDrop, LinkKey, LinkType
 from kombo_embed.ports import Clock
 from kombo_embed.reports import (
     IntegrationDetails,
@@ -19,7 +19,7 @@ from kombo_embed.reports import (
     ReportedIntegration,
     WebhookEvent,
 )
-from kombo_embed.store import applying, inbox, migrations, minted, pruning
+from kombo_embed.store import applying, drops, inbox, migrations, minted, pruning
 from kombo_embed.store.database import Database, finishing
 from kombo_embed.store.inserts import insert_once
 from kombo_embed.store.outbox import Outbox
@@ -103,6 +103,7 @@ class SqlStore:
                 integration_id=reported.integration_id,
                 completed_at=records.now,
             )
+            await drops.write(records, recorded_for if completion else None)
         return completion
 
     @finishing
@@ -116,7 +117,9 @@ class SqlStore:
     async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
         """Keep a received event, once, and what it tells; the origin id whose links it ends."""
         async with self._writing() as records:
-            return await applying.apply(records, event, report)
+            ended_for = await applying.apply(records, event, report)
+            await drops.write(records, ended_for)
+            return ended_for
 
     @finishing
     async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
@@ -138,6 +141,7 @@ class SqlStore:
         )
         async with self._writing() as records:
             await records.delete(ReportedDeletion(reported), unless_changed_since=unless_changed_since)
+            await drops.write(records, integration.origin_id)
 
     @finishing
     async def save_details(
@@ -146,6 +150,18 @@ class SqlStore:
         """Take over what Kombo says of an integration now; the record if that changed it."""
         async with self._writing() as records:
             return await records.refresh(details, unless_changed_since=unless_changed_since)
+
+    @finishing
+    async def find_drops(self, *, after: int) -> list[LinkDrop]:
+        """What ended links, with row ids after this one, in their order."""
+        async with self._database.reading() as connection:
+            return await drops.find(connection, self._environment, after=after)
+
+    @finishing
+    async def prune_drops(self, *, before: datetime) -> None:
+        """Forget the drops that were written before this moment."""
+        async with self._database.writing() as connection:
+            await drops.prune(connection, self._environment, before=before)
 
     @finishing
     async def find_integrations(self, origin_id: str) -> list[Integration]:

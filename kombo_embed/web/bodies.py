@@ -120,19 +120,16 @@ async def read_body(request: Request, *, limit: int) -> bytes:
         BodyTooLarge: It is larger than the limit; the rest is not read.
         BodyTooSlow: It did not arrive in time.
     """
-    too_large = BodyTooLarge(
-        f"The body is larger than {limit} bytes.", FieldError("body", f"longer than {limit} bytes")
-    )
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
-        raise too_large
+        raise _too_large(limit)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_DEADLINE):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise too_large
+                    raise _too_large(limit)
     except TimeoutError:
         raise BodyTooSlow(
             f"The body did not arrive within {BODY_DEADLINE} s.", FieldError("body", "too slow")
@@ -140,6 +137,12 @@ async def read_body(request: Request, *, limit: int) -> bytes:
     except ClientDisconnect:
         raise MalformedBody("The request ended early.", FieldError("body", "incomplete")) from None
     return bytes(body)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"The body is larger than {limit} bytes.", FieldError("body", f"longer than {limit} bytes")
+    )
 
 
 def _says_nothing(request: Request) -> bool:

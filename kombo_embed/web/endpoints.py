@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +25,7 @@ from kombo_embed.kombo import webhooks
 from kombo_embed.models import CacheOutcome, EndUser, IssuedLink, LinkOptions, Reconciliation
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable, Store
 from kombo_embed.settings import Settings
-from kombo_embed.web.answers import HEADERS, answer, tagged, tagged_answer
+from kombo_embed.web.answers import HEADERS, ReadyAnswer, answer, tagged, tagged_answer
 from kombo_embed.web.bodies import (
     WEBHOOK_MAX_BYTES,
     CompletionBody,
@@ -35,7 +36,7 @@ from kombo_embed.web.bodies import (
     read_category,
     read_json,
 )
-from kombo_embed.web.shown import show, utc
+from kombo_embed.web.shown import show
 
 CACHE_STATUS = {
     CacheOutcome.HIT: "hit; ttl={ttl}",
@@ -48,6 +49,14 @@ MODULE_HEADERS = {**HEADERS, "Cache-Control": "no-cache"}  # it is nobody's: kep
 
 
 Reconcile = Callable[[Callable[[int], None] | None], Awaitable[Reconciliation]]
+
+
+class Shared(Protocol):
+    """What the processes share, and can do without for a while."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class Services:
     browser_module: bytes | None
     openapi: Mapping[str, object]
     reconcile: Reconcile
+    shared_links: Shared | None
 
 
 async def issue_link(services: Services, request: Request) -> Response:
@@ -163,13 +173,16 @@ async def describe(services: Services, request: Request) -> Response:
 
 
 async def report_health(services: Services, request: Request) -> Response:
-    """``GET /health``: whether the database can be read. Kombo is not asked."""
+    """``GET /health``: whether the database can be read, and Redis is there. Kombo is not asked."""
     del request
+    redis = services.shared_links
+    checks = {} if redis is None else {"redis": "ok" if redis.is_up else "gone"}
     try:
         await services.store.check()
     except StoreUnavailable:
-        return answer({"status": "failing", "checks": {"store": "failing"}}, status=503)
-    return answer({"status": "ok", "checks": {"store": "ok"}})
+        return answer({"status": "failing", "checks": {"store": "failing", **checks}}, status=503)
+    status = "degraded" if "gone" in checks.values() else "ok"
+    return answer({"status": status, "checks": {"store": "ok", **checks}})
 
 
 async def _signed_in(services: Services, request: Request) -> EndUser:
@@ -187,6 +200,5 @@ async def _options(services: Services, request: Request, end_user: EndUser) -> L
 
 
 def _link(issued: IssuedLink) -> Response:
-    content = {"link": issued.link.link, "expires_at": utc(issued.link.expires_at)}
     status = CACHE_STATUS[issued.outcome].format(ttl=int(issued.remaining))
-    return answer(content, headers={"Cache-Status": f"kombo-embed; {status}"})
+    return ReadyAnswer(issued.link.body, cache_status=f"kombo-embed; {status}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -424,23 +425,26 @@ async def test_all_methods_of_a_path_are_told(kombo: httpx.AsyncBaseTransport) -
 async def test_an_empty_cache_that_is_brought_is_used(kombo: httpx.AsyncBaseTransport) -> None:
     class Brought:
         kept = 0
+        found = None
 
         def __len__(self) -> int:
             return 0
 
-        def mark(self) -> int:
-            return 1
-
         async def get(self, key: object) -> None:
             del key
 
-        async def keep(self, key: object, link: object, mark: int) -> bool:
-            del key, link, mark
+        @asynccontextmanager
+        async def turn(self, key: object, *, fresh: bool) -> AsyncIterator[Brought]:
+            del key, fresh
+            yield self
+
+        async def keep(self, link: object) -> bool:
+            del link
             self.kept += 1
             return True
 
-        async def drop(self, environment: str, origin_id: str) -> None:
-            del environment, origin_id
+        async def drop(self, environment: str, drop: object) -> None:
+            del environment, drop
 
     brought = Brought()
     app = Starlette()
