@@ -81,7 +81,7 @@ async function hostHeaders(source: HeadersSource | undefined): Promise<Headers> 
   try {
     return new Headers(typeof source === "function" ? await source() : source);
   } catch (cause) {
-    throw new KomboEmbedError("headers_failed", { detail: "The page's headers cannot be had.", cause });
+    throw new KomboEmbedError("headers_failed", { detail: "The headers cannot be had.", cause });
   }
 }
 

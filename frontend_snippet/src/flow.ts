@@ -82,7 +82,7 @@ function neverShown(why: "slow" | "blocked"): KomboEmbedError {
   return why === "slow"
     ? new KomboEmbedError("dialog_timeout", { detail: "Kombo's page did not load." })
     : new KomboEmbedError("dialog_blocked", {
-        detail: "The page's Content-Security-Policy (frame-src) refuses Kombo's frame.",
+        detail: "The page's frame-src refuses Kombo's frame.",
       });
 }
 
