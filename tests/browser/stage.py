@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -63,7 +64,13 @@ class Visit:
 
     async def open(self, page: str = "host.html") -> None:
         await self.page.goto(f"{self.stage.url}/{page}")
-        await self.page.wait_for_function("window.kombo !== undefined")
+        await self.until("window.kombo !== undefined")
+
+    async def until(self, condition: str) -> None:
+        """Wait for something in the page. Playwright's own waiting uses eval, which the policy refuses."""
+        async with asyncio.timeout(15):
+            while not await self.page.evaluate(condition):  # noqa: ASYNC110 - it happens in another process
+                await asyncio.sleep(0.02)
 
     async def choose(self, tool: str) -> None:
         await self.dialog.locator(f"[data-testid=tool][data-tool={tool}]").click()
@@ -79,6 +86,13 @@ class Visit:
     async def connect(self, tool: str = "personio") -> None:
         await self.page.get_by_role("button", name="Connect your HR tool").click()
         await self.finish(tool)
+
+    async def recorded_at_last(self) -> list[str]:
+        """As `recorded`, as soon as there is something."""
+        async with asyncio.timeout(15):
+            while not (tools := await self.recorded()):  # noqa: ASYNC110 - a page's last request brings it
+                await asyncio.sleep(0.02)
+        return tools
 
     async def recorded(self) -> list[str]:
         """The tools that the host has on record for this organisation."""
