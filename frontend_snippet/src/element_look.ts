@@ -2,7 +2,7 @@
 
 // The colours of the page's own color-scheme, light or dark, unless the page sets others.
 const CSS =
-  ":host{display:inline-block}[hidden]{display:none}p{margin:.5rem 0}p:empty{display:none}" +
+  ":host{display:inline-block}[hidden]{display:none}p{margin:.5rem 0}p:empty{margin:0}" +
   "button{min-height:2.75rem;padding:var(--kombo-connect-padding,.5rem 1.25rem);" +
   "border:1px solid var(--kombo-connect-border,transparent);border-radius:var(--kombo-connect-radius,.5rem);" +
   "background:var(--kombo-connect-background,CanvasText);color:var(--kombo-connect-color,Canvas);" +
