@@ -64,8 +64,7 @@ async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
 
 async def still(page: Page, dialog: FrameLocator) -> Frame:
     """The page in the dialog, once nothing in it moves any more."""
-    handle = await page.locator("iframe").element_handle()
-    frame = await handle.content_frame() if handle else None
+    frame = await (await page.locator("iframe").element_handle()).content_frame()
     assert frame is not None
     await expect(dialog.get_by_role("heading")).to_be_visible()
     await frame.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finish()))")

@@ -10,9 +10,11 @@ const WORDS: Record<string, string> = {
 };
 
 export function App() {
-  const { connect, reconnect, status, result, error } = useKomboConnect(backend);
+  const { connect, reconnect, status, result, error } =
+    useKomboConnect(backend);
   const integrations = useIntegrations();
-  const busy = status === "loading" || status === "open" || status === "recording";
+  const busy =
+    status === "loading" || status === "open" || status === "recording";
   return (
     <main>
       <h1>Settings</h1>
@@ -21,8 +23,11 @@ export function App() {
       </button>
       <p role="status">
         {error?.detail ?? WORDS[status]}
-        {status === "connected" && result?.status === "connected" && `${result.integration.tool} is connected.`}
-        {status === "already_connected" && "This tool is connected already: renew it below."}
+        {status === "connected" &&
+          result?.status === "connected" &&
+          `${result.integration.tool} is connected.`}
+        {status === "already_connected" &&
+          "This tool is connected already: renew it below."}
       </p>
       <h2>Connected tools</h2>
       <ul>
