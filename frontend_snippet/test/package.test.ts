@@ -11,7 +11,7 @@ const run = (command: string, ...args: string[]) =>
 
 beforeAll(() => void run("npm", "run", "--silent", "build"), 60_000);
 
-describe("the package", () => {
+describe("the package", { timeout: 60_000 }, () => {
   it("holds what is built, and nothing else", () => {
     const [{ files }] = JSON.parse(run("npm", "pack", "--dry-run", "--json")) as [
       { files: { path: string }[] },

@@ -1,4 +1,4 @@
-import { act, createElement, StrictMode } from "react";
+import { act, createElement, StrictMode, version } from "react";
 import type { ReactNode } from "react";
 import { createRoot } from "react-dom/client";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -41,7 +41,7 @@ function mount(options: ConnectOptions, { strict = false } = {}) {
   return { draw, unmount, click: () => act(async () => void place.querySelector("button")!.click()) };
 }
 
-describe("useKomboConnect", () => {
+describe(`useKomboConnect with React ${version.split(".")[0]}`, () => {
   it("tells how far the flow is, and how it ended", async () => {
     const { sdk, options } = page();
     const { click } = mount(options);
