@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.store.backend import PATIENCE
@@ -24,6 +25,7 @@ logger = logging.getLogger("kombo_embed.store")
 
 WRITING = "kombo_embed_writing"
 FILE = "kombo_embed_file"
+WAL_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # seconds
 GONE = "the database file was deleted or replaced while it was open"
 
 Identity = tuple[int, int]
@@ -110,7 +112,7 @@ class Sqlite:
         cursor = connection.cursor()
         try:
             cursor.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
-            cursor.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(cursor)
             # FULL: what was answered to a browser or to Kombo survives a power cut (sqlite.org/wal.html).
             cursor.execute("PRAGMA synchronous = FULL")
         finally:
@@ -132,6 +134,18 @@ class Sqlite:
         except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino
+
+
+def _write_ahead(cursor: DBAPICursor) -> None:
+    # Of several that turn a new file over at once, SQLite refuses all but one without waiting.
+    for pause in WAL_PAUSES:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            await_only(asyncio.sleep(pause))
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin(connection: Connection) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
+from kombo_embed.store.database import Database
 from kombo_embed.store.store import SqlStore
 from tests.store.samples import complete, created
 from tests.support import SQLITE_URL, ManualClock, eventually, files_no_larger_than
@@ -176,3 +178,16 @@ async def test_a_database_that_lost_its_tables_fails_the_check(store: SqlStore) 
     database.close()
     with pytest.raises(StoreUnavailable):
         await store.check()
+
+
+async def test_a_new_file_may_be_opened_by_several_at_the_same_moment(tmp_path: Path) -> None:
+    # SQLite refuses all but one of them without waiting; but not often, hence so many.
+    for number in range(60):
+        databases = [Database(f"sqlite+aiosqlite:///{tmp_path}/{number}.db") for _ in range(4)]
+        await asyncio.gather(*(written(database) for database in databases))
+        await asyncio.gather(*(database.aclose() for database in databases))
+
+
+async def written(database: Database) -> None:
+    async with database.writing():
+        pass
