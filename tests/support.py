@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import resource
 import socket
+import tempfile
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 from asgi_lifespan import LifespanManager
+from sqlalchemy import create_engine
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp
 
 from kombo_embed import EndUser, KomboEmbed, Settings
 from kombo_embed.sandbox import Sandbox
+from kombo_embed.store import migrations
 
 API_KEY = "ks_dev_a-made-up-key"
 WEBHOOK_SECRET = "whsec_made-up"
 SANDBOX_URL = "http://localhost:8001"
 SQLITE_URL = "sqlite+aiosqlite:///kombo_embed.db"
+DATABASE = Path("kombo_embed.db")
 
 
 @dataclass
@@ -79,6 +85,18 @@ async def running(app: ASGIApp, *, base_url: str = "http://app.example") -> Asyn
         yield client
 
 
+@functools.cache
+def database_with_tables() -> bytes:
+    """A SQLite file as the first start leaves it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tables.db"
+        engine = create_engine(f"sqlite:///{file}")
+        with engine.begin() as connection:
+            migrations.run(connection)
+        engine.dispose()
+        return file.read_bytes()
+
+
 def make_host(
     kombo: httpx.AsyncBaseTransport,
     *,
@@ -88,6 +106,8 @@ def make_host(
     **settings: Any,
 ) -> tuple[Starlette, KomboEmbed]:
     """A Starlette app with kombo-embed installed, calling ``kombo``."""
+    if "database_url" not in settings and not DATABASE.exists():
+        DATABASE.write_bytes(database_with_tables())  # to make them anew each time would take minutes in all
     embed = KomboEmbed(
         end_user=end_user,
         link_options=link_options,

@@ -6,6 +6,7 @@ What no version that is in use needs any more is taken away one release later.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from alembic import command
@@ -28,13 +29,13 @@ def run(connection: Connection) -> str:
     Raises:
         ConfigurationError: The tables are a host's own Alembic's to keep, and are older than this version.
     """
-    config = _config()
-    found, head = _found(connection), _head(config)
-    if found is not None and found > head:
+    found, head = _found(connection), _head()
+    if found is not None and found >= head:
         return found
     if found is None and _present(connection):
         _verify_columns(connection)
         return head
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     return head
@@ -46,7 +47,7 @@ def verify(connection: Connection) -> None:
     Raises:
         ConfigurationError: They are missing, or older.
     """
-    found, head = _found(connection), _head(_config())
+    found, head = _found(connection), _head()
     if found is not None and found < head:
         raise ConfigurationError(
             f"kombo-embed cannot start: the database's tables are at version {found}, and this is {head}. "
@@ -66,8 +67,9 @@ def _config() -> Config:
     return config
 
 
-def _head(config: Config) -> str:
-    return ScriptDirectory.from_config(config).get_current_head() or ""
+@functools.cache
+def _head() -> str:
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 def _found(connection: Connection) -> str | None:
