@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from typing import Annotated
 
@@ -39,6 +40,8 @@ def root(
 ) -> None:
     """Let your customers connect their HR tools through Kombo."""
     del version
+    # Python prints what nobody handles. That a call is tried again is of no use to who waits for the result.
+    logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 @app.command()

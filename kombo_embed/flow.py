@@ -40,6 +40,8 @@ from kombo_embed.settings import Settings
 
 logger = logging.getLogger("kombo_embed.flow")
 
+LOOKS_AFTER_REJECTION = (0.1, 0.2, 0.4, 0.8)  # seconds between looks for what another process records
+
 
 class ConnectionFlow:
     """Issues links, completes flows, applies webhook events. Close it with `aclose`.
@@ -257,8 +259,7 @@ class ConnectionFlow:
         try:
             reported = await self._client.integration_by_token(activation_token)
         except ActivationRejected:
-            # Perhaps it can be used once only, and another process has just used it.
-            known = await self._store.find_completed(activation_token)
+            known = await self._completed_elsewhere(origin_id, activation_token)
             if known is None or known.origin_id != origin_id:
                 raise
             return Completion(known, first=False)
@@ -269,6 +270,17 @@ class ConnectionFlow:
         if completion.integration.origin_id != origin_id:
             raise _not_theirs()  # it is on record as another's, since before Kombo said this
         return completion
+
+    async def _completed_elsewhere(self, origin_id: str, activation_token: str) -> Integration | None:
+        """Perhaps a token can be used once only, and another process has just used it, or is about to."""
+        known = await self._store.find_completed(activation_token)
+        if known is None and await self._store.has_minted_for(origin_id):
+            for pause in LOOKS_AFTER_REJECTION:
+                await asyncio.sleep(pause)
+                known = await self._store.find_completed(activation_token)
+                if known is not None:
+                    break
+        return known
 
     async def _keep_for_its_owner(self, reported: ReportedIntegration, activation_token: str) -> None:
         """Kombo lists no integrations, so one that we were told of is kept, under whom Kombo names."""

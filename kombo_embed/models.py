@@ -18,6 +18,7 @@ from kombo_embed.errors import IdentityError
 
 EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1f\x7f]+)*")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+ORIGIN_ID_MAX_LENGTH = 512  # characters: databases index it
 EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 
 Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
@@ -55,6 +56,8 @@ class EndUser:
                 raise IdentityError(f"EndUser.{name} must not be empty")
             if LONE_SURROGATE.search(value):
                 raise IdentityError(f"EndUser.{name} has a lone surrogate, which is no text")
+        if len(self.origin_id) > ORIGIN_ID_MAX_LENGTH:
+            raise IdentityError(f"EndUser.origin_id is longer than {ORIGIN_ID_MAX_LENGTH} characters")
         if len(self.email) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(self.email) is None:
             raise IdentityError("EndUser.email is not an email address")
 

@@ -185,9 +185,6 @@ class Settings(BaseSettings):
         except UnicodeDecodeError:
             raise ConfigurationError(_explain(prefix, [".env: is not UTF-8"])) from None
         self._prefix = prefix
-        contradictions = self._contradictions()
-        if contradictions:
-            raise ConfigurationError(_explain(prefix, contradictions))
 
     @property
     def base_url(self) -> str:
@@ -235,11 +232,15 @@ class Settings(BaseSettings):
             raise ValueError("missing; tokens are not believed without knowing who made them, and for whom")
         return value
 
-    def _contradictions(self) -> list[str]:
-        if self.allowed_categories and self.integration_category not in self.allowed_categories:
-            category = f"{self._prefix}INTEGRATION_CATEGORY"
-            return [f"{category}: must be one of {self._prefix}ALLOWED_CATEGORIES"]
-        return []
+    @field_validator("allowed_categories")
+    @classmethod
+    def _offers_the_usual_one(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        usual = info.data.get("integration_category")
+        if value and usual is not None and usual not in value:
+            raise ValueError(
+                f"must include the category of {PREFIX}INTEGRATION_CATEGORY, HRIS if that is not set"
+            )
+        return value
 
 
 class RecordSettings(Settings):
@@ -271,7 +272,11 @@ def _problems(error: ValidationError, prefix: str) -> list[str]:
     for detail in error.errors(include_input=False, include_url=False):
         name = prefix + str(detail["loc"][0]).upper()
         missing = "missing; it is the API key from Kombo's dashboard, page Secrets"
-        reason = missing if detail["type"] == "missing" else detail["msg"].removeprefix("Value error, ")
+        reason = (
+            missing
+            if detail["type"] == "missing"
+            else detail["msg"].removeprefix("Value error, ").replace(PREFIX, prefix)
+        )
         problems.setdefault(name, f"{name}: {reason}")
     return list(problems.values())
 

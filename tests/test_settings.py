@@ -154,6 +154,8 @@ def test_secrets_hide_in_repr() -> None:
 def test_the_default_category_must_be_an_allowed_one() -> None:
     with pytest.raises(ConfigurationError, match="KOMBO_INTEGRATION_CATEGORY"):
         Settings(api_key=KEY, allowed_categories="ATS,LMS")
+    with pytest.raises(ConfigurationError, match=r"KOMBO_API_KEY(.|\n)*KOMBO_ALLOWED_CATEGORIES"):
+        Settings(allowed_categories="ATS,LMS")
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
 from kombo_embed.auth.claims import ClaimPaths, read_end_user
 from kombo_embed.auth.keys import IssuerKeys
-from kombo_embed.auth.tokens import TokenRefused, TokenVerifier
+from kombo_embed.auth.tokens import TokenRefused, TokenVerifier, UnverifiedToken
 from kombo_embed.errors import IdentityError, Unauthenticated
 from kombo_embed.models import EndUser
 from kombo_embed.ports import Clock
@@ -69,6 +70,17 @@ class BearerResolver:
         if match is None:
             raise TokenRefused("malformed")
         token = self._verifier.read(match[1])
-        keys = await self._keys.find(token.key_id)
-        claims = self._verifier.verify(token, keys, now=self._clock.time())
-        return read_end_user(claims, self._paths)
+        return read_end_user(await self._verified(token), self._paths)
+
+    async def _verified(self, token: UnverifiedToken) -> dict[str, Any]:
+        now = self._clock.time()
+        try:
+            return self._verifier.verify(token, await self._keys.find(token.key_id), now=now)
+        except TokenRefused as refusal:
+            if token.key_id is not None or refusal.reason not in {"wrong_signature", "unknown_key"}:
+                raise
+            # Without a key id nothing else tells of a new key.
+            keys = await self._keys.find_anew()
+            if keys is None:
+                raise
+        return self._verifier.verify(token, keys, now=now)

@@ -17,7 +17,7 @@ from kombo_embed.ports import Clock
 
 logger = logging.getLogger("kombo_embed.auth")
 
-MAX_AGE = 600  # seconds after which keys are renewed, so that one that was withdrawn goes away
+MAX_AGE = 60  # seconds after which keys are renewed, so that one that was withdrawn goes away
 STRANGER_PAUSE = 30  # seconds between two renewals for key ids that are not known
 FAILURE_PAUSE = 5  # seconds between two calls to an issuer that failed
 
@@ -60,6 +60,16 @@ class IssuerKeys:
             await asyncio.shield(self._renew())
             found = self._named(key_id)
         return found
+
+    async def find_anew(self) -> tuple[Key, ...] | None:
+        """All keys as the issuer has them now, for a token without a key id that no known key signed.
+
+        None where such tokens have made their call of the last 30 s already.
+        """
+        if not self._may_ask_for_stranger():
+            return None
+        await asyncio.shield(self._renew())
+        return self._named(None)
 
     def _named(self, key_id: str | None) -> tuple[Key, ...]:
         return tuple(key for key in self._keys or () if key_id is None or key.kid == key_id)

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from kombo_embed.errors import FieldError, InvalidRequest, WebhookRejected, WebhooksNotConfigured
+from kombo_embed.models import ORIGIN_ID_MAX_LENGTH
 from kombo_embed.reports import (
     FailedFlow,
     Report,
@@ -27,6 +29,8 @@ from kombo_embed.reports import (
 )
 
 SIGNATURE_HEADER = "X-Kombo-Signature"
+NOT_AN_EVENT = "The body is signed, but is not an event of Kombo's."
+DIGITS_MAX = 300
 LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -36,11 +40,11 @@ Word = Annotated[str, Field(max_length=64)]  # one of Kombo's enumerations, to w
 class _EventBody(BaseModel):
     id: str = Field(min_length=1, max_length=255)
     type: str = Field(min_length=1, max_length=255)
-    data: dict[str, object] = {}
+    data: dict[str, object] | None = None
 
 
 class _EndUser(BaseModel):
-    origin_id: str | None = None
+    origin_id: str | None = Field(default=None, max_length=ORIGIN_ID_MAX_LENGTH)
     creator_email: str | None = None
     organization_name: str | None = None
 
@@ -103,10 +107,13 @@ def read_event(body: bytes) -> WebhookEvent:
         InvalidRequest: The body is no event.
     """
     try:
-        event = _EventBody.model_validate_json(_without_lone_surrogates(body))
+        event = _EventBody.model_validate(_read_json(_without_lone_surrogates(body)))
     except ValidationError as error:
         raise _not_an_event(error) from None
-    return WebhookEvent(event_id=event.id, type=event.type, data=event.data)
+    except (ValueError, RecursionError):
+        raise InvalidRequest(NOT_AN_EVENT, FieldError("body", "is not JSON")) from None
+    data = {} if event.data is None else event.data
+    return WebhookEvent(event_id=event.id, type=event.type, data=data)
 
 
 def read_report(event: WebhookEvent) -> Report | None:
@@ -128,6 +135,24 @@ def read_report(event: WebhookEvent) -> Report | None:
     except ValidationError as error:
         raise _not_an_event(error, below="data") from None
     return None
+
+
+def _read_json(body: bytes) -> object:
+    # Numbers that databases cannot hold stay as they were written: nobody here counts with them.
+    return json.loads(body, parse_constant=_refuse, parse_float=_finite, parse_int=_short)
+
+
+def _refuse(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else digits
+
+
+def _short(digits: str) -> int | str:
+    return int(digits) if len(digits) <= DIGITS_MAX else digits
 
 
 def _without_lone_surrogates(body: bytes) -> bytes:
@@ -174,4 +199,4 @@ def _not_an_event(error: ValidationError, *, below: str = "") -> InvalidRequest:
         FieldError(".".join([*filter(None, [below]), *map(str, detail["loc"])]) or "body", detail["msg"])
         for detail in error.errors(include_input=False, include_url=False)
     )
-    return InvalidRequest("The body is signed, but is not an event of Kombo's.", *errors)
+    return InvalidRequest(NOT_AN_EVENT, *errors)

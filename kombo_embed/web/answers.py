@@ -72,5 +72,5 @@ def _matches(if_none_match: str | None, tag: str) -> bool:
 
 
 def encoded(content: Mapping[str, object]) -> bytes:
-    """Compact JSON, in UTF-8."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    """Compact JSON, in UTF-8; half an emoji, which a host may cut off from its words, becomes a ?."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -188,20 +188,22 @@ async def test_a_record_of_another_organisation_is_never_shown_whatever_kombo_sa
         assert len(await embed.integrations("acme")) == 1
 
 
-async def test_a_token_that_another_process_has_just_used_up_is_answered_from_the_record(
+async def test_a_token_that_another_process_is_using_up_is_answered_from_its_record(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     class Once(httpx.AsyncBaseTransport):
         used = False
-        calls: Sequence[asyncio.Task[httpx.Response]] = ()
+        refused = asyncio.Event()
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             if "integration-by-token" in request.url.path:
                 if self.used:
-                    # Not before the other is done: who looks earlier could not know.
-                    await asyncio.wait(self.calls, return_when=asyncio.FIRST_COMPLETED)
+                    self.refused.set()
                     return httpx.Response(404, json={"error": {"code": None, "message": "used"}})
                 self.used = True
+                answer = await kombo.handle_async_request(request)
+                await self.refused.wait()  # nothing is on record when the other is refused
+                return answer
             return await kombo.handle_async_request(request)
 
     once = Once()
@@ -211,11 +213,9 @@ async def test_a_token_that_another_process_has_just_used_up_is_answered_from_th
         link = (await first.post("/kombo/links", headers=ADA, json={})).json()["link"]
         flow = await sandbox.complete(link, "personio")
         token = {"activation_token": flow.activation_token}
-        once.calls = [
-            asyncio.create_task(client.post("/kombo/completions", headers=ADA, json=token))
-            for client in (first, second)
-        ]
-        answers = await asyncio.gather(*once.calls)
+        answers = await asyncio.gather(
+            *(client.post("/kombo/completions", headers=ADA, json=token) for client in (first, second))
+        )
     assert sorted(answer.status_code for answer in answers) == [200, 201]
 
 

@@ -60,3 +60,33 @@ async def test_a_body_that_nobody_signed_is_not_kept(kombo: httpx.AsyncBaseTrans
         wrong = {"X-Kombo-Signature": "x" * 43}
         assert (await client.post("/kombo/webhooks", content=b"{}", headers=wrong)).status_code == 401
     assert kept() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"id":"n","type":"other","data":{"a":NaN}}', 422),
+        (b'{"id":"n","type":"other","data":{"a":-Infinity}}', 422),
+        (b'{"id":"n","type":"other","data":{"a":1e999}}', 204),
+        (b'{"id":"n","type":"other","data":{"a":1' + b"0" * 400 + b"}}", 204),
+        (b'{"id":"n","type":"other","data":{"a":1' + b"0" * 5000 + b"}}", 204),
+        (b'{"id":"n","type":"other","data":null}', 204),
+        (b'{"id":"n","type":"other","data":[1]}', 422),
+        (b'{"id":"n","type":"other","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 422),
+        (b'{"id":"n","type":"integration-created","data":null}', 422),
+        (b'{"id":"n","type":"integration-created","data":{"id":"a:1","tool":"a","score":1e999}}', 204),
+        (
+            b'{"id":"n","type":"integration-created","data":{"id":"a:1","tool":"a","end_user":{"origin_id":"'
+            + b"f0" * 1500
+            + b'"}}}',
+            422,
+        ),
+    ],
+)
+async def test_what_is_unusual_is_kept_as_far_as_any_database_can(
+    body: bytes, status: int, kombo: httpx.AsyncBaseTransport, database_url: str
+) -> None:
+    app, _ = make_host(kombo, database_url=database_url)
+    async with running(app) as client:
+        assert (await deliver(client, body)).status_code == status
+        assert (await deliver(client, body)).status_code == status
