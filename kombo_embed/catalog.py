@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from cachetools import TTLCache
+
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.links.single_flight import SingleFlight
+from kombo_embed.models import Category
 from kombo_embed.ports import Clock
 from kombo_embed.reports import Tool
 
 KEPT_SECONDS = 3600
+CATEGORIES = len(get_args(Category))
 
 
 class ToolCatalog:
@@ -16,8 +22,7 @@ class ToolCatalog:
     def __init__(self, client: KomboClient, *, allowed: tuple[str, ...], clock: Clock) -> None:
         self._client = client
         self._allowed = allowed
-        self._clock = clock
-        self._kept: dict[str, tuple[float, list[Tool]]] = {}
+        self._kept: TTLCache[str, list[Tool]] = TTLCache(CATEGORIES, KEPT_SECONDS, timer=clock.monotonic)
         self._asking: SingleFlight[str, list[Tool]] = SingleFlight()
 
     async def aclose(self) -> None:
@@ -30,8 +35,8 @@ class ToolCatalog:
         Raises:
             KomboError: Kombo refused, failed, or could not be reached in time.
         """
-        ends_at, tools = self._kept.get(category, (0.0, []))
-        if self._clock.monotonic() >= ends_at:
+        tools = self._kept.get(category)
+        if tools is None:
             tools, _ = await self._asking.join(category, lambda: self._ask(category))
         return tools
 
@@ -39,5 +44,5 @@ class ToolCatalog:
         tools = await self._client.tools_of(category)
         if self._allowed:
             tools = [tool for tool in tools if tool.id in self._allowed]
-        self._kept[category] = self._clock.monotonic() + KEPT_SECONDS, tools
+        self._kept[category] = tools
         return tools
