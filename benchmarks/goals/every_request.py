@@ -1,0 +1,43 @@
+"""Goal 5: a cached link against the official SDK, called on every request."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from benchmarks.bench import Bench
+from benchmarks.figures import Bound
+from benchmarks.lines import Line
+from benchmarks.paired import Side, compare
+from benchmarks.wire import ask_for_link
+
+CONNECTIONS = 8
+AT_LEAST, STRETCH = 40.0, 60.0
+WHAT = "cached link, middleware form / {} called on every request (8 connections, instant upstream)"
+
+
+async def measure(bench: Bench) -> list[Line]:
+    """Against the SDK, and against one bare httpx call."""
+    names = {"ours": "ours_middleware", "one bare httpx call": "httpx_every_request"}
+    if importlib.util.find_spec("kombo") is not None:
+        names["Kombo's SDK"] = "sdk_every_request"
+    sides = []
+    for name, app in names.items():
+        worker = await bench.worker(app, run=f"every-{app}")
+        request = [ask_for_link()]
+        sides.append(Side(name=name, worker=worker, requests=lambda request=request: request))
+    ours, *others = await compare(bench, sides, connections=min(CONNECTIONS, bench.effort.connections))
+    lines = [
+        Line(
+            goal=5,
+            what=WHAT.format(other.name),
+            bound=Bound("at least", AT_LEAST) if other.name == "Kombo's SDK" else None,
+            stretch=STRETCH,
+            measured=ours.faster_than(other),
+            cpu=ours.cpu_over(other),
+            details={"ours": ours.details(), "baseline": other.details()},
+        )
+        for other in reversed(others)
+    ]
+    if "Kombo's SDK" not in names:
+        lines.append(Line(goal=5, what=WHAT.format("Kombo's SDK"), skipped="kombo is not installed"))
+    return lines
