@@ -1,7 +1,7 @@
 """The process that loads the servers: raw protocols that write prepared bytes and look for an answer's end.
 
-Usage: ``python -m benchmarks.loader``; each line on stdin orders a run, each line on stdout tells of one. Every
-connection is kept alive and has one request on the way at a time: nothing is pipelined.
+Usage: ``python -m benchmarks.loader``; each line on stdin orders a run, each line on stdout tells of one.
+Every connection is kept alive and has one request on the way at a time: nothing is pipelined.
 """
 
 from __future__ import annotations

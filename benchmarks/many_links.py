@@ -1,8 +1,8 @@
 """A process that keeps very many links: what one of them takes, and the longest that a single step takes.
 
-Usage: ``python -m benchmarks.many_links <ours or TTLCache> <how many>``; it prints one line of JSON. Steps are
-measured in CPU time of the thread, so that a busy machine's other work is not counted, and with the garbage
-collector off: what one collection takes is told apart.
+Usage: ``python -m benchmarks.many_links <ours or TTLCache> <how many>``; it prints one line of JSON. Steps
+are measured in CPU time of the thread, so that a busy machine's other work is not counted, and with the
+garbage collector off: what one collection takes is told apart.
 """
 
 from __future__ import annotations

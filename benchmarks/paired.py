@@ -34,9 +34,14 @@ class Side:
     status: int = 200
 
 
+def repeating(*requests: bytes) -> Requests:
+    """The same requests in every round."""
+    return lambda: requests
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What each round of one side came to: requests per second, CPU microseconds per request, and the rest."""
+    """What each round of one side came to: requests per second; CPU and p99 in microseconds."""
 
     name: str
     rates: list[float]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ ANSWER_DEADLINE = 180  # seconds, above the longest run
 STOP_DEADLINE = 15  # seconds, above uvicorn's own patience
 LINE_MAX_BYTES = 64 * 1024 * 1024
 BACKLOG = 4096
+_numbers = itertools.count()
 
 
 class ProcessFailed(Exception):
@@ -48,7 +50,7 @@ class Child:
     ) -> Child:
         """Start ``python -m`` with this command; its log goes into the folder."""
         kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("KOMBO_")}
-        log = folder / f"{command[0]}-{len(list(folder.iterdir()))}.log"
+        log = folder / f"{command[0]}-{next(_numbers)}.log"
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -1,7 +1,7 @@
-"""A server process: one of the apps under uvicorn, as ``uvicorn[standard]`` runs it, told what to do by stdin.
+"""A server process: one of the apps under uvicorn, as ``uvicorn[standard]`` runs it.
 
-Usage: ``python -m benchmarks.worker <app> <file descriptor of a listening socket>``. It prints ``ready``; each
-line on stdin is answered with what the process has used so far; the end of stdin ends it.
+Usage: ``python -m benchmarks.worker <app> <file descriptor of a listening socket>``. It prints ``ready``;
+each line on stdin is answered with what the process has used so far; the end of stdin ends it.
 """
 
 from __future__ import annotations

@@ -16,10 +16,11 @@ def create_app() -> FastAPI:
     cache = Cache()
     cache.setup("mem://", size=100_000)
 
-    @cache(ttl=LIFETIME, key="{origin_id}|{email}|{category}|{language}", lock=True)  # type: ignore[untyped-decorator]  # cashews is installed with the benchmarks only
-    async def kept(origin_id: str, email: str, category: str, language: str, name: str) -> Minted:
+    async def mint_for(origin_id: str, email: str, category: str, language: str, name: str) -> Minted:
         user = {"organization_id": origin_id, "email": email, "organization_name": name}
         return await mint(user, LinkBody(integration_category=category, language=language))
+
+    kept = cache(ttl=LIFETIME, key="{origin_id}|{email}|{category}|{language}", lock=True)(mint_for)
 
     async def issue(user: dict[str, str], body: LinkBody) -> Minted:
         minted = await kept(

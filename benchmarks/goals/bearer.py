@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.bench import Bench, has_setting
 from benchmarks.figures import Bound
 from benchmarks.lines import Line
-from benchmarks.paired import Side, compare
+from benchmarks.paired import Side, compare, repeating
 from benchmarks.processes import Worker
 from benchmarks.tokens import ALGORITHM, AUDIENCE, ISSUER, Issuer
 from benchmarks.wire import ask_for_link_with_token
@@ -20,10 +20,10 @@ async def measure(bench: Bench) -> list[Line]:
     if not has_setting("KOMBO_AUTH"):
         return [Line(goal=4, what=WHAT, bound=Bound("at least", AT_LEAST), skipped=MISSING)]
     issuer = Issuer.create()
-    request = [ask_for_link_with_token(issuer.token(1))]
+    requests = repeating(ask_for_link_with_token(issuer.token(1)))
     names = {"ours": "ours_by_settings", "joserfc alone": "joserfc_constant"}
     sides = [
-        Side(name=name, worker=await bearer_worker(bench, app, issuer), requests=lambda: request)
+        Side(name=name, worker=await bearer_worker(bench, app, issuer), requests=requests)
         for name, app in names.items()
     ]
     ours, alone = await compare(bench, sides)

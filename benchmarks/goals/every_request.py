@@ -7,7 +7,7 @@ import importlib.util
 from benchmarks.bench import Bench
 from benchmarks.figures import Bound
 from benchmarks.lines import Line
-from benchmarks.paired import Side, compare
+from benchmarks.paired import Side, compare, repeating
 from benchmarks.wire import ask_for_link
 
 CONNECTIONS = 8
@@ -17,14 +17,13 @@ WHAT = "cached link, middleware form / {} called on every request (8 connections
 
 async def measure(bench: Bench) -> list[Line]:
     """Against the SDK, and against one bare httpx call."""
-    names = {"ours": "ours_middleware", "one bare httpx call": "httpx_every_request"}
+    names = {"ours": "ours_middleware", "a bare pooled httpx client": "httpx_every_request"}
     if importlib.util.find_spec("kombo") is not None:
         names["Kombo's SDK"] = "sdk_every_request"
     sides = []
     for name, app in names.items():
         worker = await bench.worker(app, run=f"every-{app}")
-        request = [ask_for_link()]
-        sides.append(Side(name=name, worker=worker, requests=lambda request=request: request))
+        sides.append(Side(name=name, worker=worker, requests=repeating(ask_for_link())))
     ours, *others = await compare(bench, sides, connections=min(CONNECTIONS, bench.effort.connections))
     lines = [
         Line(

@@ -7,7 +7,7 @@ import importlib.util
 from benchmarks.bench import Bench, has_setting
 from benchmarks.figures import Bound
 from benchmarks.lines import Line
-from benchmarks.paired import Side, compare
+from benchmarks.paired import Side, compare, repeating
 from benchmarks.wire import ask_for_link
 
 OURS = {"middleware": "ours_middleware", "mounted": "ours_mounted"}
@@ -85,5 +85,4 @@ async def _against_hand_written(bench: Bench) -> list[Line]:
 
 async def _side(bench: Bench, name: str, app: str, **environment: str) -> Side:
     worker = await bench.worker(app, run=f"hits-{app}", **environment)
-    request = [ask_for_link()]
-    return Side(name=name, worker=worker, requests=lambda: request)
+    return Side(name=name, worker=worker, requests=repeating(ask_for_link()))

@@ -18,10 +18,8 @@ ADDED, ADDED_STRETCH = 0.25, 0.10
 
 async def measure(bench: Bench) -> list[Line]:
     """CPU time of our import over that of the SDK's client, alone and where FastAPI is loaded already."""
-    alone, added = (
-        "importing kombo-embed, CPU / importing the SDK's client",
-        "the same, FastAPI loaded already",
-    )
+    alone = "importing kombo-embed, CPU / importing the SDK's client"
+    added = "importing kombo-embed where FastAPI is loaded already, CPU / importing the SDK's client"
     if importlib.util.find_spec("kombo") is None:
         return [Line(goal=12, what=what, skipped="kombo is not installed") for what in (alone, added)]
     cases = {"sdk": ("", SDK), "alone": ("", OURS), "added": ("import fastapi", OURS)}

@@ -7,7 +7,7 @@ import importlib.util
 from benchmarks.bench import Bench
 from benchmarks.figures import Bound
 from benchmarks.lines import Line
-from benchmarks.paired import Measured, Side, compare
+from benchmarks.paired import Measured, Side, compare, repeating
 from benchmarks.wire import ask_for_link
 
 CONNECTIONS = 8
@@ -49,4 +49,4 @@ def _line(ours: Measured, other: Measured, what: str, bound: float) -> Line:
 async def _side(bench: Bench, name: str, app: str, connections: int, **choice: object) -> Side:
     worker = await bench.worker(app, run=f"mints-{app}")
     requests = [ask_for_link(number, **choice) for number in range(connections)]
-    return Side(name=name, worker=worker, requests=lambda: requests)
+    return Side(name=name, worker=worker, requests=repeating(*requests))

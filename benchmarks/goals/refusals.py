@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from benchmarks.bench import Bench, has_setting
 from benchmarks.figures import Bound
 from benchmarks.goals.bearer import MISSING, bearer_worker
 from benchmarks.goals.webhooks import USUAL, delivery
 from benchmarks.lines import Line
-from benchmarks.paired import Side, compare
+from benchmarks.paired import Side, compare, repeating
 from benchmarks.processes import Worker
 from benchmarks.tokens import Issuer, spoilt
 from benchmarks.wire import ask_for_link, ask_for_link_with_token
@@ -44,7 +42,10 @@ async def measure(bench: Bench) -> list[Line]:
 
 async def _line(bench: Bench, worker: Worker, what: str, requests: tuple[bytes, bytes, int]) -> Line:
     bad, good, status = requests
-    sides = [_side("refused", worker, [bad], 401), _side("accepted", worker, [good], status)]
+    sides = [
+        Side(name="refused", worker=worker, requests=repeating(bad), status=401),
+        Side(name="accepted", worker=worker, requests=repeating(good), status=status),
+    ]
     refused, accepted = await compare(bench, sides)
     return Line(
         goal=14,
@@ -54,7 +55,3 @@ async def _line(bench: Bench, worker: Worker, what: str, requests: tuple[bytes, 
         measured=refused.cpu_over(accepted),
         details={"refused": refused.details(), "accepted": accepted.details()},
     )
-
-
-def _side(name: str, worker: Worker, requests: Sequence[bytes], status: int) -> Side:
-    return Side(name=name, worker=worker, requests=lambda: requests, status=status)

@@ -8,7 +8,7 @@ import json
 from benchmarks.bench import WEBHOOK_SECRET, Bench
 from benchmarks.figures import Bound, ratios
 from benchmarks.lines import Line
-from benchmarks.paired import Side, compare
+from benchmarks.paired import Requests, Side, compare, repeating
 from benchmarks.wire import SENDER, WEBHOOKS, post
 from kombo_embed.kombo.webhooks import SIGNATURE_HEADER, sign
 
@@ -22,7 +22,10 @@ REMARK = "the database is where no fsync counts; both sides of a ratio are sent 
 async def measure(bench: Bench) -> list[Line]:
     """Events seen before, new events, and events of growing size."""
     lines = []
-    cases = {"seen before": _SeenBefore(USUAL), "new": _NewEvents(USUAL)}
+    cases: dict[str, Requests] = {
+        "seen before": repeating(delivery("evt_again", USUAL)),
+        "new": _NewEvents(USUAL),
+    }
     for name, requests in cases.items():
         ours, reads = await compare(bench, await _sides(bench, requests))
         lines.append(
@@ -43,7 +46,7 @@ async def measure(bench: Bench) -> list[Line]:
 async def _linear(bench: Bench) -> Line:
     worker = await bench.worker("ours_mounted", run="webhooks")
     sides = [
-        Side(name=str(size), worker=worker, requests=_SeenBefore(size), status=204)
+        Side(name=str(size), worker=worker, requests=repeating(delivery(f"evt_{size}", size)), status=204)
         for size in (LARGE, VERY_LARGE)
     ]
     large, very_large = await compare(bench, sides)
@@ -57,7 +60,7 @@ async def _linear(bench: Bench) -> Line:
     )
 
 
-async def _sides(bench: Bench, requests: _NewEvents | _SeenBefore) -> list[Side]:
+async def _sides(bench: Bench, requests: Requests) -> list[Side]:
     return [
         Side(
             name=app,
@@ -78,16 +81,6 @@ class _NewEvents:
 
     def __call__(self) -> list[bytes]:
         return [delivery(f"evt_{next(self._numbers):012}", self._size) for _ in range(NEW_PER_ROUND)]
-
-
-class _SeenBefore:
-    """One event, delivered again and again."""
-
-    def __init__(self, size: int) -> None:
-        self._requests = [delivery(f"evt_again_{size}", size)]
-
-    def __call__(self) -> list[bytes]:
-        return self._requests
 
 
 def delivery(event_id: str, size: int, *, secret: str = WEBHOOK_SECRET) -> bytes:
