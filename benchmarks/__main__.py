@@ -23,7 +23,6 @@ async def measure(effort: str, only: set[int]) -> list[Line]:
             if goals & only:
                 print(f"measuring {', '.join(map(str, sorted(goals)))} ...", file=sys.stderr, flush=True)
                 lines += await run(bench)
-                await bench.stop_apps()
     return sorted((line for line in lines if line.goal in only), key=lambda line: line.goal)
 
 

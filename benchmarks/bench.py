@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ class Bench:
     def __init__(self, effort: Effort) -> None:
         self.effort = effort
         self._stack = AsyncExitStack()
-        self._apps = AsyncExitStack()
+        self._kept: dict[tuple[object, ...], Worker] = {}
         self._numbers = itertools.count()
         self._upstream: Worker | None = None
         self._loader: Child | None = None
@@ -56,27 +57,37 @@ class Bench:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.stop_apps()
         await self._stack.aclose()
 
-    async def stop_apps(self) -> None:
-        """End the apps of one measurement, so that they are not about while the next one runs."""
-        await self._apps.aclose()
+    async def workers(self, *names: str) -> list[Worker]:
+        """These apps, each started once and then kept, started side by side."""
+        return await asyncio.gather(*map(self.worker, names))
 
-    async def worker(self, name: str, *, run: str, **environment: str) -> Worker:
-        """Start an app. Its calls are counted under the name of the run; kombo-embed's settings are set."""
+    async def worker(self, name: str, **environment: str) -> Worker:
+        """An app with these settings, started once and then kept."""
+        key = (name, *sorted(environment.items()))
+        if key not in self._kept:
+            self._kept[key] = await self.start(self._stack, name, **environment)
+        return self._kept[key]
+
+    async def start(self, stack: AsyncExitStack, name: str, **environment: str) -> Worker:
+        """Start an app, ended with the stack. What kombo-embed needs is set where nothing else is said."""
         settings = {
             "KOMBO_API_KEY": API_KEY,
-            "KOMBO_API_URL": await self.upstream_url(run),
+            "KOMBO_API_URL": await self.upstream_url("any"),
             "KOMBO_WEBHOOK_SECRET": WEBHOOK_SECRET,
-            "KOMBO_DATABASE_URL": f"sqlite+aiosqlite:///{self.folder}/{next(self._numbers)}.db",
+            "KOMBO_DATABASE_URL": self.database_url(),
             "BENCH_SESSION_SECRET": SESSION_SECRET,
             **optional_settings(KOMBO_LINK_RATE="1000000/second"),
             **environment,
         }
         worker = await Worker.start(name, folder=self.folder, environment=settings)
-        self._apps.push_async_callback(worker.child.stop)
+        stack.push_async_callback(worker.child.stop)
         return worker
+
+    def database_url(self) -> str:
+        """A new database."""
+        return f"sqlite+aiosqlite:///{self.folder}/{next(self._numbers)}.db"
 
     async def upstream_url(self, run: str, *, delay_ms: int = 0) -> str:
         """The base URL of the fake Kombo for one run, answering after a delay."""

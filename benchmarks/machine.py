@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 TMPFS = Path("/dev/shm")  # noqa: S108 - where Linux keeps its memory disk; folders in it get random names
+THREADS = Path("/proc/self/task")
 
 
 def describe() -> dict[str, object]:
@@ -27,14 +28,12 @@ def describe() -> dict[str, object]:
 
 def pin_servers() -> None:
     """Leave the last core to whoever loads us, where there are two and the system can be told so."""
-    if _cores() > 1:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:-1])
+    _pin(slice(None, -1))
 
 
 def pin_loader() -> None:
     """Keep to the last core, where there are two and the system can be told so."""
-    if _cores() > 1:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
+    _pin(slice(-1, None))
 
 
 def folder_without_fsync() -> tempfile.TemporaryDirectory[str]:
@@ -49,6 +48,14 @@ def resident_bytes() -> int:
     except OSError:
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _pin(chosen: slice) -> None:
+    if _cores() < 2 or not THREADS.is_dir():  # noqa: PLR2004 - one for each
+        return
+    cores = sorted(os.sched_getaffinity(0))[chosen]
+    for thread in THREADS.iterdir():  # each has its own, and hands it on to those that it starts
+        os.sched_setaffinity(int(thread.name), cores)
 
 
 def _has_tmpfs() -> bool:

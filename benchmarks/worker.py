@@ -26,6 +26,7 @@ class AnnouncedServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         await super().startup(sockets)
+        machine.pin_servers()  # now, so that many can start on all cores
         if self.started:
             print("ready", flush=True)
 
@@ -33,7 +34,6 @@ class AnnouncedServer(uvicorn.Server):
 def main() -> None:
     """Serve until stdin ends."""
     name, descriptor = sys.argv[1:]
-    machine.pin_servers()
     app = importlib.import_module(f"benchmarks.apps.{name}").create_app()
     config = uvicorn.Config(app, ws="none", access_log=False, log_level="warning", backlog=BACKLOG)
     server = AnnouncedServer(config)

@@ -45,7 +45,6 @@ async def bearer_worker(bench: Bench, app: str, issuer: Issuer) -> Worker:
     key_set_url = await bench.publish(issuer.key_set())
     return await bench.worker(
         app,
-        run=f"bearer-{app}",
         BENCH_KEY_SET=issuer.key_set(),
         BENCH_ISSUER=ISSUER,
         BENCH_AUDIENCE=AUDIENCE,

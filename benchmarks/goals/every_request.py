@@ -20,10 +20,11 @@ async def measure(bench: Bench) -> list[Line]:
     names = {"ours": "ours_middleware", "a bare pooled httpx client": "httpx_every_request"}
     if importlib.util.find_spec("kombo") is not None:
         names["Kombo's SDK"] = "sdk_every_request"
-    sides = []
-    for name, app in names.items():
-        worker = await bench.worker(app, run=f"every-{app}")
-        sides.append(Side(name=name, worker=worker, requests=repeating(ask_for_link())))
+    workers = await bench.workers(*names.values())
+    sides = [
+        Side(name=name, worker=worker, requests=repeating(ask_for_link()))
+        for name, worker in zip(names, workers, strict=True)
+    ]
     ours, *others = await compare(bench, sides, connections=min(CONNECTIONS, bench.effort.connections))
     lines = [
         Line(

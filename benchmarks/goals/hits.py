@@ -21,9 +21,10 @@ async def measure(bench: Bench) -> list[Line]:
 
 async def _against_a_constant(bench: Bench) -> list[Line]:
     names = {"constant": "starlette_constant", **OURS}
-    sides = [await _side(bench, name, app) for name, app in names.items()]
+    sides = await _sides(bench, names)
     if has_setting("KOMBO_AUTH"):
-        sides.append(await _side(bench, "KOMBO_AUTH=session", "ours_by_settings", KOMBO_AUTH="session"))
+        worker = await bench.worker("ours_by_settings", KOMBO_AUTH="session")
+        sides.append(Side(name="KOMBO_AUTH=session", worker=worker, requests=repeating(ask_for_link())))
     constant, middleware, mounted, *by_settings = await compare(bench, sides)
     against = "Starlette route + SessionMiddleware with a constant answer"
     cases = [
@@ -50,10 +51,9 @@ async def _against_a_constant(bench: Bench) -> list[Line]:
 
 async def _against_hand_written(bench: Bench) -> list[Line]:
     installed = [peer for peer in PEERS if importlib.util.find_spec(peer) is not None]
-    by_hand = [await _side(bench, "TTLCache by hand", "handrolled_cachetools")]
-    by_peers = [await _side(bench, peer, f"handrolled_{peer}") for peer in installed]
-    ours = [await _side(bench, form, app) for form, app in OURS.items()]
-    first, *others = await compare(bench, [*by_hand, *by_peers, *ours])
+    by_peers = {peer: f"handrolled_{peer}" for peer in installed}
+    sides = await _sides(bench, {"TTLCache by hand": "handrolled_cachetools", **by_peers, **OURS})
+    first, *others = await compare(bench, sides)
     peers, (middleware, mounted) = others[: len(by_peers)], others[len(by_peers) :]
     what = "cached link, {} / FastAPI + SessionMiddleware + {}"
     cases = [
@@ -83,6 +83,9 @@ async def _against_hand_written(bench: Bench) -> list[Line]:
     ]
 
 
-async def _side(bench: Bench, name: str, app: str, **environment: str) -> Side:
-    worker = await bench.worker(app, run=f"hits-{app}", **environment)
-    return Side(name=name, worker=worker, requests=repeating(ask_for_link()))
+async def _sides(bench: Bench, apps: dict[str, str]) -> list[Side]:
+    workers = await bench.workers(*apps.values())
+    return [
+        Side(name=name, worker=worker, requests=repeating(ask_for_link()))
+        for name, worker in zip(apps, workers, strict=True)
+    ]

@@ -23,8 +23,9 @@ async def measure(bench: Bench) -> list[Line]:
     if importlib.util.find_spec("kombo") is None:
         return [Line(goal=12, what=what, skipped="kombo is not installed") for what in (alone, added)]
     cases = {"sdk": ("", SDK), "alone": ("", OURS), "added": ("import fastapi", OURS)}
-    for first, timed in cases.values():
-        await _import(bench, first, timed)  # so that no compiling counts
+    if bench.effort.interpreters > 1:
+        for first, timed in cases.values():
+            await _import(bench, first, timed)  # so that no compiling counts
     cpu: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(bench.effort.interpreters):
         for name in cases if number % 2 == 0 else reversed(cases):

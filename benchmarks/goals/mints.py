@@ -47,6 +47,6 @@ def _line(ours: Measured, other: Measured, what: str, bound: float) -> Line:
 
 
 async def _side(bench: Bench, name: str, app: str, connections: int, **choice: object) -> Side:
-    worker = await bench.worker(app, run=f"mints-{app}")
+    worker = await bench.worker(app)
     requests = [ask_for_link(number, **choice) for number in range(connections)]
     return Side(name=name, worker=worker, requests=repeating(*requests))

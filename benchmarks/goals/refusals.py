@@ -18,7 +18,7 @@ BEARER = "a bearer token with a wrong signature, CPU / a good one"
 
 async def measure(bench: Bench) -> list[Line]:
     """Webhooks with a wrong signature, sessions with a wrong cookie, wrong bearer tokens."""
-    worker = await bench.worker("ours_mounted", run="refusals")
+    worker = await bench.worker("ours_mounted")
     seen = delivery("evt_refusals", USUAL)
     forged = delivery("evt_refusals", USUAL, secret="another one")  # noqa: S106 - it protects nothing
     cookie = ask_for_link()

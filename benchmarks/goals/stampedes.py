@@ -102,7 +102,7 @@ async def _by_hand(bench: Bench) -> list[Line]:
             what=what,
             unit="calls",
             measured=spread([float(stampede.calls)]),
-            remark=f"{failed} requests of {what} failed",
+            remark=f"{failed} requests of {what} failed" if failed else "",
         ),
         Line(goal=7, what=f"the slowest: {what}", unit="ms", measured=spread([stampede.beyond])),
     ]
@@ -112,23 +112,18 @@ async def _stampede(bench: Bench, app: str, workers: int, run: str, **environmen
     run = run.replace(" ", "-")
     url = await bench.upstream_url(run, delay_ms=DELAY_MS)
     async with AsyncExitStack() as stack:
-        started = await _workers(bench, stack, app, [url] * workers, run, environment)
+        started = await _start(bench, stack, app, [url] * workers, KOMBO_ENVIRONMENT=run, **environment)
         ports = [worker.port for worker in started]
         load = await bench.load(ports, [ask_for_link()], connections=bench.effort.burst)
     return Stampede(await bench.calls(run), load)
 
 
-async def _workers(
-    bench: Bench, stack: AsyncExitStack, app: str, urls: list[str], run: str, environment: dict[str, str]
+async def _start(
+    bench: Bench, stack: AsyncExitStack, app: str, urls: list[str], **environment: str
 ) -> list[Worker]:
-    database = {"KOMBO_DATABASE_URL": f"sqlite+aiosqlite:///{bench.folder}/{run}.db"}
-    # A Redis outlives a stampede: each has links of its own.
-    apart = {"KOMBO_ENVIRONMENT": run, **database, **environment}
-    starting = [bench.worker(app, run=run, **apart, KOMBO_API_URL=url) for url in urls]
-    started = await asyncio.gather(*starting)
-    for worker in started:
-        stack.push_async_callback(worker.child.stop)
-    return list(started)
+    """Workers of one deployment, each with its own way to Kombo."""
+    shared = {"KOMBO_DATABASE_URL": bench.database_url(), **environment}
+    return await asyncio.gather(*(bench.start(stack, app, **shared, KOMBO_API_URL=url) for url in urls))
 
 
 async def _killed(bench: Bench, workers: int, redis_url: str) -> Line:
@@ -136,7 +131,9 @@ async def _killed(bench: Bench, workers: int, redis_url: str) -> Line:
     names = [f"killed-{number}" for number in range(workers)]
     urls = [await bench.upstream_url(name, delay_ms=LONG_DELAY_MS) for name in names]
     async with AsyncExitStack() as stack:
-        started = await _workers(bench, stack, "ours_mounted", urls, "killed", {"KOMBO_REDIS_URL": redis_url})
+        started = await _start(
+            bench, stack, "ours_mounted", urls, KOMBO_ENVIRONMENT="killed", KOMBO_REDIS_URL=redis_url
+        )
         ports = [worker.port for worker in started]
         loading = asyncio.ensure_future(bench.load(ports, [ask_for_link()], connections=bench.effort.burst))
         while not loading.done():

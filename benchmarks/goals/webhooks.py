@@ -44,7 +44,7 @@ async def measure(bench: Bench) -> list[Line]:
 
 
 async def _linear(bench: Bench) -> Line:
-    worker = await bench.worker("ours_mounted", run="webhooks")
+    worker = await bench.worker("ours_mounted")
     sides = [
         Side(name=str(size), worker=worker, requests=repeating(delivery(f"evt_{size}", size)), status=204)
         for size in (LARGE, VERY_LARGE)
@@ -64,7 +64,7 @@ async def _sides(bench: Bench, requests: Requests) -> list[Side]:
     return [
         Side(
             name=app,
-            worker=await bench.worker(app, run="webhooks"),
+            worker=await bench.worker(app),
             requests=requests,
             status=204,
         )
