@@ -19,7 +19,7 @@ from typing import Protocol
 from cachetools import TTLCache
 
 from benchmarks.apps.upstream import LINK
-from benchmarks.goals.windows import SimulatedClock
+from benchmarks.in_process import SimulatedClock
 from benchmarks.machine import resident_bytes
 from kombo_embed.links.memory import MemoryLinkCache
 from kombo_embed.models import ConnectionLink, EndUser, LinkKey, LinkRequest
