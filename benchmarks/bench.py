@@ -127,7 +127,8 @@ class Bench:
 
     async def _upstream_origin(self) -> str:
         if self._upstream is None:
-            self._upstream = await Worker.start("upstream", folder=self.folder, environment={})
+            beside = {"BENCH_BESIDE_THE_LOADER": "1"}
+            self._upstream = await Worker.start("upstream", folder=self.folder, environment=beside)
             self._stack.push_async_callback(self._upstream.child.stop)
         return f"http://{LOOPBACK}:{self._upstream.port}"
 

@@ -14,6 +14,7 @@ from benchmarks.figures import Bound, ratios, spread
 from benchmarks.goals import GOALS
 from benchmarks.lines import Line, table
 from benchmarks.loader import whole_answer
+from benchmarks.sizes import measure
 
 ROOT = Path(__file__).parent.parent
 SETTINGS_OF_LATER_VERSIONS = ("KOMBO_AUTH", "KOMBO_REDIS_URL")
@@ -56,6 +57,12 @@ def test_a_stampede_of_first_requests_is_one_call_per_worker(report: tuple[str, 
     stampedes = [line for line in told["lines"] if line["goal"] == 6 and "no Redis" in line["what"]]
     assert len(stampedes) > 1
     assert all(line["met"] and line["details"]["errors"] == 0 for line in stampedes)
+
+
+async def test_everything_that_is_recorded_makes_the_database_grow(tmp_path: Path) -> None:
+    grown = await measure(tmp_path, 30)
+    assert len(grown) == 4
+    assert all(bytes_each > 0 for bytes_each in grown.values())
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:
