@@ -13,6 +13,10 @@ from benchmarks.bench import Bench
 from benchmarks.effort import EFFORTS
 from benchmarks.goals import GOALS, MEASUREMENTS
 from benchmarks.lines import Line, table
+from benchmarks.paired import WrongAnswers
+from benchmarks.processes import ProcessFailed
+
+FAILED = "could not be measured"
 
 
 async def measure(effort: str, only: set[int]) -> list[Line]:
@@ -22,7 +26,11 @@ async def measure(effort: str, only: set[int]) -> list[Line]:
         for goals, run in MEASUREMENTS:
             if goals & only:
                 print(f"measuring {', '.join(map(str, sorted(goals)))} ...", file=sys.stderr, flush=True)
-                lines += await run(bench)
+                try:
+                    lines += await run(bench)
+                except (WrongAnswers, ProcessFailed) as error:
+                    # The other goals' figures are none the worse.
+                    lines += [Line(goal=goal, what=FAILED, failed=str(error)) for goal in goals & only]
     return sorted((line for line in lines if line.goal in only), key=lambda line: line.goal)
 
 
@@ -40,6 +48,7 @@ def main() -> None:
     if options.json is not None:
         told = {"effort": options.effort, "machine": described, "lines": [line.as_json() for line in lines]}
         options.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    sys.exit(any(line.failed for line in lines))
 
 
 if __name__ == "__main__":

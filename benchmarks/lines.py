@@ -26,6 +26,7 @@ class Line:
         details: Anything else that was measured on the way, for the machine-readable output.
         remark: What a reader must know to understand the figure.
         skipped: Why there is no figure.
+        failed: What went wrong instead.
     """
 
     goal: int
@@ -38,6 +39,7 @@ class Line:
     details: dict[str, object] = field(default_factory=dict)
     remark: str = ""
     skipped: str = ""
+    failed: str = ""
 
     @property
     def met(self) -> bool | None:
@@ -60,7 +62,9 @@ def table(lines: list[Line]) -> str:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
         for row in rows
     )
-    remarks = dict.fromkeys(f"{line.goal}: {line.remark}" for line in lines if line.remark)
+    remarks = dict.fromkeys(
+        f"{line.goal}: {line.failed or line.remark}" for line in lines if line.failed or line.remark
+    )
     return "\n".join([text, *(["", *remarks] if remarks else [])])
 
 
@@ -69,8 +73,8 @@ def _row(line: Line) -> list[str]:
     if line.bound is not None:
         bound = f"{SIGNS[line.bound.side]} {_figure(line.bound.value, line.unit)}"
     met = {True: "yes", False: "NO", None: ""}[line.met]
-    if line.skipped:
-        return [str(line.goal), line.what, bound, line.skipped, "", ""]
+    if line.skipped or line.failed:
+        return [str(line.goal), line.what, bound, line.skipped or "failed", "", ""]
     return [str(line.goal), line.what, bound, _spread(line.measured, line.unit), _spread(line.cpu, "x"), met]
 
 

@@ -19,6 +19,7 @@ import uvicorn
 from benchmarks import machine
 
 BACKLOG = 4096  # more than any stampede has connections
+KEEP_ALIVE = 3600  # seconds: no peer's pooled connection to the fake Kombo ends between two rounds
 
 
 class AnnouncedServer(uvicorn.Server):
@@ -40,7 +41,14 @@ def main() -> None:
     """Serve until stdin ends."""
     name, descriptor = sys.argv[1:]
     app = importlib.import_module(f"benchmarks.apps.{name}").create_app()
-    config = uvicorn.Config(app, ws="none", access_log=False, log_level="warning", backlog=BACKLOG)
+    config = uvicorn.Config(
+        app,
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+    )
     server = AnnouncedServer(config)
     threading.Thread(target=_obey, args=(server,), daemon=True).start()
     server.run(sockets=[socket.socket(fileno=int(descriptor))])
