@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench
-from benchmarks.figures import Spread, ratios, spread
+from benchmarks.figures import Bound, Spread, ratios, spread
+from benchmarks.lines import Line
 from benchmarks.processes import Worker
 
 WARM_SECONDS = 0.2
@@ -50,14 +51,6 @@ class Measured:
     loader_busy: list[float]
     resident: int
 
-    def faster_than(self, other: Measured) -> Spread:
-        """The ratio of requests per second."""
-        return ratios(self.rates, other.rates)
-
-    def cpu_over(self, other: Measured) -> Spread:
-        """The ratio of the CPU time per request."""
-        return ratios(self.cpu, other.cpu)
-
     def details(self) -> dict[str, object]:
         """The figures behind the ratios: of this machine, on this day."""
         return {
@@ -68,6 +61,40 @@ class Measured:
             "loader_busy": spread(self.loader_busy).median,
             "resident_mb": self.resident / 1e6,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """A goal, as a line tells of it."""
+
+    number: int
+    what: str
+    bound: Bound | None = None
+    stretch: float | None = None
+    remark: str = ""
+
+
+def rate_line(goal: Goal, ours: Measured, other: Measured) -> Line:
+    """How many times the other side's requests per second ours are, and at what CPU time per request."""
+    return _line(goal, ours, other, ratios(ours.rates, other.rates), ratios(ours.cpu, other.cpu))
+
+
+def cpu_line(goal: Goal, ours: Measured, other: Measured) -> Line:
+    """How many times the other side's CPU time per request ours is."""
+    return _line(goal, ours, other, ratios(ours.cpu, other.cpu), None)
+
+
+def _line(goal: Goal, ours: Measured, other: Measured, measured: Spread, cpu: Spread | None) -> Line:
+    return Line(
+        goal=goal.number,
+        what=goal.what,
+        bound=goal.bound,
+        stretch=goal.stretch,
+        measured=measured,
+        cpu=cpu,
+        details={"ours": ours.details(), "baseline": other.details()},
+        remark=goal.remark,
+    )
 
 
 async def compare(bench: Bench, sides: Sequence[Side], *, connections: int | None = None) -> list[Measured]:

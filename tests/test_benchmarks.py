@@ -27,7 +27,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any
     written = tmp_path_factory.mktemp("benchmarks") / "figures.json"
     command = [sys.executable, "-m", "benchmarks", "--effort", "smoke", "--json", str(written)]
     run = subprocess.run(  # noqa: S603 - our own program
-        command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
     )
     assert run.returncode == 0, run.stderr
     return run.stdout, json.loads(written.read_text(encoding="utf-8"))

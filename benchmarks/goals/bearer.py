@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.bench import Bench, has_setting
 from benchmarks.figures import Bound
 from benchmarks.lines import Line
-from benchmarks.paired import Side, compare, repeating
+from benchmarks.paired import Goal, Side, compare, rate_line, repeating
 from benchmarks.processes import Worker
 from benchmarks.tokens import ALGORITHM, AUDIENCE, ISSUER, Issuer
 from benchmarks.wire import ask_for_link_with_token
@@ -27,17 +27,8 @@ async def measure(bench: Bench) -> list[Line]:
         for name, app in names.items()
     ]
     ours, alone = await compare(bench, sides)
-    return [
-        Line(
-            goal=4,
-            what=WHAT,
-            bound=Bound("at least", AT_LEAST),
-            stretch=STRETCH,
-            measured=ours.faster_than(alone),
-            cpu=ours.cpu_over(alone),
-            details={"ours": ours.details(), "baseline": alone.details()},
-        )
-    ]
+    goal = Goal(number=4, what=WHAT, bound=Bound("at least", AT_LEAST), stretch=STRETCH)
+    return [rate_line(goal, ours, alone)]
 
 
 async def bearer_worker(bench: Bench, app: str, issuer: Issuer) -> Worker:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 from benchmarks.bench import Bench, has_setting
 from benchmarks.figures import Bound
 from benchmarks.lines import Line
-from benchmarks.paired import Side, compare, repeating
+from benchmarks.paired import Goal, Side, compare, rate_line, repeating
 from benchmarks.wire import ask_for_link
 
 OURS = {"middleware": "ours_middleware", "mounted": "ours_mounted"}
 PEERS = ("aiocache", "cashews")
+CONSTANT = "cached link, {} / Starlette route + SessionMiddleware with a constant answer"
+BY_HAND = "cached link, {} / FastAPI + SessionMiddleware + {}"
 
 
 async def measure(bench: Bench) -> list[Line]:
@@ -20,65 +23,40 @@ async def measure(bench: Bench) -> list[Line]:
 
 
 async def _against_a_constant(bench: Bench) -> list[Line]:
-    names = {"constant": "starlette_constant", **OURS}
-    sides = await _sides(bench, names)
+    sides = await _sides(bench, {"constant": "starlette_constant", **OURS})
     if has_setting("KOMBO_AUTH"):
         worker = await bench.worker("ours_by_settings", KOMBO_AUTH="session")
         sides.append(Side(name="KOMBO_AUTH=session", worker=worker, requests=repeating(ask_for_link())))
     constant, middleware, mounted, *by_settings = await compare(bench, sides)
-    against = "Starlette route + SessionMiddleware with a constant answer"
-    cases = [
-        (1, f"cached link, middleware form / {against}", middleware, Bound("at least", 1.0), 1.5),
-        (2, f"cached link, mounted / {against}", mounted, Bound("at least", 0.8), 1.0),
-        *[
-            (2, "cached link, mounted, KOMBO_AUTH=session / the same", one, Bound("at least", 0.8), 1.0)
-            for one in by_settings
-        ],
-    ]
+    first = Goal(number=1, what=CONSTANT.format("middleware form"), bound=Bound("at least", 1.0), stretch=1.5)
+    second = Goal(number=2, what=CONSTANT.format("mounted"), bound=Bound("at least", 0.8), stretch=1.0)
+    set_up = replace(second, what=CONSTANT.format("mounted, KOMBO_AUTH=session"))
     return [
-        Line(
-            goal=goal,
-            what=what,
-            bound=bound,
-            stretch=stretch,
-            measured=one.faster_than(constant),
-            cpu=one.cpu_over(constant),
-            details={"ours": one.details(), "baseline": constant.details()},
-        )
-        for goal, what, one, bound, stretch in cases
+        rate_line(first, middleware, constant),
+        rate_line(second, mounted, constant),
+        *[rate_line(set_up, one, constant) for one in by_settings],
     ]
 
 
 async def _against_hand_written(bench: Bench) -> list[Line]:
     installed = [peer for peer in PEERS if importlib.util.find_spec(peer) is not None]
     by_peers = {peer: f"handrolled_{peer}" for peer in installed}
-    sides = await _sides(bench, {"TTLCache by hand": "handrolled_cachetools", **by_peers, **OURS})
-    first, *others = await compare(bench, sides)
-    peers, (middleware, mounted) = others[: len(by_peers)], others[len(by_peers) :]
-    what = "cached link, {} / FastAPI + SessionMiddleware + {}"
-    cases = [
-        (what.format("mounted", "TTLCache by hand"), mounted, first, Bound("at least", 1.6)),
-        (what.format("middleware form", "TTLCache by hand"), middleware, first, None),
-        *[(what.format("mounted", peer.name), mounted, peer, None) for peer in peers],
-    ]
-    lines = [
-        Line(
-            goal=3,
-            what=text,
-            bound=bound,
-            stretch=3.0 if bound else None,
-            measured=one.faster_than(other),
-            cpu=one.cpu_over(other),
-            details={"ours": one.details(), "baseline": other.details()},
-        )
-        for text, one, other, bound in cases
-    ]
-    missing = [peer for peer in PEERS if peer not in installed]
+    sides = await _sides(bench, {"TTLCache by hand": "handrolled_cachetools", **OURS, **by_peers})
+    by_hand, middleware, mounted, *peers = await compare(bench, sides)
+    goal = Goal(
+        number=3, what=BY_HAND.format("mounted", by_hand.name), bound=Bound("at least", 1.6), stretch=3.0
+    )
     return [
-        *lines,
+        rate_line(goal, mounted, by_hand),
+        rate_line(Goal(number=3, what=BY_HAND.format("middleware form", by_hand.name)), middleware, by_hand),
         *[
-            Line(goal=3, what=what.format("mounted", peer), skipped=f"{peer} is not installed")
-            for peer in missing
+            rate_line(Goal(number=3, what=BY_HAND.format("mounted", peer.name)), mounted, peer)
+            for peer in peers
+        ],
+        *[
+            Line(goal=3, what=BY_HAND.format("mounted", peer), skipped=f"{peer} is not installed")
+            for peer in PEERS
+            if peer not in installed
         ],
     ]
 

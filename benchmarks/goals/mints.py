@@ -7,7 +7,7 @@ import importlib.util
 from benchmarks.bench import Bench
 from benchmarks.figures import Bound
 from benchmarks.lines import Line
-from benchmarks.paired import Measured, Side, compare, repeating
+from benchmarks.paired import Goal, Measured, Side, compare, cpu_line, repeating
 from benchmarks.wire import ask_for_link
 
 CONNECTIONS = 8
@@ -35,15 +35,9 @@ async def measure(bench: Bench) -> list[Line]:
 
 
 def _line(ours: Measured, other: Measured, what: str, bound: float) -> Line:
-    return Line(
-        goal=9,
-        what=what,
-        bound=Bound("at most", bound),
-        stretch=STRETCH if bound == OVER_HTTPX else None,
-        measured=ours.cpu_over(other),
-        details={"ours": ours.details(), "baseline": other.details()},
-        remark=REMARK,
-    )
+    stretch = STRETCH if bound == OVER_HTTPX else None
+    goal = Goal(number=9, what=what, bound=Bound("at most", bound), stretch=stretch, remark=REMARK)
+    return cpu_line(goal, ours, other)
 
 
 async def _side(bench: Bench, name: str, app: str, connections: int, **choice: object) -> Side:

@@ -7,7 +7,7 @@ from benchmarks.figures import Bound
 from benchmarks.goals.bearer import MISSING, bearer_worker
 from benchmarks.goals.webhooks import USUAL, delivery
 from benchmarks.lines import Line
-from benchmarks.paired import Side, compare, repeating
+from benchmarks.paired import Goal, Side, compare, cpu_line, repeating
 from benchmarks.processes import Worker
 from benchmarks.tokens import Issuer, spoilt
 from benchmarks.wire import ask_for_link, ask_for_link_with_token
@@ -47,11 +47,5 @@ async def _line(bench: Bench, worker: Worker, what: str, requests: tuple[bytes, 
         Side(name="accepted", worker=worker, requests=repeating(good), status=status),
     ]
     refused, accepted = await compare(bench, sides)
-    return Line(
-        goal=14,
-        what=what,
-        bound=Bound("at most", AT_MOST),
-        stretch=STRETCH,
-        measured=refused.cpu_over(accepted),
-        details={"refused": refused.details(), "accepted": accepted.details()},
-    )
+    goal = Goal(number=14, what=what, bound=Bound("at most", AT_MOST), stretch=STRETCH)
+    return cpu_line(goal, refused, accepted)

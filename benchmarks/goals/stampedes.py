@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench, Load, has_setting
-from benchmarks.figures import Bound, Spread, spread
+from benchmarks.figures import Bound, spread
 from benchmarks.lines import Line
-from benchmarks.processes import Worker
+from benchmarks.processes import START_DEADLINE, Worker
 from benchmarks.redis_server import redis_is_installed, running_redis
 from benchmarks.wire import ask_for_link
 
@@ -20,7 +20,6 @@ CALLS_AFTER_A_KILL = 2
 BETWEEN_LOOKS = 0.02  # seconds
 WHAT = "{burst} first requests at once, {workers} worker{s}, {how}"
 KILLED = "{burst} first requests at once, {workers} workers with Redis, the lease's holder killed with -9"
-PEERS = {"TTLCache by hand": "handrolled_cachetools"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +62,34 @@ def _missing() -> str:
 async def _lines(bench: Bench, workers: int, *, how: str, calls: int, **environment: str) -> list[Line]:
     stampedes = [
         await _stampede(bench, "ours_mounted", workers, f"{how}-{workers}-{number}", **environment)
-        for number in range(_rounds(bench))
+        for number in range(max(1, bench.effort.rounds // 3))
     ]
     what = _what(bench, workers, how)
-    counted = Bound("exactly", calls)
+    slowest = Line(
+        goal=7,
+        what=f"the slowest answer beyond Kombo's {DELAY_MS} ms: {what}",
+        unit="ms",
+        bound=Bound("at most", BEYOND_THE_UPSTREAM),
+        stretch=STRETCH,
+        measured=spread([one.beyond for one in stampedes]),
+        remark="all workers share the cores that the loader leaves",
+    )
+    return [_line_of_calls(what, stampedes, calls), slowest]
+
+
+def _line_of_calls(what: str, stampedes: list[Stampede], calls: int) -> Line:
     errors = sum(one.load.failures(200) for one in stampedes)
     off = [one.calls for one in stampedes if one.calls != calls]
-    return [
-        Line(
-            goal=6,
-            what=what,
-            unit="calls",
-            bound=counted,
-            # One stampede that is off counts, however many are not.
-            measured=Spread(*[float(off[0] if off else calls)] * 5),
-            details={"calls": [one.calls for one in stampedes], "errors": errors},
-            remark=f"{errors} requests of {what} failed" if errors else "",
-        ),
-        Line(
-            goal=7,
-            what=f"the slowest answer beyond Kombo's {DELAY_MS} ms: {what}",
-            unit="ms",
-            bound=Bound("at most", BEYOND_THE_UPSTREAM),
-            stretch=STRETCH,
-            measured=spread([one.beyond for one in stampedes]),
-            remark="all workers share the cores that the loader leaves",
-        ),
-    ]
+    return Line(
+        goal=6,
+        what=what,
+        unit="calls",
+        bound=Bound("exactly", calls),
+        # One stampede that is off counts, however many are not.
+        measured=spread([float(off[0] if off else calls)]),
+        details={"calls": [one.calls for one in stampedes], "errors": errors},
+        remark=f"{errors} requests of {what} failed" if errors else "",
+    )
 
 
 async def _by_hand(bench: Bench) -> list[Line]:
@@ -136,14 +136,8 @@ async def _killed(bench: Bench, workers: int, redis_url: str) -> Line:
         )
         ports = [worker.port for worker in started]
         loading = asyncio.ensure_future(bench.load(ports, [ask_for_link()], connections=bench.effort.burst))
-        while not loading.done():
-            calls = [await bench.calls(name) for name in names]
-            if any(calls):
-                started[calls.index(max(calls))].child.kill()
-                break
-            await asyncio.sleep(BETWEEN_LOOKS)
+        await _kill_the_first_that_calls(bench, dict(zip(names, started, strict=True)))
         load = await loading
-    calls = [await bench.calls(name) for name in names]
     answered = load.statuses.get("200", 0)
     what = KILLED.format(burst=bench.effort.burst, workers=workers)
     return Line(
@@ -151,15 +145,21 @@ async def _killed(bench: Bench, workers: int, redis_url: str) -> Line:
         what=what,
         unit="calls",
         bound=Bound("at most", CALLS_AFTER_A_KILL),
-        measured=spread([float(sum(calls))]),
+        measured=spread([float(sum([await bench.calls(name) for name in names]))]),
         details={"statuses": load.statuses, "lost": load.lost, "slowest_ms": load.slowest * 1000},
         remark=f"{what}: {answered} answered, {load.lost} lost with the killed worker, "
         f"{load.answers - answered} failed, the slowest after {load.slowest:.1f} s",
     )
 
 
-def _rounds(bench: Bench) -> int:
-    return max(1, bench.effort.rounds // 3)
+async def _kill_the_first_that_calls(bench: Bench, workers: dict[str, Worker]) -> None:
+    async with asyncio.timeout(START_DEADLINE):
+        while True:
+            for name, worker in workers.items():
+                if await bench.calls(name):
+                    worker.child.kill()
+                    return
+            await asyncio.sleep(BETWEEN_LOOKS)
 
 
 def _what(bench: Bench, workers: int, how: str) -> str:

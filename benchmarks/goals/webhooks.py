@@ -8,7 +8,7 @@ import json
 from benchmarks.bench import WEBHOOK_SECRET, Bench
 from benchmarks.figures import Bound, ratios
 from benchmarks.lines import Line
-from benchmarks.paired import Requests, Side, compare, repeating
+from benchmarks.paired import Goal, Requests, Side, compare, rate_line, repeating
 from benchmarks.wire import SENDER, WEBHOOKS, post
 from kombo_embed.kombo.webhooks import SIGNATURE_HEADER, sign
 
@@ -28,18 +28,14 @@ async def measure(bench: Bench) -> list[Line]:
     }
     for name, requests in cases.items():
         ours, reads = await compare(bench, await _sides(bench, requests))
-        lines.append(
-            Line(
-                goal=13,
-                what=f"webhook of 2 KB, {name} / a route that only reads the body",
-                bound=Bound("at least", AT_LEAST),
-                stretch=STRETCH,
-                measured=ours.faster_than(reads),
-                cpu=ours.cpu_over(reads),
-                details={"ours": ours.details(), "baseline": reads.details()},
-                remark=REMARK,
-            )
+        goal = Goal(
+            number=13,
+            what=f"webhook of 2 KB, {name} / a route that only reads the body",
+            bound=Bound("at least", AT_LEAST),
+            stretch=STRETCH,
+            remark=REMARK,
         )
+        lines.append(rate_line(goal, ours, reads))
     return [*lines, await _linear(bench)]
 
 
