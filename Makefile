@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONTRACT := tests/contract/typescript
+SPA := examples/react_spa
 MODULE := kombo_embed/web/static/kombo-embed.js
 FRONTEND := $(shell find frontend_snippet/src -name '*.ts' 2>/dev/null) \
             frontend_snippet/package.json frontend_snippet/package-lock.json frontend_snippet/build.mjs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-quick build lock clean
+.PHONY: help demo test soak check format bench bench-quick build lock screenshots clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,15 +20,19 @@ help: ## what can be made
 demo: $(VENV)/.demo $(MODULE) ## connect a tool in your browser, without a Kombo account
 	@$(BIN)/python -m kombo_embed demo $(ARGS)
 
-test: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed ## all tests: Python, TypeScript, a real browser
+test: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed $(SPA)/node_modules/.installed ## all tests: Python, TypeScript, a real browser
 	@cd frontend_snippet && npm test --silent
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.dev $(MODULE) ## lint, types and formatting, changing nothing
+soak: $(VENV)/.dev $(MODULE) ## the long tests: a server killed 200 times, a thousand shuffles
+	@CI=true CRASH_TEST_KILLS=200 $(BIN)/python -m pytest tests/journeys/test_crashes.py tests/store/test_convergence.py $(ARGS)
+
+check: $(VENV)/.dev $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@cd frontend_snippet && npm run --silent check
+	@cd $(SPA) && npm run --silent check
 
 format: $(VENV)/.dev ## put the code into shape
 	@$(BIN)/ruff check --fix .
@@ -56,8 +61,12 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/bench.txt
 
+screenshots: $(VENV)/.dev $(MODULE) ## take the pictures in docs/screenshots again
+	@$(BIN)/python -m tests.browser.screenshots
+
 clean: ## forget the virtual environment and everything built
-	rm -rf $(VENV) dist build $(MODULE) frontend_snippet/node_modules frontend_snippet/dist $(CONTRACT)/node_modules
+	rm -rf $(VENV) dist build $(MODULE) frontend_snippet/node_modules frontend_snippet/dist $(CONTRACT)/node_modules \
+	    $(SPA)/node_modules $(SPA)/dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

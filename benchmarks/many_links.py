@@ -48,8 +48,9 @@ class Ours:
     async def keep(self, key: LinkKey, number: int) -> None:
         """Keep a link as the issuer does."""
         expires_at = datetime.fromtimestamp(self._clock.time(), UTC) + timedelta(seconds=LIFETIME)
-        link = ConnectionLink(LINK.format(number=number), expires_at, self._clock.monotonic() + LIFETIME)
-        await self._cache.keep(key, link, self._cache.mark())
+        deadline = self._clock.monotonic() + LIFETIME
+        link = ConnectionLink.minted(LINK.format(number=number), expires_at=expires_at, deadline=deadline)
+        self._cache.keep(key, link, self._cache.mark())
 
     async def get(self, key: LinkKey) -> object:
         """Look for a link."""

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 await build({
-  entryPoints: [here("src/index.ts")],
+  entryPoints: [here("src/served.ts")],
   outfile: process.argv[2] ?? here("dist/kombo-embed.js"),
   bundle: true,
   format: "esm",

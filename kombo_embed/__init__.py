@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kombo_embed.errors import ConfigurationError, KomboEmbedError, KomboError
     from kombo_embed.models import EndUser, Event, Integration, LinkOptions
     from kombo_embed.settings import Settings
+    from kombo_embed.store.tables import metadata
     from kombo_embed.web.middleware import KomboEmbedMiddleware
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "LinkOptions",
     "Settings",
     "__version__",
+    "metadata",
 ]
 
 _HOMES = {
@@ -43,6 +45,7 @@ _HOMES = {
     "KomboError": "errors",
     "LinkOptions": "models",
     "Settings": "settings",
+    "metadata": "store.tables",
 }
 
 

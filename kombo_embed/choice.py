@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from kombo_embed.errors import FieldError, InvalidRequest, KomboRejected
 from kombo_embed.kombo import failures
 from kombo_embed.models import Category, Language, LinkOptions, LinkRequest
 from kombo_embed.settings import Settings
+
+CATEGORIES = get_args(Category)
+LANGUAGES = get_args(Language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ def choose(settings: Settings, choice: Choice, options: LinkOptions) -> LinkRequ
     language = choice.language or settings.language
     errors = []
     for name, value, known in (
-        ("integration_category", category, get_args(Category)),
-        ("language", language, get_args(Language)),
+        ("integration_category", category, CATEGORIES),
+        ("language", language, LANGUAGES),
     ):
         if value not in known:
             errors.append(FieldError(name, f"must be one of {', '.join(known)}"))
@@ -49,7 +52,8 @@ def choose(settings: Settings, choice: Choice, options: LinkOptions) -> LinkRequ
     if errors:
         told = "; ".join(f"{error.field} {error.reason}" for error in errors)
         raise InvalidRequest(f"This is not offered here: {told}.", *errors)
-    return LinkRequest(category, language, tool, options)
+    # Whether a second one is allowed is decided before the mint. It is no part of the link.
+    return LinkRequest(category, language, tool, replace(options, duplicates=None))
 
 
 def blamed_on(choice: Choice, error: KomboRejected) -> KomboRejected | InvalidRequest:

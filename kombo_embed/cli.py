@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from dotenv import dotenv_values
 
 from kombo_embed._version import __version__
-from kombo_embed.errors import KomboEmbedError
+from kombo_embed.commands import events, integrations
+from kombo_embed.commands.printing import fail, told
+from kombo_embed.commands.reconcile import reconcile
 
 app = typer.Typer(
     name="kombo-embed",
@@ -54,8 +54,8 @@ def demo(
     except ModuleNotFoundError as error:
         if error.name != "itsdangerous":
             raise
-        _fail("The demo needs more packages: pip install 'kombo-embed[demo]'")
-    with _told():
+        fail("The demo needs more packages: pip install 'kombo-embed[demo]'")
+    with told():
         code = run(port=port, sandbox_port=sandbox_port, open_browser=open_browser)
     raise typer.Exit(code)
 
@@ -77,7 +77,7 @@ def sandbox(
     from kombo_embed.sandbox.standalone import run  # noqa: PLC0415 - as above
 
     if webhook_url is not None and not webhook_url.startswith(("http://", "https://")):
-        _fail("--webhook-url must be a whole URL, such as http://localhost:8000/kombo/webhooks")
+        fail("--webhook-url must be a whole URL, such as http://localhost:8000/kombo/webhooks")
     values = {**dotenv_values(".env"), **os.environ}
     secret = (values.get("KOMBO_WEBHOOK_SECRET") or "").partition(",")[0].strip()
     local = Sandbox(
@@ -92,13 +92,13 @@ def migrate(*, as_json: Annotated[bool, typer.Option("--json", help="Print for p
     from kombo_embed.settings import Settings  # noqa: PLC0415 - heavy
     from kombo_embed.store.store import migrate as migrate_store  # noqa: PLC0415 - heavy
 
-    with _told():
+    with told():
         version = asyncio.run(migrate_store(Settings().database_url.get_secret_value()))
     typer.echo(json.dumps({"version": version}) if as_json else f"The tables are at version {version}.")
 
 
 @app.command("magic-link")
-def magic_link(
+def magic_link(  # noqa: PLR0913 - one for each option
     *,
     email: Annotated[str, typer.Option(help="Whom the link is for.")],
     organization: Annotated[str, typer.Option(help="Your customer's name.")],
@@ -106,30 +106,29 @@ def magic_link(
     category: Annotated[str | None, typer.Option(help="HRIS, ATS, ASSESSMENT or LMS.")] = None,
     tool: Annotated[str | None, typer.Option(help="Kombo's id of a tool, for example personio.")] = None,
     language: Annotated[str | None, typer.Option(help="en, de, fr, it or es.")] = None,
+    allow_duplicate: Annotated[
+        bool, typer.Option("--allow-duplicate", help="Also if the tool is connected already.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
 ) -> None:
     """Mint a link that is valid for a year, to send to a customer. Whoever has it can use it."""
-    from kombo_embed import EndUser, KomboEmbed  # noqa: PLC0415 - heavy
+    from kombo_embed import EndUser, KomboEmbed, LinkOptions, Settings  # noqa: PLC0415 - heavy
 
     async def mint() -> str:
         end_user = EndUser(email=email, organization_name=organization, origin_id=origin_id)
-        async with KomboEmbed(end_user=lambda _: None) as embed:
-            return await embed.magic_link(end_user, category=category, tool=tool, language=language)
+        # Nobody signs in here, so what the app's settings say of that does not matter.
+        settings = Settings(auth="callable")
+        options = LinkOptions(duplicates="allow") if allow_duplicate else None
+        async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
+            return await embed.magic_link(
+                end_user, category=category, tool=tool, language=language, options=options
+            )
 
-    with _told():
+    with told():
         link = asyncio.run(mint())
     typer.echo(json.dumps({"link": link}) if as_json else link)
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Our own errors are for people: their message, no traceback."""
-    try:
-        yield
-    except KomboEmbedError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
+app.command()(reconcile)
+app.add_typer(integrations.app, name="integrations")
+app.add_typer(events.app, name="events")

@@ -6,18 +6,17 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Mount, Route, Router, request_response
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
-from kombo_embed.models import EndUser, Integration, LinkOptions
+from kombo_embed.models import EndUser, Integration, LinkOptions, Reconciliation
 from kombo_embed.ports import (
     Clock,
     Collaborators,
@@ -27,7 +26,7 @@ from kombo_embed.ports import (
     LinkOptionsCallable,
     Store,
 )
-from kombo_embed.web.middleware import KomboEmbedMiddleware
+from kombo_embed.web.middleware import BareMountPath, KomboEmbedMiddleware
 
 if TYPE_CHECKING:
     import httpx
@@ -43,7 +42,9 @@ EVENT_TYPES = (
     "integration.connected",
     "integration.updated",
     "integration.deleted",
+    "integration.duplicate",
     "flow.failed",
+    "flow.abandoned",
     "kombo.event",
 )
 
@@ -56,13 +57,14 @@ class KomboEmbed:
 
     Args:
         end_user: An async or plain callable from the request to the signed-in `EndUser`, or to None where
-            nobody is signed in. It may raise Starlette's ``HTTPException``, for example 403.
+            nobody is signed in. It may raise Starlette's ``HTTPException``, for example 403. Without it,
+            ``KOMBO_AUTH`` says where the end user comes from.
         link_options: An async or plain callable from the request and the end user to `LinkOptions`.
         settings: Settings, or a callable that reads them at the start; by default ``Settings()``.
         http_transport: Another httpx transport than the network, for tests.
         clock: Where time comes from: anything with ``time()`` and ``monotonic()``.
         store: Where integrations stay, instead of ``KOMBO_DATABASE_URL``.
-        link_cache: Where links wait, instead of this process's memory.
+        link_cache: Where links wait, instead of ``KOMBO_REDIS_URL`` or this process's memory.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class KomboEmbed:
         self._handlers: dict[str, list[EventHandler]] = {}
         self._opened: tuple[Services, ASGIApp] | None = None
         self._stack = AsyncExitStack()
+        self._allowed_origins: tuple[str, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
 
@@ -111,6 +114,8 @@ class KomboEmbed:
             )
         app.add_middleware(KomboEmbedMiddleware, embed=self)
         app.router.routes.insert(0, mount)
+        if mount.path:
+            app.router.routes.insert(0, Route(mount.path, BareMountPath(self.app)))
 
     @property
     def app(self) -> ASGIApp:
@@ -119,9 +124,9 @@ class KomboEmbed:
 
     def routes(self) -> list[Route]:
         """The routes one by one, to put into a router of your own."""
-        from kombo_embed.web.endpoints import create_routes  # noqa: PLC0415 - heavy, needed only here
+        from kombo_embed.web.calls import create_routes  # noqa: PLC0415 - heavy, needed only here
 
-        return create_routes(self._services)
+        return create_routes(self.services)
 
     def on(self, event_type: str) -> Callable[[Handler], Handler]:
         """Register an async or plain handler for an event; use it as a decorator.
@@ -147,7 +152,7 @@ class KomboEmbed:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        return await (await self._services()).flow.integrations(origin_id)
+        return await (await self.services()).flow.integrations(origin_id)
 
     async def integration(self, integration_id: str) -> Integration | None:
         """One integration by Kombo's id; None where none is recorded.
@@ -155,7 +160,7 @@ class KomboEmbed:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        return await (await self._services()).store.find_integration(integration_id)
+        return await (await self.services()).store.find_integration(integration_id)
 
     async def magic_link(
         self,
@@ -177,9 +182,23 @@ class KomboEmbed:
         """
         from kombo_embed.choice import Choice  # noqa: PLC0415 - heavy, loaded at the start already
 
-        services = await self._services()
+        services = await self.services()
         chosen = (options or LinkOptions()).over(services.settings.link_options)
         return await services.flow.magic_link(end_user, Choice(category, tool, language), chosen)
+
+    async def reconcile(self, on_progress: Callable[[int], None] | None = None) -> Reconciliation:
+        """Re-read every known integration from Kombo, for webhooks that were lost. Once a day is plenty.
+
+        What changed is taken over and told by the events, as if Kombo had told it itself. A record that
+        changes meanwhile is left alone. While Kombo asks to wait, it waits, for minutes if need be.
+
+        Args:
+            on_progress: Told how many were read so far.
+
+        Raises:
+            StoreUnavailable: The database cannot be used; what was read until then was taken over.
+        """
+        return await (await self.services()).reconcile(on_progress)
 
     async def open(self) -> None:
         """Read the settings and open everything, as the middleware does; or use ``async with embed``.
@@ -198,6 +217,23 @@ class KomboEmbed:
             stack, self._stack, self._opened = self._stack, AsyncExitStack(), None
             await stack.aclose()
 
+    async def services(self) -> Services:
+        """What our own routes work with, opened if need be. It is private, as all that it holds.
+
+        Raises:
+            ConfigurationError: Settings are missing or wrong; the log says which.
+            StoreUnavailable: The database cannot be opened.
+        """
+        try:
+            return (await self._running())[0]
+        except KomboEmbedError as error:
+            _log_failed_start(error)
+            raise
+
+    def ask_elsewhere(self) -> None:
+        """Start without an ``end_user``: a router of the host's asks who is signed in. It is private."""
+        self._brought = replace(self._brought, end_user_elsewhere=True)
+
     async def __aenter__(self) -> Self:
         await self.open()
         return self
@@ -211,21 +247,15 @@ class KomboEmbed:
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
             return
-        from kombo_embed.web import endpoints, problems  # noqa: PLC0415 - heavy, loaded at the start already
+        from kombo_embed.web import cors, problems  # noqa: PLC0415 - heavy, loaded at the start already
 
-        # Starlette raises its 405 only where an app is named; the host's own stays.
-        scope = {"app": self, **scope}
+        app: ASGIApp
         try:
-            _, app = await self._running()
-            await app(scope, receive, send)
+            app = (await self._running())[1]
         except KomboEmbedError as error:
-            logger.error("start.failed: %s", error)  # noqa: TRY400 - the message says it all
-            await problems.problem(error)(scope, receive, send)
-        except HTTPException:
-            await endpoints.method_not_allowed(self.routes(), scope)(scope, receive, send)
-
-    async def _services(self) -> Services:
-        return (await self._running())[0]
+            _log_failed_start(error)
+            app = cors.allow_origins(problems.problem(error), self._allowed_origins)
+        await app(scope, receive, send)
 
     async def _running(self) -> tuple[Services, ASGIApp]:
         loop = asyncio.get_running_loop()
@@ -246,28 +276,19 @@ class KomboEmbed:
 
     async def _open(self) -> tuple[Services, ASGIApp]:
         from kombo_embed.settings import Settings  # noqa: PLC0415 - heavy, needed from the start on
-        from kombo_embed.web.endpoints import not_found  # noqa: PLC0415 - as above
         from kombo_embed.web.mount import opened_services  # noqa: PLC0415 - as above
+        from kombo_embed.web.surface import create_surface  # noqa: PLC0415 - as above
 
         settings = self._settings
         if settings is None:
             settings = Settings()
         elif not isinstance(settings, Settings):
             settings = settings()
+        self._allowed_origins = settings.allowed_origins
         services = await self._stack.enter_async_context(
             opened_services(settings, self._brought, self._handlers)
         )
-        router: ASGIApp = Router(self.routes(), redirect_slashes=False, default=request_response(not_found))
-        if settings.allowed_origins:
-            router = CORSMiddleware(
-                router,
-                allow_origins=settings.allowed_origins,
-                allow_credentials=True,
-                allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "If-None-Match"],
-                expose_headers=["Cache-Status", "ETag", "Retry-After"],
-            )
-        return services, router
+        return services, create_surface(self.services, settings.allowed_origins)
 
     def _mount_path(self) -> str:
         from kombo_embed.settings import Settings, mount_path_from_environment  # noqa: PLC0415 - as in _open
@@ -280,3 +301,7 @@ class KomboEmbed:
             except ConfigurationError:
                 pass  # the start, which reads them again, stops with the reason
         return mount_path_from_environment()
+
+
+def _log_failed_start(error: KomboEmbedError) -> None:
+    logger.error("start.failed: %s", error)

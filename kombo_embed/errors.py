@@ -6,6 +6,7 @@ KomboEmbedError
 ├── Forbidden                     signed in, but may not do this
 ├── CrossOriginRefused            a browser calls from an origin that is not allowed
 ├── IdentityError                 the host's identity callable failed or gave half an identity
+├── IdentityUnavailable           the issuer of the tokens cannot be reached, and was never before
 ├── InvalidRequest                the request's fields are wrong
 │   ├── MalformedBody             its body is not JSON
 │   ├── BodyTooLarge              its body is larger than anything we read
@@ -15,8 +16,10 @@ KomboEmbedError
 │   └── BrowserModuleMissing      the browser module was not built into this installation
 ├── MethodNotAllowed              the path exists, the method does not
 ├── IntegrationNotFound           no such integration, or not this end user's
+├── AlreadyConnected              this origin id has this tool in this category
 ├── SetupNotAvailable             Kombo has no setup step for this integration
 ├── ActivationRejected            the activation token is unknown, expired or somebody else's
+├── RateLimited                   this end user asks too often
 ├── WebhookRejected               the webhook's signature is missing or wrong
 ├── WebhooksNotConfigured         no webhook secret is set
 ├── StoreUnavailable              the database is out of reach
@@ -34,7 +37,10 @@ Messages name the cause and the remedy, and never hold a link, a token, a key or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from kombo_embed.models import Integration
 
 
 class KomboEmbedError(Exception):
@@ -50,9 +56,17 @@ class ConfigurationError(KomboEmbedError):
 
 
 class Unauthenticated(KomboEmbedError):
-    """Nobody is signed in."""
+    """Nobody is signed in, or what should prove it does not.
+
+    ``challenge`` is what the answer's ``WWW-Authenticate`` says (RFC 9110, 11.6.1), where there is a scheme
+    to sign in with. The message is one for every cause, so that nobody learns from the difference.
+    """
 
     code = "unauthenticated"
+
+    def __init__(self, message: str = "Sign in first.", *, challenge: str | None = None) -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class Forbidden(KomboEmbedError):
@@ -74,6 +88,19 @@ class IdentityError(KomboEmbedError):
     """
 
     code = "identity_error"
+
+
+class IdentityUnavailable(KomboEmbedError):
+    """Tokens cannot be verified: the issuer's keys are not known yet, and cannot be had.
+
+    The message is for the operator. ``retry_after`` is in seconds.
+    """
+
+    code = "identity_unavailable"
+
+    def __init__(self, message: str, *, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +163,16 @@ class IntegrationNotFound(KomboEmbedError):
     code = "integration_not_found"
 
 
+class AlreadyConnected(KomboEmbedError):
+    """This origin id has this tool in this category already: ``integration``, which can be reconnected."""
+
+    code = "already_connected"
+
+    def __init__(self, message: str, *, integration: Integration) -> None:
+        super().__init__(message)
+        self.integration = integration
+
+
 class SetupNotAvailable(KomboEmbedError):
     """Kombo has no setup step for this integration."""
 
@@ -152,6 +189,19 @@ class ActivationRejected(KomboEmbedError):
     code = "activation_rejected"
 
 
+class RateLimited(KomboEmbedError):
+    """This end user asks too often (``KOMBO_LINK_RATE``, ``KOMBO_COMPLETION_RATE``).
+
+    ``retry_after`` is in whole seconds, at least 1.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class WebhookRejected(KomboEmbedError):
     """The webhook's signature is missing or wrong."""
 
@@ -165,13 +215,17 @@ class WebhooksNotConfigured(KomboEmbedError):
 
 
 class StoreUnavailable(KomboEmbedError):
-    """The database cannot be used at the moment. Asking again later is right."""
+    """The database cannot be used at the moment. Asking again later is right.
+
+    ``retry_after`` is in seconds; ``may_retry`` is whether asking again at once may help.
+    """
 
     code = "store_unavailable"
 
-    def __init__(self, message: str, *, retry_after: int = 5) -> None:
+    def __init__(self, message: str, *, retry_after: int = 5, may_retry: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.may_retry = may_retry
 
 
 class KomboError(KomboEmbedError):

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from kombo_embed.choice import Choice, blamed_on, choose
 from kombo_embed.errors import (
     ActivationRejected,
+    AlreadyConnected,
     Forbidden,
     IntegrationNotFound,
+    InvalidRequest,
     KomboEmbedError,
     KomboRejected,
     SetupNotAvailable,
@@ -28,11 +30,12 @@ from kombo_embed.models import (
     Integration,
     IssuedLink,
     LinkOptions,
+    LinkRequest,
     RelinkRequest,
     SetupRequest,
 )
-from kombo_embed.ports import Store
-from kombo_embed.reports import ReportedIntegration, WebhookEvent
+from kombo_embed.ports import RateLimiter, Store
+from kombo_embed.reports import ReportedIntegration
 from kombo_embed.settings import Settings
 
 logger = logging.getLogger("kombo_embed.flow")
@@ -46,6 +49,7 @@ class ConnectionFlow:
         client: Calls Kombo.
         links: Issues and drops links.
         store: Where integrations stay.
+        completion_rate: How often each end user may complete.
         wake_hooks: Called after each commit that may have written an event for the host.
     """
 
@@ -56,12 +60,14 @@ class ConnectionFlow:
         client: KomboClient,
         links: LinkIssuer,
         store: Store,
+        completion_rate: RateLimiter,
         wake_hooks: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._client = client
         self._links = links
         self._store = store
+        self._completion_rate = completion_rate
         self._wake_hooks = wake_hooks
         self._completions: SingleFlight[tuple[str, str], Completion] = SingleFlight()
         self._refreshing: set[asyncio.Task[None]] = set()
@@ -78,12 +84,19 @@ class ConnectionFlow:
 
         Raises:
             InvalidRequest: The choice is not allowed, or Kombo does not accept it.
+            AlreadyConnected: The end user's organisation has this tool already, and may not have it twice.
+            RateLimited: The end user has had too many links minted.
             KomboError: Kombo refused, failed, or could not be reached, and no cached link can help out.
             StoreUnavailable: The mint could not be recorded.
         """
         request = choose(self._settings, choice, options)
         try:
-            return await self._links.issue(end_user, request, fresh=choice.fresh)
+            return await self._links.issue(
+                end_user,
+                request,
+                fresh=choice.fresh,
+                before_mint=lambda: self._refuse_duplicate(end_user, request, options),
+            )
         except KomboRejected as error:
             raise blamed_on(choice, error) from None
 
@@ -94,6 +107,7 @@ class ConnectionFlow:
 
         Raises:
             IntegrationNotFound: There is no such integration, or it is another origin id's.
+            RateLimited: As for `issue_link`.
             KomboError: As for `issue_link`.
             StoreUnavailable: As for `issue_link`.
         """
@@ -113,6 +127,7 @@ class ConnectionFlow:
         Raises:
             IntegrationNotFound: There is no such integration, or it is another origin id's.
             SetupNotAvailable: Nothing is left to set up.
+            RateLimited: As for `issue_link`.
             KomboError: As for `issue_link`.
             StoreUnavailable: As for `issue_link`.
         """
@@ -132,10 +147,12 @@ class ConnectionFlow:
 
         Raises:
             InvalidRequest: The choice is not allowed, or Kombo does not accept it.
+            AlreadyConnected: The end user's organisation has this tool already, and may not have it twice.
             KomboError: Kombo refused, failed, or could not be reached.
             StoreUnavailable: The mint could not be recorded.
         """
         request = choose(self._settings, choice, options)
+        await self._refuse_duplicate(end_user, request, options)
         try:
             return await self._links.mint_magic_link(end_user, request)
         except KomboRejected as error:
@@ -145,23 +162,33 @@ class ConnectionFlow:
         """Record the integration that the activation token stands for, if it is this end user's.
 
         Raises:
+            RateLimited: The end user completes too often.
             InvalidRequest: The token cannot be one of Kombo's.
             ActivationRejected: Kombo does not know the token, or its integration is another origin id's.
             KomboError: Kombo failed, refused our key, or could not be reached.
             StoreUnavailable: The record could not be written; the same call later is right.
         """
+        await self._completion_rate.spend(end_user)
         flight = (end_user.origin_id, activation_token)
         completion, joined = await self._completions.join(flight, lambda: self._complete(*flight))
         return Completion(completion.integration, first=completion.first and not joined)
 
-    async def apply_event(self, event: WebhookEvent) -> None:
-        """Keep a verified event, once, and record what it tells.
+    async def apply_webhook(self, body: bytes) -> None:
+        """Keep the event in a verified body, once, and record what it tells.
 
         Raises:
-            InvalidRequest: The event lacks what its type must have.
+            InvalidRequest: The body is no event, or lacks what its type must have; it was kept all the same.
             StoreUnavailable: It could not be written; Kombo should send it again.
         """
-        origin_id = await self._store.save_event(event, webhooks.read_report(event))
+        try:
+            event = webhooks.read_event(body)
+            report = webhooks.read_report(event)
+        except InvalidRequest as error:
+            reason = "; ".join(f"{item.field}: {item.reason}" for item in error.errors)
+            logger.warning("webhook.malformed: %s", reason)
+            await self._store.save_malformed_event(body, reason=reason)
+            raise
+        origin_id = await self._store.save_event(event, report)
         self._wake_hooks()
         if origin_id is not None:
             await self._links.drop(origin_id)
@@ -202,11 +229,30 @@ class ConnectionFlow:
         """The integrations recorded against an origin id, oldest first."""
         return await self._store.find_integrations(origin_id)
 
+    async def _refuse_duplicate(self, end_user: EndUser, request: LinkRequest, options: LinkOptions) -> None:
+        """Kombo does not deduplicate. Where no tool is preset, `integration.duplicate` tells afterwards."""
+        if request.tool is None or options.duplicates == "allow":
+            return
+        alike = [
+            integration
+            for integration in await self._store.find_integrations(end_user.origin_id)
+            if integration.tool == request.tool and integration.category in (None, request.category)
+        ]
+        if alike:
+            # The one that is surely the same, and among those the one that waits to be reconnected.
+            chosen = min(alike, key=lambda one: (one.category is None, one.next_action != "reconnect"))
+            raise AlreadyConnected(
+                f"{request.tool} is connected already. Reconnect it, or allow a second one.",
+                integration=chosen,
+            )
+
     async def _complete(self, origin_id: str, activation_token: str) -> Completion:
         known = await self._store.find_completed(activation_token)
         if known is not None:
             if known.origin_id != origin_id:
                 raise _not_theirs()
+            # Again, since whoever recorded it may have crashed before the links were dropped.
+            await self._follow_up(known, wants_details=known.status is None)
             return Completion(known, first=False)
         try:
             reported = await self._client.integration_by_token(activation_token)
@@ -238,12 +284,17 @@ class ConnectionFlow:
         )
         if completion is None:
             raise _not_theirs()  # deleted already, and stays so
-        self._wake_hooks()
-        await self._links.drop(origin_id)
-        refreshing = asyncio.get_running_loop().create_task(self._refresh(completion.integration))
-        self._refreshing.add(refreshing)
-        refreshing.add_done_callback(self._refreshing.discard)
+        await self._follow_up(completion.integration, wants_details=True)
         return completion
+
+    async def _follow_up(self, integration: Integration, *, wants_details: bool) -> None:
+        self._wake_hooks()
+        if integration.origin_id is not None:
+            await self._links.drop(integration.origin_id)
+        if wants_details:
+            refreshing = asyncio.get_running_loop().create_task(self._refresh(integration))
+            self._refreshing.add(refreshing)
+            refreshing.add_done_callback(self._refreshing.discard)
 
     async def _refresh(self, integration: Integration) -> None:
         """Ask for what the exchange of a token does not tell: category and status. It may fail."""

@@ -1,4 +1,4 @@
-"""Runs the host's event handlers, fed from the outbox: at least once each, in order per integration.
+"""Delivers the host's events, fed from the outbox: at least once to each handler, in order per integration.
 
 A handler that hangs or fails holds up nobody but the later events of its own integration.
 """
@@ -6,25 +6,25 @@ A handler that hangs or fails holds up nobody but the later events of its own in
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import inspect
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.models import Delivery, Event
+from kombo_embed.handlers import SLOW, Call, HandlerCalls, named
+from kombo_embed.models import Delivery, Outcome
 from kombo_embed.ports import Clock, EventHandler, Outbox
 
 logger = logging.getLogger("kombo_embed.hooks")
 
-CONCURRENCY = 20  # events under way at a time in this process
+CONCURRENCY = 20  # events at a time in this process, beside those that take long
 LEASE = 10.0  # seconds after which an event of a process that died is free again
-HEARTBEAT = 3.0  # seconds between renewals of a lease
+HEARTBEAT = 3.0  # seconds between renewals of the leases
 POLL = 2.0  # seconds between looks when nothing woke us: other processes write events too
-BACKOFF_MAX = 300.0  # seconds
-HANDLER_DEADLINE = 60.0  # seconds for one call of a handler; one that hangs is called again later
+BACKOFF_MAX = 3600.0  # seconds
+POSTPONED = 5.0  # seconds until a handler that is busy is called for this event
+FAILURES_MAX = 20  # about nine hours of trying; then somebody has to look
+CLOSING = 5.0  # seconds to note what was finished
 
 
 class HookRunner:
@@ -42,14 +42,20 @@ class HookRunner:
         self._outbox = outbox
         self._handlers = handlers
         self._clock = clock
+        self._calls = HandlerCalls()
         self._woken = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._held: dict[int, Delivery] = {}  # leased by us, until what became of them is on disk
+        self._quick: set[int] = set()
+        self._outcomes: list[Outcome] = []
         self._deliveries: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.Task[None] | None = None
-        self._threads = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="kombo-embed-hook")
+        self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to deliver."""
-        self._loop = asyncio.get_running_loop().create_task(self._run(), name="kombo-embed hooks")
+        loop = asyncio.get_running_loop()
+        for run in (self._run, self._save_finished, self._keep_leased):
+            self._loops.append(loop.create_task(run(), name="kombo-embed hooks"))
 
     def wake(self) -> None:
         """Look into the outbox now: something was committed."""
@@ -57,11 +63,15 @@ class HookRunner:
 
     async def aclose(self) -> None:
         """Stop. What was not finished is delivered again, by whoever looks next."""
-        tasks = [*self._deliveries, *([self._loop] if self._loop else [])]
+        tasks = [*self._deliveries, *self._loops]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        try:
+            async with asyncio.timeout(CLOSING):
+                await self._give_back()
+        except (TimeoutError, StoreUnavailable):
+            return  # the leases end by themselves
 
     async def _run(self) -> None:
         while True:
@@ -71,7 +81,7 @@ class HookRunner:
 
     async def _take(self) -> bool:
         types = [type_ for type_, handlers in self._handlers.items() if handlers]
-        free = CONCURRENCY - len(self._deliveries)
+        free = CONCURRENCY - len(self._quick)
         if not types or free <= 0:
             return False
         try:
@@ -83,14 +93,22 @@ class HookRunner:
             logger.exception("hooks.failed: the outbox could not be read")
             return False
         for delivery in taken:
-            task = asyncio.get_running_loop().create_task(self._deliver(delivery), name="kombo-embed hook")
-            self._deliveries.add(task)
-            task.add_done_callback(self._delivered)
+            self._begin(delivery)
         return bool(taken)
 
-    def _delivered(self, task: asyncio.Task[None]) -> None:
-        self._deliveries.discard(task)
-        self._woken.set()  # the integration's next event may go now
+    def _begin(self, delivery: Delivery) -> None:
+        loop = asyncio.get_running_loop()
+        self._held[delivery.row_id] = delivery
+        self._quick.add(delivery.row_id)
+        loop.call_later(SLOW, self._make_room, delivery.row_id)
+        task = loop.create_task(self._deliver(delivery), name="kombo-embed hook")
+        self._deliveries.add(task)
+        task.add_done_callback(self._deliveries.discard)
+
+    def _make_room(self, row_id: int) -> None:
+        if row_id in self._quick:
+            self._quick.discard(row_id)
+            self._woken.set()
 
     async def _wait(self) -> None:
         try:
@@ -100,63 +118,97 @@ class HookRunner:
             pass
 
     async def _deliver(self, delivery: Delivery) -> None:
-        heartbeat = asyncio.get_running_loop().create_task(self._keep_leased(delivery))
-        done = set(delivery.done_handlers)
-        handlers = _named(self._handlers.get(delivery.event.type, ()))
-        try:
-            for name, handler in handlers.items():
-                if name not in done and await self._handle(name, handler, delivery.event):
-                    done.add(name)
-        finally:
-            heartbeat.cancel()
-            await asyncio.gather(heartbeat, return_exceptions=True)
-        try:
-            if done >= handlers.keys():
-                await self._outbox.save_delivered(delivery, now=self._now())
-            else:
-                due_at = self._now() + timedelta(seconds=min(2.0**delivery.attempts, BACKOFF_MAX))
-                await self._outbox.save_failed(delivery, done_handlers=sorted(done), due_at=due_at)
-        except StoreUnavailable:
-            return  # the lease ends by itself and the event is delivered again
+        crashes = delivery.attempts - delivery.failures - 1
+        if crashes > 0:
+            await self._expect_the_worst(delivery, crashes)
+        handlers = named(self._handlers.get(delivery.event.type, ()))
+        left = [name for name in handlers if name not in delivery.done_handlers]
+        calls = await asyncio.gather(
+            *(self._calls.call(name, handlers[name], delivery.event) for name in left)
+        )
+        done = {name for name, call in zip(left, calls, strict=True) if call is Call.DONE}
+        done.update(delivery.done_handlers)
+        self._outcomes.append(self._outcome(delivery, done, calls))
+        self._finished.set()
 
-    async def _handle(self, name: str, handler: EventHandler, event: Event) -> bool:
+    async def _expect_the_worst(self, delivery: Delivery, crashes: int) -> None:
+        """Whoever had it died: perhaps of it. Should we, too, it is tried less and less often."""
+        due_at = self._now() + timedelta(seconds=_backoff(crashes))
         try:
-            async with asyncio.timeout(HANDLER_DEADLINE):
-                await self._call(handler, event)
+            await self._outbox.defer(delivery, due_at=due_at)
+        except StoreUnavailable:
+            return  # said in the log by the store already
+
+    def _outcome(self, delivery: Delivery, done: set[str], calls: Sequence[Call]) -> Outcome:
+        names = tuple(sorted(done))
+        if Call.FAILED in calls:
+            failures = delivery.failures + 1
+            due_at = self._now() + timedelta(seconds=_backoff(failures))
+            return Outcome(delivery, names, due_at, failed=True, given_up=failures >= FAILURES_MAX)
+        if Call.POSTPONED in calls:
+            return Outcome(delivery, names, self._now() + timedelta(seconds=POSTPONED))
+        return Outcome(delivery, names)
+
+    async def _save_finished(self) -> None:
+        """Note what became of events; what ends while that is written goes into the next transaction."""
+        while True:
+            await self._finished.wait()
+            self._finished.clear()
+            if not await self._save():
+                await asyncio.sleep(POLL)
+                self._finished.set()
+
+    async def _save(self) -> bool:
+        outcomes, self._outcomes = self._outcomes, []
+        try:
+            await self._outbox.save(outcomes, now=self._now())
+        except StoreUnavailable:
+            self._outcomes = [*outcomes, *self._outcomes]
+            return False  # said in the log by the store already
         except Exception:
-            logger.warning("hook.failed: %s for %s", name, event.type, exc_info=True)
-            return False
+            # As in _take. The leases end by themselves, and the events are delivered again.
+            logger.exception("hooks.failed: what became of %s events could not be noted", len(outcomes))
+        for outcome in outcomes:
+            _tell_given_up(outcome)
+            self._held.pop(outcome.delivery.row_id, None)
+            self._quick.discard(outcome.delivery.row_id)
+        self._woken.set()  # the integrations' next events may go now
         return True
 
-    async def _call(self, handler: EventHandler, event: Event) -> None:
-        if inspect.iscoroutinefunction(handler):
-            await handler(event)
-            return
-        # A plain function may block, so it gets a thread, and not one that the app needs for other things.
-        loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
-        result = await loop.run_in_executor(self._threads, lambda: context.run(handler, event))
-        if inspect.isawaitable(result):
-            await result
-
-    async def _keep_leased(self, delivery: Delivery) -> None:
+    async def _keep_leased(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT)
-            try:
-                await self._outbox.renew(delivery, until=self._now() + timedelta(seconds=LEASE))
-            except StoreUnavailable:
+            if not self._held:
                 continue
+            try:
+                until = self._now() + timedelta(seconds=LEASE)
+                await self._outbox.renew(list(self._held.values()), until=until)
+            except StoreUnavailable:
+                continue  # said in the log by the store already
+            except Exception:
+                logger.exception("hooks.failed: leases could not be renewed")
+
+    async def _give_back(self) -> None:
+        if self._outcomes:
+            await self._save()
+        if self._held:
+            await self._outbox.release(list(self._held.values()))
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
-def _named(handlers: Sequence[EventHandler]) -> dict[str, EventHandler]:
-    """Each handler by a name that is its own and that stays so over restarts."""
-    named: dict[str, EventHandler] = {}
-    for handler in handlers:
-        module = getattr(handler, "__module__", "")
-        name = f"{module}.{getattr(handler, '__qualname__', type(handler).__qualname__)}"
-        alike = sum(known.partition("#")[0] == name for known in named)
-        named[f"{name}#{alike + 1}" if alike else name] = handler
-    return named
+def _backoff(failures: int) -> float:
+    return min(2.0 ** min(failures, 30), BACKOFF_MAX)
+
+
+def _tell_given_up(outcome: Outcome) -> None:
+    if outcome.given_up:
+        event = outcome.delivery.event
+        logger.error(
+            "hook.given_up: %s, %s, failed %s times; mend its handler, then: kombo-embed events replay %s",
+            event.id,
+            event.type,
+            outcome.delivery.failures + 1,
+            event.id,
+        )

@@ -6,20 +6,24 @@ left out of their ``repr``.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 
 from kombo_embed.errors import IdentityError
 
 EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1f\x7f]+)*")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 
 Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
 Language = Literal["en", "de", "fr", "it", "es"]
 LinkType = Literal["EMBEDDED", "MAGIC_LINK"]
+Duplicates = Literal["offer_reconnect", "allow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class EndUser:
                 )
             if not value.strip():
                 raise IdentityError(f"EndUser.{name} must not be empty")
-            if any("\ud800" <= character <= "\udfff" for character in value):
+            if LONE_SURROGATE.search(value):
                 raise IdentityError(f"EndUser.{name} has a lone surrogate, which is no text")
         if len(self.email) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(self.email) is None:
             raise IdentityError("EndUser.email is not an email address")
@@ -65,6 +69,8 @@ class LinkOptions:
         enable_filtering: Let the end user choose what is shared; HRIS only.
         enable_field_mapping: Let the end user map fields.
         enable_static_ips: Let Kombo call the tool from fixed addresses.
+        duplicates: ``allow`` a second integration of the same tool and category (subsidiaries may have an
+            account each), or ``offer_reconnect`` in its place. Only where the tool is known before the flow.
 
     Source: Kombo's "Create connection link".
     """
@@ -74,6 +80,7 @@ class LinkOptions:
     enable_filtering: bool | None = None
     enable_field_mapping: bool | None = None
     enable_static_ips: bool | None = None
+    duplicates: Duplicates | None = None
 
     def over(self, defaults: LinkOptions) -> LinkOptions:
         """These, and the defaults where these say nothing."""
@@ -124,14 +131,51 @@ class LinkKey:
 class ConnectionLink:
     """A short-lived EMBEDDED link. It is a credential: its ``repr`` does not show it.
 
-    ``expires_at`` (UTC) is for people; ``deadline``, on the process's monotonic clock in seconds, is what
-    expiry is decided by, so that a corrected wall clock never makes a dead link look alive. Both count from
+    It is kept as the body that a browser gets, encoded once and not for each answer. ``deadline``, on the
+    process's monotonic clock in seconds, is what expiry is decided by, so that a corrected wall clock never
+    makes a dead link look alive; the end that people read, in the body, is on the wall clock. Both count from
     before the request to Kombo was sent.
     """
 
-    link: str = field(repr=False)
-    expires_at: datetime
+    body: bytes = field(repr=False)
     deadline: float
+
+    @classmethod
+    def minted(cls, link: str, *, expires_at: datetime, deadline: float) -> ConnectionLink:
+        """The link of Kombo's answer, and when its hour is over."""
+        end = expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # RFC 3339
+        body = json.dumps({"link": link, "expires_at": end}, ensure_ascii=False, separators=(",", ":"))
+        return cls(body.encode(), deadline)
+
+    @property
+    def link(self) -> str:
+        """The URL."""
+        return str(json.loads(self.body)["link"])
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDrop:
+    """That the links of an origin id ended: a row of the database, the same for all processes.
+
+    ``row_id`` grows, but a row may become visible after others with greater ids; ``drop_id`` is random.
+    """
+
+    row_id: int
+    drop_id: str
+    origin_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoolDown:
+    """That Kombo said to wait, for so many seconds from now; ``limited``: because of its request limit."""
+
+    seconds: float
+    limited: bool
+
+    @property
+    def whole_seconds(self) -> int:
+        """The seconds, for a ``Retry-After``: at least one."""
+        return max(1, math.ceil(self.seconds))
 
 
 class CacheOutcome(StrEnum):
@@ -210,7 +254,10 @@ class Event:
         origin_id: Your customer's id; None where Kombo names none.
         integration: The record as it was then; None where the event is about none.
         data: With ``kombo.event``: Kombo's own event as received (``id``, ``type``, ``data``). With
-            ``flow.failed``: ``tool``, ``category`` and Kombo's ``log_url``. Else empty.
+            ``flow.failed``: ``tool``, ``category`` and Kombo's ``log_url``. With ``flow.abandoned``: the
+            link's ``tool``, ``category``, ``language``, ``minted_at`` and ``expires_at``. With
+            ``integration.duplicate``: ``integration_ids`` (Kombo's) and ``public_ids`` of all that are alike,
+            oldest first. Else empty.
     """
 
     id: str
@@ -221,11 +268,52 @@ class Event:
     data: dict[str, object] = field(repr=False, default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """What came of re-reading all known integrations from Kombo.
+
+    Attributes:
+        checked: How many were read, or tried.
+        updated: Records that changed.
+        deleted: Those that Kombo does not know any more; they are marked as deleted.
+        failed: Those that could not be read: Kombo's id, and the code of the error.
+    """
+
+    checked: int
+    updated: int
+    deleted: int
+    failed: dict[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event that this process has taken, with the names of the handlers done with it already."""
+    """An event that this process has taken, with the names of the handlers done with it already.
+
+    ``attempts`` counts this one, too. Of those before, ``failures`` ended with a handler that failed, and the
+    others with the death of their process.
+    """
 
     row_id: int
     event: Event
     attempts: int
     done_handlers: tuple[str, ...]
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an event that was taken.
+
+    Attributes:
+        delivery: The event as it was taken.
+        done_handlers: The handlers that are done with it, by name.
+        due_at: When to give it out again; None where nothing is left to do.
+        failed: Whether a handler failed, rather than having no time for it.
+        given_up: Whether it failed so often that it is not given out any more, until somebody replays it.
+    """
+
+    delivery: Delivery
+    done_handlers: tuple[str, ...] = ()
+    due_at: datetime | None = None
+    failed: bool = False
+    given_up: bool = False

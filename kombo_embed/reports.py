@@ -34,6 +34,7 @@ class ReportedState:
     status: str | None
     setup_status: str | None
     updated_at: datetime | None
+    qa_status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,17 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from kombo_embed.database_urls import verify_database_url
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.hosts import is_loopback
-from kombo_embed.models import Category, Language, LinkOptions
+from kombo_embed.identity_settings import Algorithms, AuthMethod, Issuer, NonEmpty, PrivateUrl
+from kombo_embed.models import Category, Duplicates, Language, LinkOptions
+from kombo_embed.shared_settings import EncryptionKeys, RedisUrl
 from kombo_embed.spelling import near_misses
 
 PREFIX = "KOMBO_"
@@ -86,13 +91,20 @@ def _url(value: str) -> SplitResult | None:
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
-    if re.fullmatch(r"sqlite\+aiosqlite:///[^?#]+", url) is None or url.endswith("/:memory:"):
-        raise ValueError("only SQLite in a file is supported: sqlite+aiosqlite:///path/to/file.db")
+    verify_database_url(value.get_secret_value())
     return value
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+def _rate(value: str) -> str:
+    if re.fullmatch(r"[1-9][0-9]{0,5}/(second|minute|hour|day)", value) is None:
+        raise ValueError("must be a rate such as 20/minute: a number, and second, minute, hour or day")
+    return value
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
@@ -132,16 +144,31 @@ class Settings(BaseSettings):
     enable_filtering: bool | None = None
     enable_field_mapping: bool | None = None
     enable_static_ips: bool | None = None
+    duplicates: Duplicates = "offer_reconnect"
     allow_disconnect: bool = False
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] = SecretStr(
         "sqlite+aiosqlite:///kombo_embed.db"
     )
+    redis_url: RedisUrl | None = None
     link_lifetime: Seconds = LINK_LIFETIME
     link_min_remaining: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     link_cache_size: Annotated[int, Field(gt=0)] = 100_000
+    link_encryption_keys: EncryptionKeys = ()
+    link_rate: Rate = "20/minute"
+    completion_rate: Rate = "300/minute"
+    event_retention: Annotated[int, Field(gt=0, le=36_500)] = 90
     connect_timeout: Seconds = 3
     timeout: Seconds = 10
     allowed_origins: Origins = ()
+    auth: AuthMethod = "callable"
+    session_key: NonEmpty = "user"
+    claim_email: NonEmpty = "email"
+    claim_organization_name: NonEmpty = "organization_name"
+    claim_origin_id: NonEmpty = "organization_id"
+    oidc_issuer: Issuer | None = Field(default=None, validate_default=True)
+    oidc_audience: NonEmpty | None = Field(default=None, validate_default=True)
+    jwks_url: PrivateUrl | None = None
+    jwt_algorithms: Algorithms = ("RS256", "ES256", "EdDSA")
 
     _prefix: str = PrivateAttr(default=PREFIX)
 
@@ -192,6 +219,7 @@ class Settings(BaseSettings):
             enable_filtering=self.enable_filtering,
             enable_field_mapping=self.enable_field_mapping,
             enable_static_ips=self.enable_static_ips,
+            duplicates=self.duplicates,
         )
 
     @property
@@ -199,11 +227,25 @@ class Settings(BaseSettings):
         """What the names of the environment variables begin with."""
         return self._prefix
 
+    @field_validator("oidc_issuer", "oidc_audience")
+    @classmethod
+    def _needed_with_bearer(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # Here, so that it is told in one message with everything else that is missing.
+        if value is None and info.data.get("auth") == "bearer":
+            raise ValueError("missing; tokens are not believed without knowing who made them, and for whom")
+        return value
+
     def _contradictions(self) -> list[str]:
         if self.allowed_categories and self.integration_category not in self.allowed_categories:
             category = f"{self._prefix}INTEGRATION_CATEGORY"
             return [f"{category}: must be one of {self._prefix}ALLOWED_CATEGORIES"]
         return []
+
+
+class RecordSettings(Settings):
+    """The settings of whoever only looks into the records: Kombo is not called, so no API key is needed."""
+
+    api_key: SecretStr = SecretStr("")
 
 
 def mount_path_from_environment(prefix: str = PREFIX) -> str:

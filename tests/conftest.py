@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +17,23 @@ from playwright.async_api import Browser, async_playwright
 from playwright.async_api import Error as PlaywrightError
 
 from kombo_embed.sandbox import Sandbox
-from tests.support import API_KEY, WEBHOOK_SECRET
+from tests.postgres import MISSING as NO_POSTGRES
+from tests.postgres import PostgresServer, find_binaries, running_postgres
+from tests.redis_server import RedisServer, running_redis
+from tests.support import API_KEY, SQLITE_URL, WEBHOOK_SECRET, LogRecorder
+
+# SQLAlchemy turns its own down to WARNING on import, so the root alone would not reach it.
+LOUD_LIBRARIES = (
+    "httpx",
+    "httpcore",
+    "aiosqlite",
+    "asyncpg",
+    "stamina",
+    "sqlalchemy",
+    "sqlalchemy.engine",
+    "sqlalchemy.pool",
+    "alembic",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +92,63 @@ async def browser() -> AsyncIterator[Browser]:
             pytest.skip(missing)
         yield launched
         await launched.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, started once for all tests."""
+    binaries = find_binaries()
+    if binaries is None:
+        if os.environ.get("CI"):
+            pytest.fail(NO_POSTGRES)
+        pytest.skip(NO_POSTGRES)
+    with running_postgres(binaries) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres: PostgresServer) -> Iterator[str]:
+    """The name of a fresh PostgreSQL database that has our tables."""
+    name = postgres.create_database()
+    yield name
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, postgres_database: str) -> str:
+    """The URL of a fresh PostgreSQL database that has our tables."""
+    return postgres.url(postgres_database)
+
+
+@pytest.fixture
+def sqlite_url() -> str:
+    """The URL of a fresh SQLite file, in the test's own folder."""
+    return SQLITE_URL
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database of each kind, one after the other."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
+
+
+@pytest.fixture
+def log() -> Iterator[LogRecorder]:
+    """Everything that anybody logs, with all loggers at DEBUG."""
+    recorder = LogRecorder()
+    loggers = [logging.getLogger(name) for name in (None, *LOUD_LIBRARIES)]
+    before = [logger.level for logger in loggers]
+    loggers[0].addHandler(recorder)
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    yield recorder
+    loggers[0].removeHandler(recorder)
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis, empty."""
+    yield from running_redis(tmp_path_factory.mktemp("redis"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,6 +25,7 @@ from kombo_embed.sandbox import Sandbox
 API_KEY = "ks_dev_a-made-up-key"
 WEBHOOK_SECRET = "whsec_made-up"
 SANDBOX_URL = "http://localhost:8001"
+SQLITE_URL = "sqlite+aiosqlite:///kombo_embed.db"
 
 
 @dataclass
@@ -50,7 +52,7 @@ def make_settings(**values: Any) -> Settings:
             "api_key": API_KEY,
             "api_url": f"{SANDBOX_URL}/v1",
             "webhook_secret": (WEBHOOK_SECRET,),
-            "database_url": "sqlite+aiosqlite:///kombo_embed.db",
+            "database_url": SQLITE_URL,
             **values,
         }
     )
@@ -81,12 +83,17 @@ def make_host(
     kombo: httpx.AsyncBaseTransport,
     *,
     end_user: Callable[[HTTPConnection], Any] = who_the_header_names,
+    link_options: Callable[[HTTPConnection, EndUser], Any] | None = None,
     clock: ManualClock | None = None,
     **settings: Any,
 ) -> tuple[Starlette, KomboEmbed]:
     """A Starlette app with kombo-embed installed, calling ``kombo``."""
     embed = KomboEmbed(
-        end_user=end_user, settings=make_settings(**settings), http_transport=kombo, clock=clock
+        end_user=end_user,
+        link_options=link_options,
+        settings=make_settings(**settings),
+        http_transport=kombo,
+        clock=clock,
     )
     app = Starlette()
     embed.install(app)
@@ -129,6 +136,17 @@ def minted(sandbox: Sandbox) -> int:
 def exchanged(sandbox: Sandbox) -> int:
     """How often the sandbox was asked what an activation token stands for."""
     return sandbox.calls.get("GET /v1/connect/integration-by-token/{token}", 0)
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """What a full disk does, by a limit of this process: no file can grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class LogRecorder(logging.Handler):

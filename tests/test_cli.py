@@ -23,10 +23,10 @@ def test_migrate_makes_the_tables_and_tells_the_version(monkeypatch: pytest.Monk
     monkeypatch.setenv("KOMBO_API_KEY", "ks_dev_x")
     for _ in range(2):
         result = runner.invoke(app, ["migrate", "--json"])
-        assert (result.exit_code, json.loads(result.stdout)) == (0, {"version": "0001"})
+        assert (result.exit_code, json.loads(result.stdout)) == (0, {"version": "0003"})
     with sqlite3.connect("kombo_embed.db") as database:
         assert database.execute("select count(*) from kombo_embed_integrations").fetchone() == (0,)
-    assert "0001" in runner.invoke(app, ["migrate"]).stdout
+    assert "0003" in runner.invoke(app, ["migrate"]).stdout
 
 
 def test_wrong_settings_are_told_without_a_traceback() -> None:

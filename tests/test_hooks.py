@@ -2,14 +2,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from kombo_embed import Event
-from kombo_embed.hooks import HookRunner
-from kombo_embed.models import Delivery
-from tests.support import ManualClock
+import pytest
+from sqlalchemy import insert
 
+from kombo_embed import Event, hooks
+from kombo_embed.errors import StoreUnavailable
+from kombo_embed.hooks import FAILURES_MAX, HookRunner
+from kombo_embed.models import Delivery, Outcome
+from kombo_embed.ports import Clock, EventHandler
+from kombo_embed.reports import ReportedIntegration
+from kombo_embed.store.inspection import Inspection
+from kombo_embed.store.store import SqlStore
+from kombo_embed.store.tables import outbox
+from tests.support import ManualClock, eventually
+
+URL = "sqlite+aiosqlite:///kombo_embed.db"
 EVENT = Event("e1", "integration.connected", datetime(2026, 1, 1, tzinfo=UTC), "acme", None)
 
 
@@ -19,7 +31,10 @@ class OneEventOutbox:
     def __init__(self) -> None:
         self.waiting: Delivery | None = Delivery(1, EVENT, 1, ())
         self.delivered = asyncio.Event()
-        self.failures: list[tuple[tuple[str, ...], datetime]] = []
+        self.given_up = asyncio.Event()
+        self.outcomes: list[Outcome] = []
+        self.deferred: list[tuple[Delivery, datetime]] = []
+        self.released: list[Delivery] = []
         self.looks = 0
 
     async def take(
@@ -32,18 +47,27 @@ class OneEventOutbox:
         taken, self.waiting = self.waiting, None
         return [taken]
 
-    async def renew(self, delivery: Delivery, *, until: datetime) -> None:
+    async def renew(self, deliveries: Sequence[Delivery], *, until: datetime) -> None:
         """A lease that never ends needs none."""
 
-    async def save_delivered(self, delivery: Delivery, *, now: datetime) -> None:
-        del delivery, now
-        self.delivered.set()
+    async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+        del now
+        for outcome in outcomes:
+            self.outcomes.append(outcome)
+            if outcome.due_at is None:
+                self.delivered.set()
+            elif not outcome.given_up:
+                taken = outcome.delivery
+                failures = taken.failures + outcome.failed
+                self.waiting = Delivery(1, EVENT, failures + 1, outcome.done_handlers, failures)
+            else:
+                self.given_up.set()
 
-    async def save_failed(
-        self, delivery: Delivery, *, done_handlers: Sequence[str], due_at: datetime
-    ) -> None:
-        self.failures.append((tuple(done_handlers), due_at))
-        self.waiting = Delivery(1, EVENT, delivery.attempts + 1, tuple(done_handlers))
+    async def defer(self, delivery: Delivery, *, due_at: datetime) -> None:
+        self.deferred.append((delivery, due_at))
+
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        self.released.extend(deliveries)
 
 
 async def deliver(*handlers: object) -> OneEventOutbox:
@@ -83,8 +107,10 @@ async def test_what_one_handler_has_done_is_not_done_again_because_another_faile
 
     outbox = await deliver(steady, shaky)
     assert calls == ["steady", "shaky", "shaky", "shaky"]
-    assert all(len(done) == 1 and done[0].endswith("steady") for done, _ in outbox.failures)
-    waits = [due_at.timestamp() - ManualClock().time() for _, due_at in outbox.failures]
+    failures = [outcome for outcome in outbox.outcomes if outcome.due_at]
+    assert all(len(one.done_handlers) == 1 for one in failures)
+    assert all(one.done_handlers[0].endswith("steady") for one in failures)
+    waits = [one.due_at.timestamp() - ManualClock().time() for one in failures if one.due_at]
     assert waits == [2.0, 4.0]
 
 
@@ -111,3 +137,206 @@ async def test_a_handler_that_hangs_ends_with_the_app() -> None:
         await entered.wait()
         await runner.aclose()
     assert not outbox.delivered.is_set()
+    # Whoever looks next need not wait for the lease's end.
+    assert [delivery.event for delivery in outbox.released] == [EVENT]
+
+
+async def test_a_handler_that_hangs_does_not_stop_the_others_nor_other_events() -> None:
+    heard: list[Event] = []
+    stuck = asyncio.Event()
+
+    async def hang(_event: Event) -> None:
+        await stuck.wait()
+
+    async with store_with_events(300) as store:
+        runner = HookRunner(
+            store.outbox,
+            {"integration.connected": [hang, heard.append], "kombo.event": [heard.append]},
+            clock=time,
+        )
+        runner.start()
+        await eventually(lambda: len(heard) >= 200, seconds=60)
+        await runner.aclose()
+    assert len({event.id for event in heard}) == 200
+
+
+async def test_a_plain_handler_that_hangs_does_not_stop_the_others_nor_the_end_of_the_program() -> None:
+    heard: list[Event] = []
+    stuck = threading.Event()
+
+    def hang(_event: Event) -> None:
+        stuck.wait()
+
+    async with store_with_events(100) as store:
+        handlers: dict[str, list[EventHandler]] = {"integration.connected": [hang, heard.append]}
+        runner = HookRunner(store.outbox, handlers, clock=time)
+        runner.start()
+        await eventually(lambda: len(heard) >= 100, seconds=60)
+        hanging = [thread for thread in threading.enumerate() if thread.name == "kombo-embed hook"]
+        assert 0 < len(hanging) <= 60
+        assert all(thread.daemon for thread in hanging)
+        await runner.aclose()
+        stuck.set()
+        for thread in hanging:
+            thread.join()
+
+
+async def test_a_hundred_events_a_second_and_more_are_delivered() -> None:
+    heard: list[Event] = []
+    async with store_with_events(300) as store:
+        runner = HookRunner(store.outbox, {"integration.connected": [heard.append]}, clock=time)
+        began = time.perf_counter()
+        runner.start()
+        await eventually(lambda: len(heard) == 300, seconds=60)
+        seconds = time.perf_counter() - began
+        await runner.aclose()
+    assert 300 / seconds >= 100
+
+
+async def test_an_event_whose_handler_goes_on_failing_is_given_up_and_said_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    calls: list[str] = []
+
+    async def steady(_event: Event) -> None:
+        calls.append("steady")
+
+    async def broken(_event: Event) -> None:
+        calls.append("broken")
+        raise RuntimeError
+
+    outbox = OneEventOutbox()
+    runner = HookRunner(outbox, {EVENT.type: [steady, broken]}, clock=ManualClock())
+    runner.start()
+    async with asyncio.timeout(20):
+        await outbox.given_up.wait()
+    await runner.aclose()
+    assert (calls.count("steady"), calls.count("broken")) == (1, FAILURES_MAX)
+    assert [outcome.given_up for outcome in outbox.outcomes] == [False] * (FAILURES_MAX - 1) + [True]
+    waits = [one.due_at.timestamp() - ManualClock().time() for one in outbox.outcomes if one.due_at]
+    assert waits[:3] == [2.0, 4.0, 8.0]
+    assert max(waits) == 3600
+    assert 8 * 3600 < sum(waits[:-1]) < 10 * 3600
+    [line] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert f"kombo-embed events replay {EVENT.id}" in line.getMessage()
+
+
+async def test_one_that_was_given_up_is_not_in_the_way_and_a_replay_calls_only_what_failed() -> None:
+    calls: list[tuple[str, str]] = []
+    broken = True
+
+    async def steady(event: Event) -> None:
+        calls.append(("steady", event.type))
+
+    async def shaky(event: Event) -> None:
+        if broken and event.type == "integration.connected":
+            raise RuntimeError
+        calls.append(("shaky", event.type))
+
+    clock = ManualClock()
+    async with opened_store(clock) as store:
+        reported = ReportedIntegration("personio:x", "personio", "acme", "Acme", None)
+        await store.save_completion(reported, activation_token="t", recorded_for="acme")
+        [integration] = await store.find_integrations("acme")
+        await store.save_deleted(integration)
+        both = {"integration.connected": [steady, shaky], "integration.deleted": [shaky]}
+        runner = HookRunner(store.outbox, both, clock=clock)
+        runner.start()
+        while ("shaky", "integration.deleted") not in calls:
+            clock.advance(3600)
+            runner.wake()
+            await asyncio.sleep(0.01)
+        assert calls == [("steady", "integration.connected"), ("shaky", "integration.deleted")]
+        broken = False
+        async with Inspection(URL, environment="default", clock=clock).opened() as inspection:
+            [given_up] = [one for one in await inspection.events(delivered=False, limit=9) if one.given_up_at]
+            assert await inspection.replay([given_up.id[:8], "nonsense"]) == ([given_up.id], ["nonsense"])
+        runner.wake()
+        await eventually(lambda: len(calls) == 3)
+        await runner.aclose()
+    assert calls[2] == ("shaky", "integration.connected")
+
+
+async def test_an_event_that_killed_its_process_is_tried_less_and_less_often() -> None:
+    outbox = OneEventOutbox()
+    outbox.waiting = Delivery(1, EVENT, 4, (), failures=1)
+
+    async def work(_event: Event) -> None:
+        assert len(outbox.deferred) == 1
+
+    runner = HookRunner(outbox, {EVENT.type: [work]}, clock=ManualClock())
+    runner.start()
+    async with asyncio.timeout(5):
+        await outbox.delivered.wait()
+    await runner.aclose()
+    [(_, due_at)] = outbox.deferred
+    assert due_at.timestamp() - ManualClock().time() == 4.0
+
+
+async def test_a_handler_that_is_cancelled_from_within_has_failed() -> None:
+    calls: list[str] = []
+
+    async def cancelled(_event: Event) -> None:
+        calls.append("cancelled")
+        if len(calls) == 1:
+            raise asyncio.CancelledError
+
+    outbox = await deliver(cancelled)
+    assert [outcome.failed for outcome in outbox.outcomes] == [True, False]
+
+
+async def test_what_ends_while_the_database_is_gone_is_noted_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hooks, "POLL", 0.01)
+    calls: list[Event] = []
+
+    class Unsteady(OneEventOutbox):
+        async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+            if len(self.deferred) < 3:
+                self.deferred.append((outcomes[0].delivery, now))
+                raise StoreUnavailable("The database is gone.")
+            await super().save(outcomes, now=now)
+
+    outbox = Unsteady()
+    runner = HookRunner(outbox, {EVENT.type: [calls.append]}, clock=ManualClock())
+    runner.start()
+    async with asyncio.timeout(5):
+        await outbox.delivered.wait()
+    await runner.aclose()
+    assert calls == [EVENT]
+
+
+@asynccontextmanager
+async def opened_store(clock: Clock) -> AsyncIterator[SqlStore]:
+    store = SqlStore(URL, environment="default", clock=clock)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def store_with_events(number: int, *, clock: Clock = time) -> AsyncIterator[SqlStore]:
+    """A store with an ``integration.connected`` and a ``kombo.event`` of each of so many integrations."""
+    now = datetime.fromtimestamp(clock.time(), UTC)
+    rows: list[dict[str, object]] = [
+        {
+            "environment": "default",
+            "event_id": f"{type_} {one}",
+            "type": type_,
+            "integration_id": f"personio:{type_}:{one}",
+            "data": {},
+            "occurred_at": now,
+            "due_at": now,
+            "attempts": 0,
+            "done_handlers": [],
+        }
+        for type_ in ("integration.connected", "kombo.event")
+        for one in range(number)
+    ]
+    async with opened_store(clock) as store:
+        async with store._database.writing() as connection:  # noqa: SLF001 - many at once
+            await connection.execute(insert(outbox), rows)
+        yield store

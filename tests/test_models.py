@@ -49,7 +49,9 @@ def test_real_addresses_are_accepted(email: str) -> None:
 
 def test_neither_an_email_nor_a_link_shows_in_a_repr() -> None:
     assert "ada" not in repr(EndUser(**GOOD))
-    link = ConnectionLink("https://connect.kombo.dev/v1?token=abc", datetime(2026, 1, 1, tzinfo=UTC), 1.0)
+    link = ConnectionLink.minted(
+        "https://connect.kombo.dev/v1?token=abc", expires_at=datetime(2026, 1, 1, tzinfo=UTC), deadline=1.0
+    )
     assert "abc" not in repr(link)
 
 

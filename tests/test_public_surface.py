@@ -7,7 +7,19 @@ import kombo_embed
 from kombo_embed import errors
 from kombo_embed.web.problems import STATUSES, TITLES
 
-HEAVY = ("sqlalchemy", "alembic", "pydantic", "pydantic_settings", "httpx", "fastapi", "typer", "uvicorn")
+HEAVY = (
+    "sqlalchemy",
+    "alembic",
+    "pydantic",
+    "pydantic_settings",
+    "httpx",
+    "fastapi",
+    "typer",
+    "uvicorn",
+    "authlib",
+    "joserfc",
+    "cryptography",
+)
 
 
 def test_what_is_exported_is_listed_sorted_and_there() -> None:

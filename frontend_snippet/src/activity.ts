@@ -6,7 +6,7 @@ let finishedAt = -Infinity;
 /** An end user of this page got to the end of a flow. */
 export function tellFlowFinished(now: number): void {
   finishedAt = now;
-  for (const listener of [...listeners]) listener();
+  for (const listener of listeners) listener();
 }
 
 /** When that last was, in the clock's milliseconds. */

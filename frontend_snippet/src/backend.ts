@@ -1,5 +1,5 @@
 // HTTP to our own backend: one function that sends, and errors that say what happened.
-import { browserClock } from "./clock.js";
+import { browserClock, untilAborted } from "./clock.js";
 import { resolveEndpoint } from "./endpoint.js";
 import { aborted, KomboEmbedError } from "./errors.js";
 import { readProblem } from "./read.js";
@@ -50,7 +50,7 @@ export function openBackend(options: BackendOptions): Backend {
       return withPatience(call, clock, async (signal) => {
         const headers = await headersFor(call, options.headers);
         const response = await send(`${endpoint}/${call.path}`, {
-          ...initFor(call, endpoint),
+          ...initFor(call, endpoint, options.credentials),
           headers,
           signal,
         });
@@ -60,12 +60,10 @@ export function openBackend(options: BackendOptions): Backend {
   };
 }
 
-function initFor(call: Call, endpoint: string): RequestInit {
-  const init: RequestInit = {
-    method: call.method,
-    // Another origin's session cookie travels only when asked for.
-    credentials: new URL(endpoint).origin === location.origin ? "same-origin" : "include",
-  };
+function initFor(call: Call, endpoint: string, credentials: RequestCredentials | undefined): RequestInit {
+  // Another origin's session cookie travels only when asked for.
+  const usual = new URL(endpoint).origin === location.origin ? "same-origin" : "include";
+  const init: RequestInit = { method: call.method, credentials: credentials ?? usual };
   if (call.body) init.body = JSON.stringify(call.body);
   if (call.keepalive) init.keepalive = true;
   return init;
@@ -83,7 +81,7 @@ async function hostHeaders(source: HeadersSource | undefined): Promise<Headers> 
   try {
     return new Headers(typeof source === "function" ? await source() : source);
   } catch (cause) {
-    throw new KomboEmbedError("headers_failed", { detail: "The page's own headers cannot be had.", cause });
+    throw new KomboEmbedError("headers_failed", { detail: "The headers cannot be had.", cause });
   }
 }
 
@@ -96,14 +94,13 @@ async function withPatience<T>(
   if (call.signal?.aborted) throw aborted();
   const ending = new AbortController();
   const end = () => ending.abort();
-  const ended = new Promise<never>((_, reject) => ending.signal.addEventListener("abort", reject));
   call.signal?.addEventListener("abort", end);
   const cancelTimer = clock.after(call.patienceMs ?? PATIENCE_MS, end);
   try {
-    return await Promise.race([work(ending.signal), ended]);
+    return await untilAborted(work(ending.signal), ending.signal);
   } catch (error) {
     if (call.signal?.aborted) throw aborted();
-    if (error instanceof KomboEmbedError) throw error;
+    if (error instanceof KomboEmbedError && !ending.signal.aborted) throw error;
     throw new KomboEmbedError("network", { detail: "The backend could not be reached." });
   } finally {
     cancelTimer();

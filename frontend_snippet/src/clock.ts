@@ -11,9 +11,23 @@ export const browserClock: Clock = {
   },
 };
 
-/** Resolves after `milliseconds`. */
-export function pause(clock: Clock, milliseconds: number): Promise<void> {
-  return new Promise((resolve) => void clock.after(milliseconds, resolve));
+/**
+ * Resolves after `milliseconds`, or as soon as the network is back or the page is; or when the page goes away,
+ * which is the last moment to do anything.
+ */
+export function pauseUnlessStirred(clock: Clock, milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    const ending = new AbortController();
+    const end = () => {
+      cancel();
+      ending.abort();
+      resolve();
+    };
+    const cancel = clock.after(milliseconds, end);
+    for (const stir of ["online", "pageshow", "pagehide"]) {
+      window.addEventListener(stir, end, { signal: ending.signal });
+    }
+  });
 }
 
 /** The promise's outcome, unless `signal` comes first. The work behind the promise goes on. */

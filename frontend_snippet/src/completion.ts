@@ -3,9 +3,9 @@
 import { tellFlowFinished } from "./activity.js";
 import { openBackend } from "./backend.js";
 import type { Answer, Backend } from "./backend.js";
-import { pause } from "./clock.js";
+import { pauseUnlessStirred } from "./clock.js";
 import { KomboEmbedError } from "./errors.js";
-import { PendingTokens } from "./pending.js";
+import { LIFETIME_MS, PendingTokens } from "./pending.js";
 import { readIntegration } from "./read.js";
 import type { BackendOptions, Connected, Integration } from "./types.js";
 
@@ -23,6 +23,7 @@ interface Effort {
 // Those that this page is sending right now; a sweep leaves them alone.
 const sending = new Set<string>();
 const swept = new Set<string>();
+const watchedFor = new Set<string>();
 
 /** Exchanges the activation token for the recorded integration. */
 export async function complete(
@@ -30,7 +31,7 @@ export async function complete(
   activationToken: string,
   effort: Effort = { attempts: ATTEMPTS },
 ): Promise<Connected> {
-  const pending = pendingOf(backend);
+  const pending = new PendingTokens(backend);
   pending.keep(activationToken);
   sending.add(activationToken);
   try {
@@ -39,6 +40,7 @@ export async function complete(
     return { status: "connected", integration: readIntegration(answer.body), first: answer.status === 201 };
   } catch (error) {
     if (isDefinite(error)) pending.discard(activationToken);
+    else finishWhenBack(backend);
     throw error;
   } finally {
     sending.delete(activationToken);
@@ -52,7 +54,8 @@ export async function complete(
  * sake: what cannot be sent now is kept for the next time, up to ten minutes.
  */
 export async function finishPending(options: BackendOptions = {}): Promise<Integration[]> {
-  return sweep(openBackend(options), { attempts: ATTEMPTS });
+  const found = await sweep(openBackend(options), { attempts: ATTEMPTS });
+  return found.map(({ integration }) => integration);
 }
 
 /** As `finishPending`, with one short attempt each: somebody is waiting for what comes after. */
@@ -61,18 +64,18 @@ export async function finishPendingQuickly(backend: Backend): Promise<void> {
 }
 
 /** As `finishPending`, once for a backend and page. */
-export async function finishPendingOnce(backend: Backend): Promise<void> {
-  if (swept.has(backend.endpoint)) return;
+export async function finishPendingOnce(backend: Backend): Promise<Connected[]> {
+  if (swept.has(backend.endpoint)) return [];
   swept.add(backend.endpoint);
-  await sweep(backend, { attempts: ATTEMPTS });
+  return sweep(backend, { attempts: ATTEMPTS });
 }
 
-async function sweep(backend: Backend, effort: Effort): Promise<Integration[]> {
-  const found: Integration[] = [];
-  for (const activationToken of pendingOf(backend).list()) {
+async function sweep(backend: Backend, effort: Effort): Promise<Connected[]> {
+  const found: Connected[] = [];
+  for (const activationToken of new PendingTokens(backend).list()) {
     if (sending.has(activationToken)) continue;
     try {
-      found.push((await complete(backend, activationToken, effort)).integration);
+      found.push(await complete(backend, activationToken, effort));
     } catch {
       // Refused for good and discarded, or kept for the next time.
     }
@@ -80,24 +83,41 @@ async function sweep(backend: Backend, effort: Effort): Promise<Integration[]> {
   return found;
 }
 
+/** What could not be sent is sent when the network is back, or the page is, from the back/forward cache. */
+function finishWhenBack(backend: Backend): void {
+  if (watchedFor.has(backend.endpoint)) return;
+  watchedFor.add(backend.endpoint);
+  const finish = () => void sweep(backend, { attempts: ATTEMPTS });
+  window.addEventListener("online", finish);
+  window.addEventListener("pageshow", (event) => event.persisted && finish());
+}
+
 async function sendPatiently(backend: Backend, activationToken: string, effort: Effort): Promise<Answer> {
-  const giveUpAt = backend.clock.now() + ALL_WITHIN_MS;
-  for (let attempt = 1; ; attempt += 1) {
+  const { clock } = backend;
+  const endsAt = clock.now() + LIFETIME_MS;
+  let [attempt, giveUpAt] = [1, clock.now() + ALL_WITHIN_MS];
+  for (;;) {
     try {
-      return await backend.call({
-        method: "POST",
-        path: "completions",
-        body: { activation_token: activationToken },
-        keepalive: true,
-        patienceMs: effort.patienceMs,
-      });
+      return await send(backend, activationToken, effort);
     } catch (error) {
       const wait = pauseBefore(error, attempt);
-      const late = wait !== undefined && backend.clock.now() + wait > giveUpAt;
-      if (wait === undefined || late || attempt >= effort.attempts) throw error;
-      await pause(backend.clock, wait);
+      if (wait === undefined || attempt >= effort.attempts) throw error;
+      if (navigator.onLine === false && clock.now() < endsAt) {
+        // An attempt that could not succeed does not count.
+        await pauseUnlessStirred(clock, endsAt - clock.now());
+        giveUpAt = clock.now() + ALL_WITHIN_MS;
+        continue;
+      }
+      if (clock.now() + wait > giveUpAt) throw error;
+      await pauseUnlessStirred(clock, wait);
+      attempt += 1;
     }
   }
+}
+
+function send(backend: Backend, activationToken: string, { patienceMs }: Effort): Promise<Answer> {
+  const body = { activation_token: activationToken };
+  return backend.call({ method: "POST", path: "completions", body, keepalive: true, patienceMs });
 }
 
 /** Milliseconds until the next attempt may succeed, or undefined where none will. */
@@ -112,8 +132,4 @@ function pauseBefore(error: unknown, attempt: number): number | undefined {
 function isDefinite(error: unknown): boolean {
   const status = error instanceof KomboEmbedError ? error.status : undefined;
   return status !== undefined && status >= 400 && status < 500 && status !== 401 && status !== 429;
-}
-
-function pendingOf(backend: Backend): PendingTokens {
-  return new PendingTokens(backend.endpoint, backend.storage, () => backend.clock.now());
 }

@@ -4,7 +4,7 @@ import type { Backend } from "./backend.js";
 import { KomboEmbedError } from "./errors.js";
 import { startOrJoin } from "./exclusive.js";
 import { runFlow } from "./flow.js";
-import type { LinkRequest } from "./flow.js";
+import type { LinkRequest } from "./link.js";
 import type {
   AlreadyConnected,
   ConnectOptions,
@@ -27,8 +27,8 @@ export function connect(options: ConnectOptions = {}): Promise<ConnectResult> {
   const { category, tool } = options;
   const body = given({ integration_category: category, integration_tool: tool, ...commonWishes(options) });
   const request = { path: "links", body };
-  return run(request, options, (backend) =>
-    runFlow(backend, request, options).catch((error: unknown) => offerReconnect(error, options)),
+  return run(request, options, (...start) =>
+    runFlow(...start).catch((error: unknown) => offerReconnect(error, options)),
   );
 }
 
@@ -55,22 +55,24 @@ export async function finishSetup(integrationId: string, options: FlowOptions = 
 
 function runOver(integrationId: string, action: string, options: FlowOptions): Promise<FlowResult> {
   // A dot is all that encoding leaves of an id that would climb to another path.
-  if (/^\.{0,2}$/.test(integrationId)) throw new TypeError("integrationId must be the id of an integration");
+  if (/^\.{0,2}$/.test(integrationId)) throw new TypeError("integrationId is no id");
   const integrationPath = `integrations/${encodeURIComponent(integrationId)}`;
   const body = given(commonWishes(options));
   const request = { path: `${integrationPath}/${action}`, body, integrationPath };
-  return run(request, options, (backend) => runFlow(backend, request, options));
+  return run(request, options, runFlow);
 }
 
 function run<T>(
-  { path, body }: LinkRequest,
+  request: LinkRequest,
   options: FlowOptions,
-  start: (backend: Backend) => Promise<T>,
+  start: (backend: Backend, request: LinkRequest, options: FlowOptions) => Promise<T>,
 ): Promise<T> {
   try {
     const backend = openBackend(options);
-    const key = JSON.stringify([backend.endpoint, path, body]);
-    return startOrJoin({ key, container: options.container }, options.signal, () => start(backend));
+    const { container, onPhase, signal } = options;
+    const key = JSON.stringify([backend.endpoint, request.path, request.body]);
+    const wish = { key, container, onPhase };
+    return startOrJoin(wish, signal, (tell) => start(backend, request, { ...options, onPhase: tell }));
   } catch (error) {
     return Promise.reject(error); // an endpoint that is no URL
   }

@@ -27,7 +27,9 @@ export type OwnCode =
   | "already_open"
   | "aborted"
   | "headers_failed"
-  | "dialog_failed";
+  | "dialog_failed"
+  | "dialog_blocked"
+  | "dialog_timeout";
 
 /** A field that the backend refused, and why. */
 export interface FieldError {
@@ -48,7 +50,7 @@ interface ErrorDetails {
 export class KomboEmbedError extends Error {
   override readonly name = "KomboEmbedError";
   readonly code: ProblemCode | OwnCode | (string & Record<never, never>);
-  readonly detail: string;
+  readonly detail!: string;
   /** The HTTP status, where the backend answered. */
   readonly status: number | undefined;
   /** Seconds until it is worth trying again, where the backend said so. */
@@ -58,14 +60,10 @@ export class KomboEmbedError extends Error {
   /** The integration that stands in the way, with `already_connected`. */
   readonly integration: Integration | undefined;
 
-  constructor(code: KomboEmbedError["code"], details: ErrorDetails) {
-    super(details.detail, details.cause === undefined ? undefined : { cause: details.cause });
+  constructor(code: KomboEmbedError["code"], { cause, ...details }: ErrorDetails) {
+    super(details.detail, cause === undefined ? undefined : { cause });
     this.code = code;
-    this.detail = details.detail;
-    this.status = details.status;
-    this.retryAfter = details.retryAfter;
-    this.errors = details.errors;
-    this.integration = details.integration;
+    Object.assign(this, details);
   }
 }
 

@@ -5,18 +5,13 @@ import type { Backend } from "./backend.js";
 import { complete, finishPendingQuickly } from "./completion.js";
 import { aborted, KomboEmbedError } from "./errors.js";
 import { alreadyOpen } from "./exclusive.js";
-import { attendFrame, rememberFocus } from "./frame.js";
-import { readIntegration, readLink } from "./read.js";
+import { rememberFocus, showAttended } from "./frame.js";
+import type { Removal } from "./frame.js";
+import { getLink, noteClosed } from "./link.js";
+import type { LinkRequest } from "./link.js";
+import { readIntegration } from "./read.js";
+import { textsFor } from "./texts.js";
 import type { Cancelled, FlowOptions, FlowResult } from "./types.js";
-
-/** Which link to ask for. */
-export interface LinkRequest {
-  /** Where links of this kind come from, below the endpoint. */
-  readonly path: string;
-  readonly body: Readonly<Record<string, unknown>>;
-  /** Where the integration can be read, if it exists already. */
-  readonly integrationPath?: string;
-}
 
 /** Gets the link, shows the dialog, tells the backend. */
 export async function runFlow(
@@ -25,37 +20,50 @@ export async function runFlow(
   options: FlowOptions,
 ): Promise<FlowResult> {
   if (options.signal?.aborted) throw aborted();
-  if (options.container?.isConnected === false) throw dialogFailed("The container is not in the document.");
+  // Naming one, even the body, is what makes the SDK notice when something removes its frame.
+  const container = options.container ?? modalWithFocus() ?? document.body;
+  if (!container.isConnected) throw dialogFailed();
   const returnFocus = rememberFocus();
   await finishPendingQuickly(backend);
-  const { path, body } = request;
-  const answer = await backend.call({ method: "POST", path, body, signal: options.signal });
-  const ending = await openDialog(readLink(answer.body), options).finally(returnFocus);
+  const link = await getLink(backend, request, options);
+  options.onPhase?.("open");
+  const ending = await openDialog(link, container, backend, options).finally(returnFocus);
   if (typeof ending !== "string") return ending;
+  options.onPhase?.("recording");
   return ending === "" ? finishWithoutToken(backend, request) : complete(backend, ending);
 }
 
 /** The activation token (empty where Kombo gave none), or that the end user closed the dialog. */
-async function openDialog(link: string, options: FlowOptions): Promise<string | Cancelled> {
-  // Naming the body is what makes the SDK notice when something removes its frame; unnamed, it waits for ever.
-  const container = options.container ?? document.body;
-  let bareSuccess = false;
-  const onBareSuccess = () => {
-    bareSuccess = true;
+async function openDialog(
+  link: string,
+  container: HTMLElement,
+  backend: Backend,
+  { title, language, showKomboConnect = komboSdk }: FlowOptions,
+): Promise<string | Cancelled> {
+  let removal: Removal | undefined;
+  const onRemove = (why: Removal) => {
+    removal = why;
   };
-  const stopAttending = attendFrame(container, { link, title: options.title, onBareSuccess });
-  const show = options.showKomboConnect ?? komboSdk;
+  const attendance = { title, texts: textsFor(language), clock: backend.clock, onRemove };
   try {
-    return (await show(link, { container })) ?? "";
+    return (await showAttended(container, attendance, () => showKomboConnect(link, { container }))) ?? "";
   } catch (error) {
-    if (bareSuccess) return "";
+    if (removal === "finished") return "";
+    if (removal === "slow" || removal === "blocked") throw neverShown(removal);
     const name = error instanceof Error ? error.name : "";
-    if (name === "KomboConnectCancelledError") return { status: "cancelled" };
     // The SDK's own words are left out: they may quote the link.
-    throw name === "KomboConnectAlreadyOpenError" ? alreadyOpen() : dialogFailed("The dialog did not open.");
-  } finally {
-    stopAttending();
+    if (name !== "KomboConnectCancelledError") {
+      throw name === "KomboConnectAlreadyOpenError" ? alreadyOpen() : dialogFailed();
+    }
+    noteClosed(backend, link);
+    return { status: "cancelled" };
   }
+}
+
+/** A modal dialog of the page's makes all that is outside of it inert, ours too. */
+function modalWithFocus(): HTMLElement | null | undefined {
+  const dialog = document.activeElement?.closest("dialog");
+  return dialog?.matches(":modal") ? dialog : undefined;
 }
 
 /** Nothing to exchange: of an integration that exists the backend can be asked, of a new one it will hear. */
@@ -70,6 +78,16 @@ async function finishWithoutToken(backend: Backend, { integrationPath }: LinkReq
   }
 }
 
-function dialogFailed(detail: string): KomboEmbedError {
-  return new KomboEmbedError("dialog_failed", { detail });
+function neverShown(why: "slow" | "blocked"): KomboEmbedError {
+  return why === "slow"
+    ? new KomboEmbedError("dialog_timeout", { detail: "Kombo's page did not load." })
+    : new KomboEmbedError("dialog_blocked", {
+        detail: "The page's frame-src refuses Kombo's frame.",
+      });
+}
+
+function dialogFailed(): KomboEmbedError {
+  return new KomboEmbedError("dialog_failed", {
+    detail: "The dialog did not open. Is its container in the document?",
+  });
 }

@@ -22,5 +22,6 @@ export type {
   HeadersSource,
   Integration,
   NextAction,
+  Phase,
   ShowKomboConnect,
 } from "./types.js";

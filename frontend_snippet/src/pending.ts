@@ -1,10 +1,13 @@
 // Activation tokens that the backend has not answered yet, kept over a reload: a page that goes away between
 // the end of the flow and the completion would lose the end user's work.
+import type { Backend } from "./backend.js";
 import { readFields } from "./read.js";
 import type { BackendOptions } from "./types.js";
 
 const KEY = "kombo-embed.pending";
-const LIFETIME_MS = 10 * 60_000;
+
+/** How long an activation token is worth sending. Kombo documents no figure, only that it is short. */
+export const LIFETIME_MS = 10 * 60_000;
 
 type Store = NonNullable<BackendOptions["storage"]>;
 
@@ -17,54 +20,52 @@ interface Pending {
 
 /** The tokens that wait for one backend. */
 export class PendingTokens {
-  constructor(
-    private readonly endpoint: string,
-    private readonly storage: Store | undefined,
-    private readonly now: () => number,
-  ) {}
+  readonly #backend: Backend;
+
+  constructor(backend: Backend) {
+    this.#backend = backend;
+  }
 
   /** Those that are still worth sending, oldest first. */
   list(): string[] {
-    return this.load()
-      .filter(({ endpoint }) => endpoint === this.endpoint)
+    return this.#load()
+      .filter(({ endpoint }) => endpoint === this.#backend.endpoint)
       .map(({ activationToken }) => activationToken);
   }
 
+  /** From now on; one that waits already gets no younger. */
   keep(activationToken: string): void {
-    const entry = { endpoint: this.endpoint, activationToken, keptAt: this.now() };
-    this.save([...this.without(activationToken), entry]);
+    const { endpoint, clock } = this.#backend;
+    if (this.list().includes(activationToken)) return;
+    this.#save([...this.#load(), { endpoint, activationToken, keptAt: clock.now() }]);
   }
 
   discard(activationToken: string): void {
-    this.save(this.without(activationToken));
-  }
-
-  private without(activationToken: string): Pending[] {
-    return this.load().filter((entry) => entry.activationToken !== activationToken);
+    this.#save(this.#load().filter((entry) => entry.activationToken !== activationToken));
   }
 
   /** What is stored and not too old. In private windows the storage may throw: then nothing is kept. */
-  private load(): Pending[] {
+  #load(): Pending[] {
     try {
-      const entries: unknown = JSON.parse(this.open().getItem(KEY) ?? "[]");
-      const oldest = this.now() - LIFETIME_MS;
+      const entries: unknown = JSON.parse(this.#open().getItem(KEY) ?? "[]");
+      const oldest = this.#backend.clock.now() - LIFETIME_MS;
       return Array.isArray(entries) ? entries.filter(isPending).filter(({ keptAt }) => keptAt > oldest) : [];
     } catch {
       return [];
     }
   }
 
-  private save(entries: readonly Pending[]): void {
+  #save(entries: readonly Pending[]): void {
     try {
-      if (entries.length > 0) this.open().setItem(KEY, JSON.stringify(entries));
-      else this.open().removeItem(KEY);
+      if (entries.length > 0) this.#open().setItem(KEY, JSON.stringify(entries));
+      else this.#open().removeItem(KEY);
     } catch {
       // Full or forbidden: the completion itself does not depend on it.
     }
   }
 
-  private open(): Store {
-    return this.storage ?? sessionStorage;
+  #open(): Store {
+    return this.#backend.storage ?? sessionStorage;
   }
 }
 

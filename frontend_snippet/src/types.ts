@@ -55,6 +55,9 @@ export interface AlreadyConnected {
   reconnect(overrides?: FlowOptions): Promise<FlowResult>;
 }
 
+/** How far a flow is: the link is being asked for, the dialog is open, the backend is being told. */
+export type Phase = "loading" | "open" | "recording";
+
 /** How a flow over an integration that exists can end. */
 export type FlowResult = Connected | Finished | Cancelled;
 
@@ -91,6 +94,11 @@ export interface BackendOptions {
   /** Sent with every request: a bearer token, where the session is not a cookie. */
   readonly headers?: HeadersSource | undefined;
   /**
+   * Whether cookies travel, as `fetch` has it. Default: "same-origin" for the page's own origin, "include" for
+   * another. With a bearer token "omit" says that no cookie is needed.
+   */
+  readonly credentials?: RequestCredentials | undefined;
+  /**
    * Gives up waiting. Before the dialog is open the request ends too; an open dialog cannot be closed from
    * here, so the caller is told `aborted` and the flow goes on: what the end user finishes is still recorded.
    */
@@ -109,10 +117,15 @@ export interface FlowOptions extends BackendOptions {
   readonly language?: string | undefined;
   /** Asks for a new link instead of the one that the backend has cached. */
   readonly fresh?: boolean | undefined;
-  /** The element that gets the dialog; for pages whose own dialog keeps the focus inside. Default: the body. */
+  /**
+   * The element that gets the dialog; for pages whose own dialog keeps the focus inside. Default: the modal
+   * `<dialog>` that has the focus, if one does, else the body.
+   */
   readonly container?: HTMLElement | undefined;
-  /** What a screen reader calls the dialog. Default: "Connect your HR tool". */
+  /** What a screen reader calls the dialog. Default: "Connect your HR tool", in the language of the dialog. */
   readonly title?: string | undefined;
+  /** Told how far the flow is; how it ends is what the promise says. */
+  readonly onPhase?: ((phase: Phase) => void) | undefined;
   /** In place of Kombo's SDK. */
   readonly showKomboConnect?: ShowKomboConnect | undefined;
 }

@@ -39,134 +39,137 @@ export function watch(
 }
 
 class Watcher {
-  private readonly ending = new AbortController();
-  private request: AbortController | undefined;
-  private cancelTimer: () => void = () => {};
-  private askAgain = false;
-  private away = false;
-  private failures = 0;
-  private notBefore = 0;
-  private etag: string | undefined;
-  private told: string | undefined;
+  readonly #backend: Backend;
+  readonly #callback: (integrations: Integration[]) => void;
+  readonly #options: WatchOptions;
+  readonly #ending = new AbortController();
+  #request: AbortController | undefined;
+  #cancelTimer: () => void = () => {};
+  #askAgain = false;
+  #away = false;
+  #failures = 0;
+  #notBefore = 0;
+  #etag: string | undefined;
+  #told: string | undefined;
 
-  constructor(
-    private readonly backend: Backend,
-    private readonly callback: (integrations: Integration[]) => void,
-    private readonly options: WatchOptions,
-  ) {}
+  constructor(backend: Backend, callback: (integrations: Integration[]) => void, options: WatchOptions) {
+    this.#backend = backend;
+    this.#callback = callback;
+    this.#options = options;
+  }
 
   start(): void {
-    const { signal } = this.ending;
-    this.options.signal?.addEventListener("abort", () => this.stop(), { signal });
-    if (this.options.signal?.aborted) return this.stop();
-    document.addEventListener("visibilitychange", () => this.ask(), { signal });
-    window.addEventListener("online", () => this.ask(), { signal });
-    window.addEventListener("pagehide", () => this.leave(), { signal });
-    window.addEventListener("pageshow", () => this.comeBack(), { signal });
+    const { signal } = this.#ending;
+    this.#options.signal?.addEventListener("abort", () => this.stop(), { signal });
+    if (this.#options.signal?.aborted) return this.stop();
+    document.addEventListener("visibilitychange", () => this.#ask(), { signal });
+    window.addEventListener("online", () => this.#ask(), { signal });
+    window.addEventListener("pagehide", () => this.#leave(), { signal });
+    window.addEventListener("pageshow", () => this.#comeBack(), { signal });
     signal.addEventListener(
       "abort",
-      onFlowFinished(() => this.askAnew()),
+      onFlowFinished(() => this.#askAnew()),
     );
-    void finishPendingOnce(this.backend);
-    this.ask();
+    void finishPendingOnce(this.#backend);
+    this.#ask();
   }
 
   stop(): void {
-    this.ending.abort();
-    this.pause();
+    this.#ending.abort();
+    this.#pause();
   }
 
-  private get stopped(): boolean {
-    return this.ending.signal.aborted;
+  get #stopped(): boolean {
+    return this.#ending.signal.aborted;
   }
 
   /** Asks now, if that makes sense; whatever stands against it now will call again when it is over. */
-  private ask(): void {
-    this.cancelTimer();
-    if (this.request || !this.mayAsk()) return;
-    const wait = this.notBefore - this.backend.clock.now();
-    if (wait > 0) this.askIn(wait);
-    else void this.askNow();
+  #ask(): void {
+    this.#cancelTimer();
+    if (this.#request || !this.#mayAsk()) return;
+    const wait = this.#notBefore - this.#backend.clock.now();
+    if (wait > 0) this.#askIn(wait);
+    else void this.#askNow();
   }
 
   /** Asks now, and once more if a request is under way that may have been answered before the news. */
-  private askAnew(): void {
-    this.askAgain = this.request !== undefined;
-    this.ask();
+  #askAnew(): void {
+    this.#askAgain = this.#request !== undefined;
+    this.#ask();
   }
 
-  private mayAsk(): boolean {
-    const present = !this.away && document.visibilityState === "visible" && navigator.onLine !== false;
-    return present && !this.stopped;
+  #mayAsk(): boolean {
+    const present = !this.#away && document.visibilityState === "visible" && navigator.onLine !== false;
+    return present && !this.#stopped;
   }
 
-  private async askNow(): Promise<void> {
+  async #askNow(): Promise<void> {
     const request = new AbortController();
-    this.request = request;
-    this.askAgain = false;
+    this.#request = request;
+    this.#askAgain = false;
     const { signal } = request;
     try {
-      this.tell(await this.backend.call({ method: "GET", path: "integrations", etag: this.etag, signal }));
-      this.failures = 0;
+      this.#tell(await this.#backend.call({ method: "GET", path: "integrations", etag: this.#etag, signal }));
+      this.#failures = 0;
     } catch (error) {
-      if (!signal.aborted) this.fail(error as KomboEmbedError); // `call` throws nothing else
+      if (!signal.aborted) this.#fail(error as KomboEmbedError); // `call` throws nothing else
     }
-    if (this.request !== request) return; // left meanwhile; whoever is asking now goes on
-    this.request = undefined;
-    if (this.askAgain) this.ask();
-    else this.askIn(this.interval());
+    if (this.#request !== request) return; // left meanwhile; whoever is asking now goes on
+    this.#request = undefined;
+    if (this.#askAgain) this.#ask();
+    else this.#askIn(this.#interval());
   }
 
-  private tell({ status, body, etag }: Answer): void {
+  #tell({ status, body, etag }: Answer): void {
     if (status === 304) return;
     const integrations = readIntegrations(body);
-    this.etag = etag;
+    this.#etag = etag;
     // Without an ETag (hidden by a proxy, or by CORS) every answer is a whole list, changed or not.
     const told = JSON.stringify(integrations);
-    if (told === this.told) return;
-    this.told = told;
+    if (told === this.#told) return;
+    this.#told = told;
     // In a turn of its own: an error of the page's is the page's, and does not end the watch.
     queueMicrotask(() => {
-      if (!this.stopped) this.callback(integrations);
+      if (!this.#stopped) this.#callback(integrations);
     });
   }
 
-  private fail(error: KomboEmbedError): void {
-    this.failures += 1;
-    this.notBefore = this.backend.clock.now() + (error.retryAfter ?? 0) * 1000;
-    queueMicrotask(() => this.options.onError?.(error));
+  #fail(error: KomboEmbedError): void {
+    this.#failures += 1;
+    this.#notBefore = this.#backend.clock.now() + (error.retryAfter ?? 0) * 1000;
+    queueMicrotask(() => this.#options.onError?.(error));
     if (error.status === 401) this.stop();
   }
 
-  private interval(): number {
-    const { intervalSeconds, intervalAfterFlowSeconds } = this.options;
-    const busy = this.backend.clock.now() - lastFlowFinishedAt() < AFTER_FLOW_MS;
+  #interval(): number {
+    const { intervalSeconds, intervalAfterFlowSeconds } = this.#options;
+    const busy = this.#backend.clock.now() - lastFlowFinishedAt() < AFTER_FLOW_MS;
     const seconds = busy
       ? (intervalAfterFlowSeconds ?? INTERVAL_AFTER_FLOW_SECONDS)
       : (intervalSeconds ?? INTERVAL_SECONDS);
-    return this.failures === 0
+    return this.#failures === 0
       ? seconds * 1000
-      : Math.min(LONGEST_PAUSE_MS, seconds * 1000 * 2 ** this.failures);
+      : Math.min(LONGEST_PAUSE_MS, seconds * 1000 * 2 ** this.#failures);
   }
 
-  private askIn(milliseconds: number): void {
-    if (!this.stopped) this.cancelTimer = this.backend.clock.after(milliseconds, () => this.ask());
+  #askIn(milliseconds: number): void {
+    if (!this.#stopped) this.#cancelTimer = this.#backend.clock.after(milliseconds, () => this.#ask());
   }
 
-  private leave(): void {
-    this.away = true;
-    this.pause();
+  #leave(): void {
+    this.#away = true;
+    this.#pause();
   }
 
-  private comeBack(): void {
-    if (!this.away) return; // the page's first showing
-    this.away = false;
-    this.ask();
+  #comeBack(): void {
+    if (!this.#away) return; // the page's first showing
+    this.#away = false;
+    this.#ask();
   }
 
-  private pause(): void {
-    this.cancelTimer();
-    this.request?.abort();
-    this.request = undefined;
+  #pause(): void {
+    this.#cancelTimer();
+    this.#request?.abort();
+    this.#request = undefined;
   }
 }

@@ -26,6 +26,15 @@ describe("a request to the backend", () => {
     expect(backend.sent[0]?.init.credentials).toBe("include");
   });
 
+  it.each(["omit", "same-origin", "include"] as const)(
+    "carries cookies as the page says: %s",
+    async (credentials) => {
+      const { backend, options } = page();
+      await listIntegrations({ ...options, credentials });
+      expect(backend.sent[0]?.init.credentials).toBe(credentials);
+    },
+  );
+
   it.each([
     ["an object", { Authorization: "Bearer 1" }],
     ["a function", () => ({ Authorization: "Bearer 1" })],

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
-import * as source from "../src/index.js";
+import * as core from "../src/index.js";
+import * as source from "../src/served.js";
 
 const folder = mkdtempSync(join(tmpdir(), "kombo-embed-"));
 const file = join(folder, "kombo-embed.js");
@@ -34,6 +35,10 @@ describe("the served module", () => {
     expect(out.trim().split(",").sort()).toEqual(Object.keys(source).sort());
   });
 
+  it("defines the element", () => {
+    expect(built).toContain("customElements.define");
+  });
+
   it("has Kombo's own SDK inside", () => {
     expect(built).toContain("sdkv");
     expect(built).toContain("There's already a Kombo Connect modal open!");
@@ -54,7 +59,7 @@ describe("the served module", () => {
 
 describe("the public names", () => {
   it("are these and no others", () => {
-    expect(Object.keys(source).sort()).toEqual([
+    expect(Object.keys(core).sort()).toEqual([
       "KomboEmbedError",
       "connect",
       "finishPending",

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { connect, finishPending } from "../src/index.js";
 import {
   finishing,
@@ -17,10 +17,13 @@ import {
 const KEY = "kombo-embed.pending";
 const recorded = json(201, { integration: PERSONIO });
 
-/** A page whose end user has just finished. */
+let pages = 0;
+
+/** A page whose end user has just finished, with a token that no other test's page is still sending. */
 function finishedPage() {
   const surroundings = page();
-  const start = () => connect({ ...surroundings.options, showKomboConnect: finishing });
+  const token = `${TOKEN}-${(pages += 1)}`;
+  const start = () => connect({ ...surroundings.options, showKomboConnect: () => Promise.resolve(token) });
   return { ...surroundings, start };
 }
 
@@ -147,6 +150,72 @@ describe("a completion", () => {
   });
 });
 
+describe("a completion without a network", () => {
+  const offline = (is: boolean) =>
+    Object.defineProperty(navigator, "onLine", { value: !is, configurable: true });
+
+  afterEach(() => offline(false));
+
+  it("waits for the network, as long as a token may live, and is sent at once when it is back", async () => {
+    const { backend, clock, start } = finishedPage();
+    backend.on("POST completions", unreachable, unreachable, recorded);
+    offline(true);
+    const result = start();
+    await clock.advance(5 * 60_000);
+    expect(backend.count("POST completions")).toBe(1);
+    offline(false);
+    window.dispatchEvent(new Event("online"));
+    await clock.advance(1_000);
+    expect(await result).toMatchObject({ status: "connected" });
+    expect(backend.count("POST completions")).toBe(3);
+  });
+
+  it("is given up when the token is too old", async () => {
+    const { backend, clock, start } = finishedPage();
+    backend.on("POST completions", unreachable);
+    offline(true);
+    const result = expect(start()).rejects.toMatchObject({ code: "network" });
+    await clock.advance(15 * 60_000);
+    await result;
+  });
+
+  it("that was given up is sent when the network is back", async () => {
+    const { backend, clock, storage, start } = finishedPage();
+    backend.on("POST completions", unreachable);
+    const result = expect(start()).rejects.toMatchObject({ code: "network" });
+    await clock.advance(60_000);
+    await result;
+    backend.on("POST completions", recorded);
+    window.dispatchEvent(new Event("online"));
+    await settled();
+    expect(backend.count("POST completions")).toBe(6);
+    expect(storage.items.size).toBe(0);
+  });
+
+  it("is sent once more at the moment the page goes away", async () => {
+    const { backend, start } = finishedPage();
+    backend.on("POST completions", unreachable, recorded);
+    const result = start();
+    await settled();
+    window.dispatchEvent(new Event("pagehide"));
+    await settled();
+    expect(await result).toMatchObject({ status: "connected" });
+    expect(backend.last("POST completions").init.keepalive).toBe(true);
+  });
+
+  it.each([true, false])(
+    "that was given up is sent when the page comes back from the cache: %s",
+    async (persisted) => {
+      const { backend, start } = finishedPage();
+      backend.on("POST completions", problem(401, "unauthenticated"), recorded);
+      await expect(start()).rejects.toMatchObject({ code: "unauthenticated" });
+      window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted }));
+      await settled();
+      expect(backend.count("POST completions")).toBe(persisted ? 2 : 1);
+    },
+  );
+});
+
 describe("finishPending", () => {
   it("sends what a page that went away has left, once", async () => {
     const { backend, storage, options } = leftBehind();
@@ -182,6 +251,15 @@ describe("finishPending", () => {
     backend.on("POST completions", problem(422, "activation_rejected"));
     expect(await finishPending(options)).toEqual([]);
     expect(storage.items.size).toBe(0);
+  });
+
+  it("does not make a token younger by trying", async () => {
+    const { backend, clock, options } = leftBehind({ ageSeconds: 590 });
+    backend.on("POST completions", problem(401, "unauthenticated"));
+    await finishPending(options);
+    await clock.advance(11_000);
+    expect(await finishPending(options)).toEqual([]);
+    expect(backend.count("POST completions")).toBe(1);
   });
 
   it("leaves alone what is older than ten minutes", async () => {

@@ -110,6 +110,43 @@ describe("an end user who closes the dialog", () => {
   });
 });
 
+describe("a link that was opened and closed twice", () => {
+  async function openAndClose({ sdk, options }: ReturnType<typeof page>): Promise<void> {
+    const result = connect(options);
+    await sdk.fail("KomboConnectCancelledError");
+    await result;
+  }
+
+  it("may have ended at Kombo, so the third time another one is asked for", async () => {
+    const surroundings = page();
+    const { backend, sdk } = surroundings;
+    const fresh = "https://connect.kombo.dev/v1?token=fresh";
+    for (let time = 0; time < 2; time += 1) await openAndClose(surroundings);
+    expect(backend.sent.map(({ body }) => body)).toEqual([{}, {}]);
+    backend.on("POST links", json(200, { link: LINK }), json(200, { link: fresh }));
+    await openAndClose(surroundings);
+    expect(backend.sent.slice(2).map(({ body }) => body)).toEqual([{}, { fresh: true }]);
+    expect(sdk.opened.map(({ link }) => link)).toEqual([LINK, LINK, fresh]);
+    backend.on("POST links", json(200, { link: fresh }));
+    await openAndClose(surroundings);
+    expect(backend.calls).toHaveLength(5);
+  });
+});
+
+describe("how far a flow is", () => {
+  it("is told to whoever started it and to whoever joined", async () => {
+    const { sdk, options } = page();
+    const [first, second]: string[][] = [[], []];
+    const result = connect({ ...options, onPhase: (phase) => first!.push(phase) });
+    await sdk.open();
+    const joined = connect({ ...options, onPhase: (phase) => second!.push(phase) });
+    await sdk.finish();
+    await Promise.all([result, joined]);
+    expect(first).toEqual(["loading", "open", "recording"]);
+    expect(second).toEqual(["open", "recording"]);
+  });
+});
+
 describe("a flow that ends without an activation token", () => {
   it.each([undefined, null, ""])("is finished, and no completion is sent (%j)", async (token) => {
     const { backend, options } = page();

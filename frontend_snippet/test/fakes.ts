@@ -38,7 +38,7 @@ export class FakeBackend {
   private readonly replies = new Map<string, Reply[]>();
 
   constructor() {
-    this.on("POST links", () => json(200, { link: LINK, expires_at: "2026-01-01T01:00:00Z" }));
+    this.on("POST links", () => json(200, { link: LINK, expires_at: "2099-01-01T00:00:00Z" }));
     this.on("POST completions", () => json(201, { integration: PERSONIO }));
     this.on("GET integrations", () => json(200, { integrations: [PERSONIO] }));
   }

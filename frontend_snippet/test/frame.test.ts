@@ -172,6 +172,99 @@ describe("the dialog of Kombo's own SDK", () => {
     expect(await result).toMatchObject({ status: "connected" });
   });
 
+  it("shows the page behind it, whatever colours the host prefers", async () => {
+    const { frame, result } = await click();
+    expect(frame.style.colorScheme).toBe("light");
+    expect(frame.style.border).toMatch(/^0/);
+    await say(frame, { type: "close" });
+    await result;
+  });
+
+  it("is closed by Esc while the focus is outside of it, and keeps the key from the page", async () => {
+    const { frame, result } = await click();
+    const pressed = vi.fn();
+    document.addEventListener("keydown", pressed);
+    const press = (init: KeyboardEventInit) => {
+      const event = new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...init });
+      button.dispatchEvent(event);
+      return event;
+    };
+    press({ key: "a" });
+    press({ key: "Escape", isComposing: true });
+    expect(frame.isConnected).toBe(true);
+    expect(pressed).toHaveBeenCalledTimes(2);
+    expect(press({ key: "Escape" }).defaultPrevented).toBe(true);
+    expect(await result).toEqual({ status: "cancelled" });
+    document.removeEventListener("keydown", pressed);
+    expect(pressed).toHaveBeenCalledTimes(2);
+    expect(press({ key: "Escape" }).defaultPrevented).toBe(false);
+  });
+
+  it.each([
+    ["enforce", "frame-src", LINK, true],
+    ["report", "frame-src", LINK, false],
+    ["enforce", "img-src", LINK, false],
+    ["enforce", "frame-src", "https://other.example", false],
+  ])("that the page's policy refuses (%s, %s, %s) is an error: %s", async (...told) => {
+    const [disposition, effectiveDirective, blockedURI, refused] = told;
+    const { frame, result } = await click();
+    const violation = Object.assign(new Event("securitypolicyviolation"), {
+      disposition,
+      effectiveDirective,
+    });
+    document.dispatchEvent(Object.assign(violation, { blockedURI }));
+    expect(frame.isConnected).toBe(!refused);
+    if (refused) await expect(result).rejects.toMatchObject({ code: "dialog_blocked" });
+    await say(frame, { type: "close" });
+    await result.catch(() => {});
+  });
+
+  describe("whose page does not come", () => {
+    let arrive = (): void => {};
+
+    async function wait(seconds: number, more: Parameters<typeof connect>[0] = {}) {
+      arrival = new Promise((resolve) => (arrive = resolve));
+      const { options, clock } = page();
+      const result = connect({ ...options, showKomboConnect: undefined, ...more });
+      result.catch(() => {});
+      await settled();
+      await clock.advance(seconds * 1000);
+      const frame = document.querySelector("iframe")!;
+      return { result, frame, bar: document.querySelector<HTMLElement>("[role=alertdialog]") };
+    }
+
+    afterEach(() => arrive());
+
+    it("gets a button that closes it after ten seconds, in the language of the flow", async () => {
+      const { result, frame, bar } = await wait(10, { language: "de" });
+      expect(bar?.getAttribute("aria-label")).toBe("Das hat nicht geklappt. Bitte erneut versuchen.");
+      expect(bar?.style.zIndex).toBe(frame.style.zIndex);
+      const close = bar!.querySelector("button")!;
+      expect(close.textContent).toBe("Schließen");
+      expect(document.activeElement).toBe(close);
+      close.click();
+      await expect(result).rejects.toMatchObject({ code: "dialog_timeout" });
+      expect(document.querySelector("iframe, [role=alertdialog]")).toBeNull();
+      expect(document.activeElement).toBe(button);
+    });
+
+    it("is given those ten seconds", async () => {
+      const { frame, bar, result } = await wait(9.9);
+      expect(bar).toBeNull();
+      frame.remove();
+      await result;
+    });
+
+    it("is shown all the same when it comes late", async () => {
+      const { frame, result } = await wait(10);
+      arrive();
+      await vi.waitFor(() => expect(document.activeElement).toBe(frame));
+      expect(document.querySelector("[role=alertdialog]")).toBeNull();
+      await say(frame, { type: "close" });
+      expect(await result).toEqual({ status: "cancelled" });
+    });
+  });
+
   it("can be opened again after all of this", async () => {
     const { frame, result } = await click();
     await say(frame, success);

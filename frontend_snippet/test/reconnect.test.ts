@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { finishSetup, reconnect } from "../src/index.js";
 import { finishing, json, LINK, page, PERSONIO, problem } from "./fakes.js";
 
-const link = json(200, { link: LINK, expires_at: "2026-01-01T01:00:00Z" });
+const link = json(200, { link: LINK, expires_at: "" });
 
 describe.each([
   ["reconnect", reconnect, "relink"],

@@ -7,16 +7,18 @@ import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import fields
-from http import HTTPStatus
+from typing import get_args
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from kombo_embed.errors import IdentityError, KomboEmbedError
-from kombo_embed.models import EndUser, LinkOptions
+from kombo_embed.models import Duplicates, EndUser, LinkOptions
 from kombo_embed.ports import EndUserCallable, LinkOptionsCallable
 
 logger = logging.getLogger("kombo_embed.auth")
+
+ERROR_STATUSES = range(400, 600)
 
 
 class CallableResolver:
@@ -40,6 +42,22 @@ class CallableResolver:
         raise _told(f"end_user must return an EndUser or None, not {type(result).__name__}")
 
 
+class AskedElsewhere:
+    """Stands in where only a router of the host's knows who is signed in."""
+
+    async def __call__(self, connection: HTTPConnection) -> EndUser | None:
+        """Nobody can be told.
+
+        Raises:
+            IdentityError: Always.
+        """
+        del connection
+        raise _told(
+            "this mount has no end_user; the one given to kombo_embed.fastapi.router serves that router "
+            "only. Pass KomboEmbed(end_user=...), or use KomboEmbedMiddleware in place of install()"
+        )
+
+
 async def link_options(
     options: LinkOptionsCallable, connection: HTTPConnection, end_user: EndUser
 ) -> LinkOptions:
@@ -52,6 +70,8 @@ async def link_options(
     if isinstance(result, LinkOptions):
         for item in fields(result):
             value = getattr(result, item.name)
+            if item.name == "duplicates" and value not in (None, *get_args(Duplicates)):
+                raise _told(f"LinkOptions.duplicates must be one of {', '.join(get_args(Duplicates))}")
             kind = bool if item.name.startswith("enable_") else str
             if value is not None and not isinstance(value, kind):
                 raise _told(f"LinkOptions.{item.name} must be {kind.__name__}, not {type(value).__name__}")
@@ -59,20 +79,31 @@ async def link_options(
     raise _told(f"link_options must return LinkOptions, not {type(result).__name__}")
 
 
+def refusal_of(name: str, error: Exception) -> HTTPException | IdentityError:
+    """What the host's code says by raising this: its ``HTTPException`` is its answer, all else is its bug.
+
+    A task group's only failure counts as itself.
+    """
+    raised_at = traceback.extract_tb(error.__traceback__)
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, HTTPException):
+        if error.status_code in ERROR_STATUSES:
+            return error
+        return _told(f"{name} raised HTTPException with status {error.status_code}")
+    if isinstance(error, KomboEmbedError):
+        return _told(f"{name}: {error}")
+    # The message may hold anything of the host's, so the log gets the kind and the place.
+    frame = [*raised_at, *traceback.extract_tb(error.__traceback__)][-1]
+    return _told(f"{name} raised {type(error).__name__} at {frame.filename}:{frame.lineno}")
+
+
 async def _call(name: str, function: Callable[..., object], *arguments: object) -> object:
     try:
         result = function(*arguments)
         return await result if inspect.isawaitable(result) else result
-    except HTTPException as error:
-        if error.status_code < HTTPStatus.BAD_REQUEST:
-            raise _told(f"{name} raised HTTPException with status {error.status_code}") from None
-        raise
-    except KomboEmbedError as error:
-        raise _told(f"{name}: {error}") from None
-    except Exception as error:
-        # The message may hold anything of the host's, so the log gets the kind and the place.
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        raise _told(f"{name} raised {type(error).__name__} at {frame.filename}:{frame.lineno}") from error
+    except Exception as error:  # noqa: BLE001 - the host's code raises what it likes
+        raise refusal_of(name, error) from None
 
 
 def _told(cause: str) -> IdentityError:

@@ -6,7 +6,7 @@ Unknown fields and unknown values are accepted: Kombo adds some.
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
@@ -18,6 +18,7 @@ from kombo_embed.reports import IntegrationDetails, ReportedIntegration, Tool
 LINK_MAX_LENGTH = 8192
 
 Answer = TypeVar("Answer", bound=BaseModel)
+Word = Annotated[str, Field(max_length=64)]  # one of Kombo's enumerations, to which it may add
 
 
 class _LinkData(BaseModel):
@@ -34,7 +35,7 @@ class _ReportedData(BaseModel):
     end_user_origin_id: str | None = None
     end_user_organization_name: str | None = None
     end_user_email: str | None = None
-    setup_status: str | None = None
+    setup_status: Word | None = None
 
 
 class _ReportedAnswer(BaseModel):
@@ -52,9 +53,9 @@ class _EndUserData(BaseModel):
 class _DetailsData(BaseModel):
     id: str
     tool: _ToolName
-    category: str | None = None
-    status: str | None = None
-    setup_status: str | None = None
+    category: Word | None = None
+    status: Word | None = None
+    setup_status: Word | None = None
     end_user: _EndUserData = _EndUserData()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from kombo_embed.kombo import answers, failures, requests
 from kombo_embed.kombo.backoff import Backoff
 from kombo_embed.kombo.gate import Gate
 from kombo_embed.kombo.quiet import quietly, silence_foreign_loggers
-from kombo_embed.models import AnyLinkRequest, EndUser, LinkType
+from kombo_embed.models import AnyLinkRequest, CoolDown, EndUser, LinkType
 from kombo_embed.ports import Clock
 from kombo_embed.reports import IntegrationDetails, ReportedIntegration, Tool
 
@@ -48,6 +49,7 @@ class KomboClient:
         timeout: Seconds for a whole call, from its start to the last byte of its last attempt.
         connect_timeout: Seconds for the connection alone.
         clock: Where time comes from.
+        tell_cool_down: Called with each wait that Kombo asks for.
         transport: Another httpx transport than the network, for tests.
     """
 
@@ -59,13 +61,14 @@ class KomboClient:
         timeout: float,
         connect_timeout: float,
         clock: Clock,
+        tell_cool_down: Callable[[CoolDown], None] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         silence_foreign_loggers()
         self._base_url = base_url
         self._timeout = timeout
         self._clock = clock
-        self._gate = Gate(clock=clock)
+        self._gate = Gate(clock=clock, tell=tell_cool_down)
         self._client = httpx.AsyncClient(
             headers={
                 "Authorization": f"Bearer {api_key}",
@@ -87,6 +90,10 @@ class KomboClient:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._client.aclose()
+
+    def heed(self, cool_down: CoolDown) -> None:
+        """Do not call Kombo for as long as it told another process."""
+        self._gate.heed(cool_down)
 
     async def mint_link(
         self, end_user: EndUser, request: AnyLinkRequest, *, link_type: LinkType = "EMBEDDED"

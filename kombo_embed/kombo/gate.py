@@ -7,7 +7,7 @@ the others are told at once. A probe that succeeds opens the gate for all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from kombo_embed.errors import (
@@ -17,6 +17,7 @@ from kombo_embed.errors import (
     KomboTimeout,
     KomboUnavailable,
 )
+from kombo_embed.models import CoolDown
 from kombo_embed.ports import Clock
 
 FAILURES_TO_CLOSE = 5  # in a row
@@ -25,10 +26,16 @@ PAUSE_MAX = 30.0  # seconds
 
 
 class Gate:
-    """Lets calls to Kombo pass, or tells when to come again."""
+    """Lets calls to Kombo pass, or tells when to come again.
 
-    def __init__(self, *, clock: Clock) -> None:
+    Args:
+        clock: Where time comes from.
+        tell: Called with each wait that Kombo asks for, so that other processes can be told.
+    """
+
+    def __init__(self, *, clock: Clock, tell: Callable[[CoolDown], None] | None = None) -> None:
         self._clock = clock
+        self._tell = tell
         self._failures = 0
         self._pause = PAUSE_FIRST
         self._opens_at: float | None = None  # None: open
@@ -51,6 +58,10 @@ class Gate:
             raise kind("Kombo is not asked at the moment.", retry_after=max(1, math.ceil(remaining)))
         self._probing = True
         return self._passage(probe=True)
+
+    def heed(self, cool_down: CoolDown) -> None:
+        """Close for as long as Kombo told another process."""
+        self._close_until(self._clock.monotonic() + cool_down.seconds, limited=cool_down.limited)
 
     @contextmanager
     def _passage(self, *, probe: bool) -> Iterator[None]:
@@ -88,7 +99,12 @@ class Gate:
             return  # closed already: those that were under way then do not make it longer
         if probe:
             self._pause = min(self._pause * 2, PAUSE_MAX)
-        opens_at = self._clock.monotonic() + (self._pause if said is None else said)
+        if said is not None and self._tell is not None:
+            self._tell(CoolDown(said, limited=limited))
+        seconds = self._pause if said is None else said
+        self._close_until(self._clock.monotonic() + seconds, limited=limited)
+
+    def _close_until(self, opens_at: float, *, limited: bool) -> None:
         if self._opens_at is None or opens_at > self._opens_at:
             self._opens_at, self._limited = opens_at, limited
             self._closings += 1

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -27,6 +28,9 @@ from kombo_embed.reports import (
 
 SIGNATURE_HEADER = "X-Kombo-Signature"
 LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+Word = Annotated[str, Field(max_length=64)]  # one of Kombo's enumerations, to which it may add
 
 
 class _EventBody(BaseModel):
@@ -46,7 +50,7 @@ class _Integration(BaseModel):
 
     id: str = Field(min_length=1, max_length=255)
     tool: str = Field(min_length=1, max_length=255)
-    category: str | None = None
+    category: Word | None = None
     end_user: _EndUser | None = None
 
 
@@ -54,8 +58,9 @@ class _State(BaseModel):
     """The data of ``integration-state-changed``; older ones lack the setup status."""
 
     integration_id: str = Field(min_length=1, max_length=255)
-    state: str | None = None
-    setup_status: str | None = None
+    state: Word | None = None
+    setup_status: Word | None = None
+    qa_status: Word | None = None
     updated_at: datetime | None = None
 
 
@@ -156,7 +161,7 @@ def _state(data: _State) -> ReportedState:
             updated_at = updated_at.astimezone(UTC)
         except OverflowError:
             updated_at = None  # no time that anything can be compared with
-    return ReportedState(data.integration_id, data.state, data.setup_status, updated_at)
+    return ReportedState(data.integration_id, data.state, data.setup_status, updated_at, data.qa_status)
 
 
 def _failure(data: _Failure) -> FailedFlow:

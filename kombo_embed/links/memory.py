@@ -1,20 +1,27 @@
 """The link cache of one process.
 
 Links live equally long, so the order they came in is the order they end in: a first-in, first-out cache with
-the end checked on reading, and a few of the oldest looked at on each writing, never stalls (the timed caches
-of cachetools sweep everything that has ended in one go).
+the end checked on reading, and a few of the oldest looked at on each writing, never stalls (caches that
+sweep everything that has ended in one go do). It is cut into small shards, since a large table
+stalls by itself when it grows.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import islice
 
 from cachetools import FIFOCache
 
-from kombo_embed.models import ConnectionLink, LinkKey
+from kombo_embed.models import ConnectionLink, LinkDrop, LinkKey
 from kombo_embed.ports import Clock
 
 SWEPT_PER_WRITE = 2
+SHARD_SIZE = 4096  # links
+
+Shard = FIFOCache[LinkKey, tuple[int, ConnectionLink]]
 
 
 class MemoryLinkCache:
@@ -24,53 +31,110 @@ class MemoryLinkCache:
         self._clock = clock
         self._lifetime = lifetime
         self._last_mark = 0
-        self._links: FIFOCache[LinkKey, tuple[int, ConnectionLink]] = FIFOCache(size)
-        # (environment, origin id) -> the mark of its last drop, and when no link can be older any more.
-        self._drops: dict[tuple[str, str], tuple[int, float]] = {}
-
-    def mark(self) -> int:
-        """A point in the order of mints and drops."""
-        self._last_mark += 1
-        return self._last_mark
+        shards = -(-size // SHARD_SIZE)
+        self._shards: list[Shard] = [FIFOCache(size // shards) for _ in range(shards)]
+        self._drops = _Drops(size=size)
 
     async def get(self, key: LinkKey) -> ConnectionLink | None:
         """The link kept for this key, if it is still valid."""
-        kept = self._links.get(key)
-        if kept is None:
+        shard = self._shard(key)
+        try:
+            mark, link = shard[key]
+        except KeyError:
             return None
-        mark, link = kept
         if self._clock.monotonic() < link.deadline and not self._dropped_since(key, mark):
             return link
-        del self._links[key]
+        del shard[key]
         return None
 
-    async def keep(self, key: LinkKey, link: ConnectionLink, mark: int) -> bool:
-        """Keep the link, unless its origin id was dropped since the mark."""
-        self._sweep()
+    @asynccontextmanager
+    async def turn(self, key: LinkKey, *, fresh: bool) -> AsyncIterator[MemoryTurn]:
+        """The turn to mint, at once: nobody else uses this cache."""
+        del fresh
+        yield MemoryTurn(self, key)
+
+    async def drop(self, environment: str, drop: LinkDrop) -> None:
+        """Forget all links of an origin id, also those being minted now."""
+        now = self._clock.monotonic()
+        self._drops.add((environment, drop.origin_id), self.mark(), now + self._lifetime)
+        self._drops.sweep(now)
+
+    def mark(self) -> int:
+        """A point in the order of mints and drops: later calls give greater numbers."""
+        self._last_mark += 1
+        return self._last_mark
+
+    def keep(self, key: LinkKey, link: ConnectionLink, mark: int) -> bool:
+        """Keep a link whose minting began at the mark, unless its origin id was dropped since."""
+        shard = self._shard(key)
+        self._sweep(shard)
         if self._dropped_since(key, mark):
             return False
-        self._links.pop(key, None)
-        self._links[key] = (mark, link)
+        shard.pop(key, None)  # a new link is the last to end, whatever was kept before
+        shard[key] = (mark, link)
         return True
 
-    async def drop(self, environment: str, origin_id: str) -> None:
-        """Forget all links of an origin id, also those being minted now."""
-        scope = (environment, origin_id)
-        self._drops.pop(scope, None)
-        self._drops[scope] = (self.mark(), self._clock.monotonic() + self._lifetime)
-
     def __len__(self) -> int:
-        return len(self._links)
+        return sum(len(shard) for shard in self._shards)
+
+    def _shard(self, key: LinkKey) -> Shard:
+        # A text's hash is computed once, a key's each time.
+        return self._shards[hash(key.end_user.email) % len(self._shards)]
 
     def _dropped_since(self, key: LinkKey, mark: int) -> bool:
-        drop = self._drops.get((key.environment, key.end_user.origin_id))
-        return drop is not None and drop[0] > mark
+        return self._drops.last((key.environment, key.end_user.origin_id)) > mark
 
-    def _sweep(self) -> None:
+    def _sweep(self, shard: Shard) -> None:
         now = self._clock.monotonic()
-        for key in list(islice(self._links, SWEPT_PER_WRITE)):
-            if self._links[key][1].deadline <= now:
-                del self._links[key]
-        for scope in list(islice(self._drops, SWEPT_PER_WRITE)):
-            if self._drops[scope][1] <= now:
-                del self._drops[scope]
+        for key in list(islice(shard, SWEPT_PER_WRITE)):
+            if shard[key][1].deadline <= now:
+                del shard[key]
+        self._drops.sweep(now)
+
+
+class MemoryTurn:
+    """The turn to mint one key's link in this process."""
+
+    found = None
+
+    def __init__(self, cache: MemoryLinkCache, key: LinkKey) -> None:
+        self._cache = cache
+        self._key = key
+        self._mark = cache.mark()
+
+    async def keep(self, link: ConnectionLink) -> bool:
+        """Keep the link, unless its origin id was dropped since this turn, or its last try, began."""
+        kept = self._cache.keep(self._key, link, self._mark)
+        self._mark = self._cache.mark()
+        return kept
+
+
+class _Drops:
+    """The mark of each origin id's last drop; of more than ``size`` it remembers less exactly, never less."""
+
+    def __init__(self, *, size: int) -> None:
+        self._size = size
+        # (environment, origin id) -> the mark of its last drop, and when no link can be older any more.
+        self._marks: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        self._least = 0
+
+    def last(self, scope: tuple[str, str]) -> int:
+        """The mark of the last drop; where that was forgotten too early, of a later one."""
+        known = self._marks.get(scope)
+        return self._least if known is None else known[0]
+
+    def add(self, scope: tuple[str, str], mark: int, until: float) -> None:
+        """Remember a drop."""
+        self._marks.pop(scope, None)
+        self._marks[scope] = (mark, until)
+        if len(self._marks) > self._size:
+            _, (self._least, _) = self._marks.popitem(last=False)
+
+    def sweep(self, now: float) -> None:
+        """Forget a few that no link is older than."""
+        for scope in list(islice(self._marks, SWEPT_PER_WRITE)):
+            if self._marks[scope][1] <= now:
+                del self._marks[scope]
+
+    def __len__(self) -> int:
+        return len(self._marks)

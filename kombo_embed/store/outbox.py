@@ -13,15 +13,16 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Update, and_, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kombo_embed.models import Delivery, Event, Integration
+from kombo_embed.models import Delivery, Event, Integration, Outcome
 from kombo_embed.store.database import Database, finishing
 from kombo_embed.store.tables import outbox
 
 logger = logging.getLogger("kombo_embed.store")
 
+FREE = {"lease_owner": None, "lease_ends_at": None}
 TIMES = ("connected_at", "updated_at")
 
 
@@ -65,7 +66,12 @@ class Outbox:
     async def take(
         self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
     ) -> list[Delivery]:
-        """Take up to ``limit`` events of these types that are due and that nobody else has."""
+        """Take up to ``limit`` events of these types that are due and that nobody else has.
+
+        An integration's events are numbered in the order of their commits, since whoever writes one holds the
+        integration (`kombo_embed.store.locks`). So an event that is seen has no earlier one that is not, and
+        delivered stays delivered: what this reads can at worst be too old to take an event, not to leave one.
+        """
         due = (
             select(outbox.c.id)
             .where(self._is_free(types, now), ~self._has_earlier(types))
@@ -74,13 +80,14 @@ class Outbox:
         )
         async with self._database.reading() as connection:
             # Most looks find nothing: they must not stand in the line of the writers.
-            found = list((await connection.execute(due)).scalars())
-        if not found:
-            return []
+            if (await connection.execute(due)).first() is None:
+                return []
         async with self._database.writing() as connection:
+            # On PostgreSQL, what another process is taking at this moment is left to it.
+            found = (await connection.execute(due.with_for_update(skip_locked=True, of=outbox))).scalars()
             rows = await connection.execute(
                 update(outbox)
-                .where(outbox.c.id.in_(found), self._is_free(types, now))
+                .where(outbox.c.id.in_(found.all()))
                 .values(
                     lease_owner=self._owner,
                     lease_ends_at=now + timedelta(seconds=lease_seconds),
@@ -92,36 +99,59 @@ class Outbox:
         return sorted(taken, key=lambda delivery: delivery.row_id)
 
     @finishing
-    async def renew(self, delivery: Delivery, *, until: datetime) -> None:
-        """Keep an event while its handlers still run."""
-        await self._note(delivery, lease_ends_at=until)
+    async def renew(self, deliveries: Sequence[Delivery], *, until: datetime) -> None:
+        """Keep events while their handlers still run."""
+        ids = [delivery.row_id for delivery in deliveries]
+        async with self._database.writing() as connection:
+            await connection.execute(self._note(ids, lease_ends_at=until))
 
     @finishing
-    async def save_delivered(self, delivery: Delivery, *, now: datetime) -> None:
-        """All handlers are done with this event."""
-        await self._note(delivery, delivered_at=now, lease_owner=None, lease_ends_at=None)
+    async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+        """Note what became of events, in one transaction; what another holds now is left alone."""
+        done = [outcome.delivery.row_id for outcome in outcomes if outcome.due_at is None]
+        async with self._database.writing() as connection:
+            if done:
+                await connection.execute(self._note(done, delivered_at=now, **FREE))
+            for outcome in outcomes:
+                if outcome.due_at is not None:
+                    await connection.execute(self._later(outcome, now))
 
     @finishing
-    async def save_failed(
-        self, delivery: Delivery, *, done_handlers: Sequence[str], due_at: datetime
-    ) -> None:
-        """Some handlers failed: try those again later, and only those."""
-        await self._note(
-            delivery, done_handlers=list(done_handlers), due_at=due_at, lease_owner=None, lease_ends_at=None
+    async def defer(self, delivery: Delivery, *, due_at: datetime) -> None:
+        """Should this process die with the event, give it out no earlier than this."""
+        async with self._database.writing() as connection:
+            await connection.execute(self._note([delivery.row_id], due_at=due_at))
+
+    @finishing
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Let go of events that were not finished, as if they had not been taken."""
+        ids = [delivery.row_id for delivery in deliveries]
+        async with self._database.writing() as connection:
+            await connection.execute(self._note(ids, attempts=outbox.c.attempts - 1, **FREE))
+
+    def _later(self, outcome: Outcome, now: datetime) -> Update:
+        # An attempt that was put off is none.
+        column, step = (outbox.c.failures, 1) if outcome.failed else (outbox.c.attempts, -1)
+        return self._note(
+            [outcome.delivery.row_id],
+            done_handlers=list(outcome.done_handlers),
+            due_at=outcome.due_at,
+            given_up_at=now if outcome.given_up else None,
+            **{column.name: column + step},
+            **FREE,
         )
 
-    async def _note(self, delivery: Delivery, **values: object) -> None:
-        async with self._database.writing() as connection:
-            await connection.execute(
-                update(outbox)
-                .where(outbox.c.id == delivery.row_id, outbox.c.lease_owner == self._owner)
-                .values(**values)
-            )
+    def _note(self, ids: Sequence[int], **values: object) -> Update:
+        return update(outbox).where(outbox.c.id.in_(ids), self._is_ours()).values(**values)
+
+    def _is_ours(self) -> ColumnElement[bool]:
+        return and_(outbox.c.environment == self._environment, outbox.c.lease_owner == self._owner)
 
     def _is_free(self, types: Sequence[str], now: datetime) -> ColumnElement[bool]:
         return and_(
             outbox.c.environment == self._environment,
             outbox.c.delivered_at.is_(None),
+            outbox.c.given_up_at.is_(None),
             outbox.c.type.in_(types),
             outbox.c.due_at <= now,
             or_(outbox.c.lease_ends_at.is_(None), outbox.c.lease_ends_at <= now),
@@ -134,6 +164,7 @@ class Outbox:
             earlier.c.integration_id == outbox.c.integration_id,
             earlier.c.id < outbox.c.id,
             earlier.c.delivered_at.is_(None),
+            earlier.c.given_up_at.is_(None),
             earlier.c.type.in_(types),
         )
 
@@ -154,7 +185,11 @@ def _delivery(row: RowMapping) -> Delivery | None:
         data=row["data"],
     )
     return Delivery(
-        row_id=row["id"], event=event, attempts=row["attempts"], done_handlers=tuple(row["done_handlers"])
+        row_id=row["id"],
+        event=event,
+        attempts=row["attempts"],
+        done_handlers=tuple(row["done_handlers"]),
+        failures=row["failures"],
     )
 
 

@@ -5,34 +5,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from sqlalchemy import insert, literal, select
+from sqlalchemy import literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kombo_embed.models import Completion, Integration, LinkKey, LinkRequest, SetupRequest
+from kombo_embed.models import Completion, Integration, LinkDrop, LinkKey, LinkType
 from kombo_embed.ports import Clock
 from kombo_embed.reports import (
-    FailedFlow,
     IntegrationDetails,
     Report,
     ReportedDeletion,
     ReportedIntegration,
-    ReportedState,
     WebhookEvent,
 )
-from kombo_embed.store import inbox, migrations
+from kombo_embed.store import applying, drops, inbox, migrations, minted, pruning
 from kombo_embed.store.database import Database, finishing
-from kombo_embed.store.outbox import Outbox, write_event
+from kombo_embed.store.inserts import insert_once
+from kombo_embed.store.outbox import Outbox
 from kombo_embed.store.records import Records
-from kombo_embed.store.tables import completions, integrations, minted_links
+from kombo_embed.store.tables import completions, integrations
 
 
 class SqlStore:
     """Keeps the records of one Kombo environment in a database.
 
     Args:
-        url: SQLAlchemy's URL of the database, ``sqlite+aiosqlite:///…``.
+        url: SQLAlchemy's URL of the database, ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
         environment: The Kombo environment whose records these are.
         clock: Where time comes from.
     """
@@ -45,15 +44,21 @@ class SqlStore:
 
     @finishing
     async def open(self) -> None:
-        """Bring the tables to this version. Several processes may do so at once: one does, the rest wait.
+        """Make ready. On SQLite, bring the tables to this version; on PostgreSQL, see that they are there.
+
+        Several processes may do so at once: one migrates, the rest wait.
 
         Raises:
-            ConfigurationError: The database's folder does not exist.
+            ConfigurationError: The SQLite file's folder does not exist, or the tables have to be migrated.
             StoreUnavailable: The database cannot be opened or written.
         """
-        self._database.verify_folder()
-        async with self._database.writing() as connection:
-            await connection.run_sync(migrations.run)
+        self._database.verify_settings()
+        if self._database.migrates_at_start:
+            async with self._database.migrating() as connection:
+                await connection.run_sync(migrations.run)
+        else:
+            async with self._database.reading() as connection:
+                await connection.run_sync(migrations.verify)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -70,35 +75,18 @@ class SqlStore:
             await connection.execute(select(literal(1)).select_from(integrations).limit(1))
 
     @finishing
-    async def save_link_minted(self, key: LinkKey, expires_in: float) -> None:
+    async def save_link_minted(
+        self, key: LinkKey, expires_in: float, *, link_type: LinkType = "EMBEDDED"
+    ) -> None:
         """Remember for whom and for what a link was minted: a completion's category comes from here."""
-        now, request = self._now(), key.request
-        connects = isinstance(request, LinkRequest)
-        purpose = "connect" if connects else "setup" if isinstance(request, SetupRequest) else "relink"
-        async with self._database.writing() as connection:
-            await connection.execute(
-                insert(minted_links).values(
-                    environment=self._environment,
-                    origin_id=key.end_user.origin_id,
-                    email=key.end_user.email,
-                    purpose=purpose,
-                    integration_id=None if isinstance(request, LinkRequest) else request.integration_id,
-                    category=request.category if isinstance(request, LinkRequest) else None,
-                    tool=request.tool if isinstance(request, LinkRequest) else None,
-                    language=request.language,
-                    minted_at=now,
-                    expires_at=now + timedelta(seconds=expires_in),
-                )
-            )
+        async with self._writing() as records:
+            await minted.save(records, key, expires_in=expires_in, link_type=link_type)
 
     @finishing
     async def has_minted_for(self, origin_id: str) -> bool:
-        """Whether a link was ever minted here for this origin id."""
-        query = select(minted_links.c.id).where(
-            minted_links.c.environment == self._environment, minted_links.c.origin_id == origin_id
-        )
-        async with self._database.reading() as connection:
-            return (await connection.execute(query.limit(1))).first() is not None
+        """Whether a link was minted here for this origin id."""
+        async with self._reading() as records:
+            return await minted.exists_for(records, origin_id)
 
     @finishing
     async def save_completion(
@@ -106,17 +94,16 @@ class SqlStore:
     ) -> Completion | None:
         """Record what Kombo says of an integration under an origin id, and which token stood for it."""
         async with self._writing() as records:
-            completion = await self._connect(records, reported, origin_id=recorded_for, learnt_by="browser")
-            token_hash = _hash(activation_token)
-            if await self._completed(records.connection, token_hash) is None:
-                await records.connection.execute(
-                    insert(completions).values(
-                        environment=self._environment,
-                        activation_token_sha256=token_hash,
-                        integration_id=reported.integration_id,
-                        completed_at=records.now,
-                    )
-                )
+            completion = await records.connect(reported, origin_id=recorded_for, learnt_by="browser")
+            await insert_once(
+                records.connection,
+                completions,
+                environment=self._environment,
+                activation_token_sha256=_hash(activation_token),
+                integration_id=reported.integration_id,
+                completed_at=records.now,
+            )
+            await drops.write(records, recorded_for if completion else None)
         return completion
 
     @finishing
@@ -130,27 +117,20 @@ class SqlStore:
     async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
         """Keep a received event, once, and what it tells; the origin id whose links it ends."""
         async with self._writing() as records:
-            if not await inbox.keep(records, event, report):
-                return None
-            match report:
-                case ReportedIntegration():
-                    await self._connect(records, report, origin_id=report.origin_id, learnt_by="webhook")
-                    return report.origin_id
-                case ReportedDeletion():
-                    return await records.delete(report)
-                case ReportedState():
-                    changed = await records.change_state(report)
-                    return changed.origin_id if changed else None
-                case FailedFlow():
-                    await self._tell(records, "flow.failed", report.origin_id, _failure(report))
-                case None:
-                    received: dict[str, object] = {"id": event.event_id, "type": event.type}
-                    origin_id = _origin_id_in(event.data)
-                    await self._tell(records, "kombo.event", origin_id, {**received, "data": event.data})
-        return None
+            ended_for = await applying.apply(records, event, report)
+            await drops.write(records, ended_for)
+            return ended_for
 
     @finishing
-    async def save_deleted(self, integration: Integration) -> None:
+    async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
+        """Keep a signed body that is no event, once."""
+        async with self._writing() as records:
+            await inbox.keep_malformed(records, body, reason=reason)
+
+    @finishing
+    async def save_deleted(
+        self, integration: Integration, *, unless_changed_since: datetime | None = None
+    ) -> None:
         """Mark an integration as deleted."""
         reported = ReportedIntegration(
             integration_id=integration.integration_id,
@@ -160,7 +140,8 @@ class SqlStore:
             email=integration.email,
         )
         async with self._writing() as records:
-            await records.delete(ReportedDeletion(reported))
+            await records.delete(ReportedDeletion(reported), unless_changed_since=unless_changed_since)
+            await drops.write(records, integration.origin_id)
 
     @finishing
     async def save_details(
@@ -169,6 +150,18 @@ class SqlStore:
         """Take over what Kombo says of an integration now; the record if that changed it."""
         async with self._writing() as records:
             return await records.refresh(details, unless_changed_since=unless_changed_since)
+
+    @finishing
+    async def find_drops(self, *, after: int) -> list[LinkDrop]:
+        """What ended links, with row ids after this one, in their order."""
+        async with self._database.reading() as connection:
+            return await drops.find(connection, self._environment, after=after)
+
+    @finishing
+    async def prune_drops(self, *, before: datetime) -> None:
+        """Forget the drops that were written before this moment."""
+        async with self._database.writing() as connection:
+            await drops.prune(connection, self._environment, before=before)
 
     @finishing
     async def find_integrations(self, origin_id: str) -> list[Integration]:
@@ -188,30 +181,34 @@ class SqlStore:
         async with self._reading() as records:
             return await records.find_public(public_id, origin_id)
 
-    async def _connect(
-        self, records: Records, reported: ReportedIntegration, *, origin_id: str | None, learnt_by: str
-    ) -> Completion | None:
-        completion = await records.connect(reported, origin_id=origin_id, learnt_by=learnt_by)
-        if completion is None or not completion.first:
-            return completion
-        # What Kombo told of it before we knew it counts from now on.
-        for state in await inbox.states_of(records, reported.integration_id):
-            changed = await records.change_state(state)
-            completion = Completion(changed or completion.integration, first=True)
-        return completion
+    @finishing
+    async def find_known(self, *, after: str, limit: int) -> list[Integration]:
+        """The next integrations that are not deleted, by Kombo's ids; ``""`` is before the first."""
+        async with self._reading() as records:
+            return await records.after(after, limit=limit)
 
-    async def _tell(
-        self, records: Records, event_type: str, origin_id: str | None, data: dict[str, object]
-    ) -> None:
-        await write_event(
-            records.connection,
-            environment=self._environment,
-            type_=event_type,
-            origin_id=origin_id,
-            integration=None,
-            data=data,
-            now=records.now,
-        )
+    @finishing
+    async def settle_ended_links(self, *, limit: int) -> int:
+        """Look at links that have ended, each once over all processes; how many led to nothing.
+
+        Most looks find nothing: they must not stand in the line of the writers.
+        """
+        async with self._reading() as records:
+            ended = await minted.ended(records, limit=limit)
+        if not ended:
+            return 0
+        async with self._writing() as records:
+            return await minted.settle(records, ended)
+
+    @finishing
+    async def prune(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` rows of each kind that nobody needs any more; how many those were."""
+        async with self._reading() as records:
+            found = await pruning.find(records, before=before, limit=limit)
+        if not found:
+            return 0
+        async with self._writing() as records:
+            return await pruning.remove(records, found)
 
     async def _completed(self, connection: AsyncConnection, token_hash: str) -> str | None:
         query = select(completions.c.integration_id).where(
@@ -238,26 +235,16 @@ async def migrate(url: str) -> str:
     """Bring a database's tables to this version of the package, and tell which one that is.
 
     Raises:
-        ConfigurationError: The database's folder does not exist.
+        ConfigurationError: The SQLite file's folder does not exist, or another Alembic keeps the tables.
         StoreUnavailable: The database cannot be opened or written.
     """
     database = Database(url)
-    database.verify_folder()
+    database.verify_settings()
     try:
-        async with database.writing() as connection:
+        async with database.migrating() as connection:
             return await connection.run_sync(migrations.run)
     finally:
         await database.aclose()
-
-
-def _failure(flow: FailedFlow) -> dict[str, object]:
-    return {"tool": flow.tool, "category": flow.category, "log_url": flow.log_url}
-
-
-def _origin_id_in(data: dict[str, object]) -> str | None:
-    end_user = data.get("end_user")
-    origin_id = end_user.get("origin_id") if isinstance(end_user, dict) else None
-    return origin_id if isinstance(origin_id, str) else None
 
 
 def _hash(activation_token: str) -> str:

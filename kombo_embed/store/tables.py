@@ -6,19 +6,24 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
 
@@ -42,25 +47,61 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Words(TypeDecorator[str]):
+    """A text that Kombo, the host or an end user chose. NUL becomes U+FFFD: PostgreSQL cannot hold it."""
+
+    impl: type[String] = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Without NUL."""
+        del dialect
+        return None if value is None else value.replace("\x00", "\ufffd")
+
+
+class ShortWords(Words):
+    """One of an expected length."""
+
+    impl = String
+    cache_ok = True
+
+
+def _short(length: int) -> TypeEngine[str]:
+    # SQLite holds nobody to a length; PostgreSQL would refuse the row, and with it Kombo's word.
+    return ShortWords(length).with_variant(Words(), "postgresql")
+
+
+def _number() -> TypeEngine[int]:
+    # SQLite numbers rows by itself only where the type is exactly INTEGER.
+    return BigInteger().with_variant(Integer(), "sqlite")
+
+
 integrations = Table(
     "kombo_embed_integrations",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _number(), primary_key=True),
     Column("environment", String(64), nullable=False),
-    Column("integration_id", String(255), nullable=False),
+    Column("integration_id", _short(255), nullable=False),
     Column("public_id", String(32), nullable=False, unique=True),
-    Column("origin_id", Text),
-    Column("tool", String(255), nullable=False),
-    Column("category", String(64)),
-    Column("organization_name", Text),
-    Column("email", Text),
-    Column("status", String(64)),
-    Column("setup_status", String(64)),
+    Column("origin_id", Words()),
+    Column("tool", _short(255), nullable=False),
+    Column("category", _short(64)),
+    Column("organization_name", Words()),
+    Column("email", Words()),
+    Column("status", _short(64)),
+    Column("setup_status", _short(64)),
     Column("learnt_by", String(16), nullable=False),
     Column("connected_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    Column("state_updated_at", UtcDateTime),  # Kombo's time, compared with Kombo's times only
+    # Kombo's times of what it said, compared with Kombo's times only; see merging.py.
+    Column("state_updated_at", UtcDateTime),
     Column("deleted_at", UtcDateTime),
+    Column("qa_status", _short(64)),
+    Column("setup_updated_at", UtcDateTime),
+    Column("qa_updated_at", UtcDateTime),
+    # The category is that of one of several links that fit: Kombo has not said it yet.
+    Column("category_guessed", Boolean, nullable=False, server_default=false()),
+    Column("duplicate_told_at", UtcDateTime),
     UniqueConstraint("environment", "integration_id", name="uq_kombo_embed_integrations_integration_id"),
     Index("ix_kombo_embed_integrations_origin_id", "environment", "origin_id"),
 )
@@ -69,18 +110,27 @@ integrations = Table(
 minted_links = Table(
     "kombo_embed_minted_links",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _number(), primary_key=True),
     Column("environment", String(64), nullable=False),
-    Column("origin_id", Text, nullable=False),
-    Column("email", Text, nullable=False),
+    Column("origin_id", Words(), nullable=False),
+    Column("email", Words(), nullable=False),
     Column("purpose", String(16), nullable=False),
-    Column("integration_id", String(255)),
-    Column("category", String(64)),
-    Column("tool", String(255)),
+    Column("integration_id", _short(255)),
+    Column("category", _short(64)),
+    Column("tool", _short(255)),
     Column("language", String(16), nullable=False),
     Column("minted_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+    # When to look whether anything was connected; None where there is nothing (more) to look for.
+    Column("watch_until", UtcDateTime),
     Index("ix_kombo_embed_minted_links_origin_id", "environment", "origin_id", "id"),
+    Index(
+        "ix_kombo_embed_minted_links_watched",
+        "environment",
+        "watch_until",
+        sqlite_where=text("watch_until IS NOT NULL"),
+        postgresql_where=text("watch_until IS NOT NULL"),
+    ),
 )
 
 # Which integration an activation token stood for. Kombo does not say that a token can be exchanged twice, so
@@ -90,32 +140,51 @@ completions = Table(
     metadata,
     Column("environment", String(64), primary_key=True),
     Column("activation_token_sha256", String(64), primary_key=True),
-    Column("integration_id", String(255), nullable=False),
+    Column("integration_id", _short(255), nullable=False),
     Column("completed_at", UtcDateTime, nullable=False),
+    Index("ix_kombo_embed_completions_completed_at", "environment", "completed_at"),
 )
 
 received_events = Table(
     "kombo_embed_received_events",
     metadata,
     Column("environment", String(64), primary_key=True),
-    Column("event_id", String(255), primary_key=True),
-    Column("type", String(255), nullable=False),
-    Column("integration_id", String(255)),
+    Column("event_id", _short(255), primary_key=True),
+    Column("type", _short(255), nullable=False),
+    Column("integration_id", _short(255)),
     Column("data", JSON, nullable=False),
     Column("report", JSON(none_as_null=True)),  # the state that it tells of, for integrations not known yet
     Column("received_at", UtcDateTime, nullable=False),
     Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
+    Index("ix_kombo_embed_received_events_received_at", "environment", "received_at"),
 )
+
+# Bodies that Kombo signed and that are no events all the same, for people to look at. Kombo sends each again
+# and again, since we refuse it, hence once per body.
+malformed_events = Table(
+    "kombo_embed_malformed_events",
+    metadata,
+    Column("environment", String(64), primary_key=True),
+    Column("body_sha256", String(64), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("first_received_at", UtcDateTime, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+)
+
+# Neither delivered nor given up.
+WAITING = text("delivered_at IS NULL AND given_up_at IS NULL")
 
 outbox = Table(
     "kombo_embed_outbox",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _number(), primary_key=True),
     Column("environment", String(64), nullable=False),
     Column("event_id", String(32), nullable=False, unique=True),
     Column("type", String(64), nullable=False),
-    Column("origin_id", Text),
-    Column("integration_id", String(255)),
+    Column("origin_id", Words()),
+    Column("integration_id", _short(255)),
     Column("integration", JSON(none_as_null=True)),
     Column("data", JSON, nullable=False),
     Column("occurred_at", UtcDateTime, nullable=False),
@@ -125,12 +194,36 @@ outbox = Table(
     Column("lease_owner", String(32)),
     Column("lease_ends_at", UtcDateTime),
     Column("delivered_at", UtcDateTime),
-    Index("ix_kombo_embed_outbox_waiting", "environment", "id", sqlite_where=text("delivered_at IS NULL")),
+    Column("failures", Integer, nullable=False, server_default=text("0")),  # attempts that a handler failed
+    Column("given_up_at", UtcDateTime),
+    Index(
+        "ix_kombo_embed_outbox_waiting",
+        "environment",
+        "type",
+        "id",
+        sqlite_where=WAITING,
+        postgresql_where=WAITING,
+    ),
     Index(
         "ix_kombo_embed_outbox_integration",
         "environment",
         "integration_id",
         "id",
-        sqlite_where=text("delivered_at IS NULL"),
+        sqlite_where=WAITING,
+        postgresql_where=WAITING,
     ),
+)
+
+# That links of an origin id ended, written in the transaction of what ended them, so that every process
+# learns of it. Ids are never used twice: what a process has read already, it tells by them.
+dropped_links = Table(
+    "kombo_embed_dropped_links",
+    metadata,
+    Column("id", _number(), primary_key=True),
+    Column("environment", String(64), nullable=False),
+    Column("drop_id", String(32), nullable=False),
+    Column("origin_id", Words(), nullable=False),
+    Column("dropped_at", UtcDateTime, nullable=False),
+    Index("ix_kombo_embed_dropped_links_environment", "environment", "id"),
+    sqlite_autoincrement=True,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -65,6 +66,12 @@ class CompletionBody(BaseModel):
     activation_token: str
 
 
+class NoBody(BaseModel):
+    """``DELETE /integrations/{id}``: nothing, or ``{}``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 async def read_json(request: Request, shape: type[Body]) -> Body:
     """The request's body in this shape; an empty one counts as ``{}``.
 
@@ -99,6 +106,13 @@ def read_category(request: Request, settings: Settings) -> str:
     return category
 
 
+def _explained(error: ValidationError) -> InvalidRequest:
+    details = error.errors(include_input=False, include_url=False, include_context=False)
+    if any(detail["type"] == "json_invalid" for detail in details):
+        return MalformedBody("The body is not JSON.", FieldError("body", "is not JSON"))
+    return invalid(details)
+
+
 async def read_body(request: Request, *, limit: int) -> bytes:
     """The raw body.
 
@@ -106,19 +120,16 @@ async def read_body(request: Request, *, limit: int) -> bytes:
         BodyTooLarge: It is larger than the limit; the rest is not read.
         BodyTooSlow: It did not arrive in time.
     """
-    too_large = BodyTooLarge(
-        f"The body is larger than {limit} bytes.", FieldError("body", f"longer than {limit} bytes")
-    )
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
-        raise too_large
+        raise _too_large(limit)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_DEADLINE):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise too_large
+                    raise _too_large(limit)
     except TimeoutError:
         raise BodyTooSlow(
             f"The body did not arrive within {BODY_DEADLINE} s.", FieldError("body", "too slow")
@@ -126,6 +137,12 @@ async def read_body(request: Request, *, limit: int) -> bytes:
     except ClientDisconnect:
         raise MalformedBody("The request ended early.", FieldError("body", "incomplete")) from None
     return bytes(body)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"The body is larger than {limit} bytes.", FieldError("body", f"longer than {limit} bytes")
+    )
 
 
 def _says_nothing(request: Request) -> bool:
@@ -138,10 +155,8 @@ def _says_nothing(request: Request) -> bool:
     )
 
 
-def _explained(error: ValidationError) -> InvalidRequest:
-    details = error.errors(include_input=False, include_url=False, include_context=False)
-    if any(detail["type"] == "json_invalid" for detail in details):
-        return MalformedBody("The body is not JSON.", FieldError("body", "is not JSON"))
+def invalid(details: Iterable[ErrorDetails]) -> InvalidRequest:
+    """What pydantic found wrong with a request, field by field."""
     fields = [FieldError(_field(detail), _reason(detail)) for detail in details]
     names = ", ".join(dict.fromkeys(field.field for field in fields))
     return InvalidRequest(f"These fields cannot be used: {names}.", *fields)

@@ -1,48 +1,42 @@
 """Our endpoints: each asks who is there, reads the body, calls the flow, and answers.
 
-They are plain Starlette endpoints, so they work in the mount, in the middleware and in a host's own router.
+`kombo_embed.web.calls` has the table that gives them their paths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import Protocol
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
 
 from kombo_embed.auth.host import link_options
 from kombo_embed.catalog import ToolCatalog
 from kombo_embed.choice import Choice
 from kombo_embed.errors import (
     BrowserModuleMissing,
-    KomboEmbedError,
-    MethodNotAllowed,
-    RouteNotFound,
     StoreUnavailable,
     Unauthenticated,
 )
 from kombo_embed.flow import ConnectionFlow
 from kombo_embed.kombo import webhooks
-from kombo_embed.models import CacheOutcome, EndUser, Integration, IssuedLink, LinkOptions
+from kombo_embed.models import CacheOutcome, EndUser, IssuedLink, LinkOptions, Reconciliation
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable, Store
 from kombo_embed.settings import Settings
-from kombo_embed.web.answers import HEADERS, answer, tagged, tagged_answer
+from kombo_embed.web.answers import HEADERS, ReadyAnswer, answer, tagged, tagged_answer
 from kombo_embed.web.bodies import (
     WEBHOOK_MAX_BYTES,
     CompletionBody,
     LinkBody,
+    NoBody,
     RelinkBody,
     read_body,
     read_category,
     read_json,
 )
-from kombo_embed.web.origin import verify_origin
-from kombo_embed.web.problems import problem, problem_of_host
+from kombo_embed.web.shown import show
 
 CACHE_STATUS = {
     CacheOutcome.HIT: "hit; ttl={ttl}",
@@ -51,7 +45,18 @@ CACHE_STATUS = {
     CacheOutcome.PASSED: "fwd=uri-miss",
     CacheOutcome.STALE: "hit; ttl={ttl}; detail=kombo-unavailable",
 }
-MODULE_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+MODULE_HEADERS = {**HEADERS, "Cache-Control": "no-cache"}  # it is nobody's: kept, and asked for by its tag
+
+
+Reconcile = Callable[[Callable[[int], None] | None], Awaitable[Reconciliation]]
+
+
+class Shared(Protocol):
+    """What the processes share, and can do without for a while."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +70,13 @@ class Services:
     end_user: EndUserResolver
     link_options: LinkOptionsCallable | None
     browser_module: bytes | None
-
-
-Opened = Callable[[], Awaitable[Services]]
-Handler = Callable[[Services, Request], Awaitable[Response]]
-
-
-def create_routes(opened: Opened) -> list[Route]:
-    """The routes below the mount path; ``opened`` gives the services, opening them at the first request."""
-    table: list[tuple[str, str, Handler]] = [
-        ("POST", "/links", issue_link),
-        ("POST", "/completions", complete),
-        ("GET", "/integrations", list_integrations),
-        ("GET", "/integrations/{id}", show_integration),
-        ("POST", "/integrations/{id}/relink", issue_relink),
-        ("POST", "/integrations/{id}/setup-link", issue_setup_link),
-        ("DELETE", "/integrations/{id}", disconnect),
-        ("POST", "/webhooks", receive_webhook),
-        ("GET", "/tools", list_tools),
-        ("GET", "/kombo-embed.js", serve_browser_module),
-        ("GET", "/health", report_health),
-    ]
-    return [
-        Route(path, _guarded(handler, opened), methods=[method], name=handler.__name__)
-        for method, path, handler in table
-    ]
+    openapi: Mapping[str, object]
+    reconcile: Reconcile
+    shared_links: Shared | None
 
 
 async def issue_link(services: Services, request: Request) -> Response:
     """``POST /links``."""
-    verify_origin(request, services.settings.allowed_origins)
     end_user = await _signed_in(services, request)
     body = await read_json(request, LinkBody)
     choice = Choice(body.integration_category, body.integration_tool, body.language, body.fresh)
@@ -104,7 +86,6 @@ async def issue_link(services: Services, request: Request) -> Response:
 
 async def complete(services: Services, request: Request) -> Response:
     """``POST /completions``."""
-    verify_origin(request, services.settings.allowed_origins)
     end_user = await _signed_in(services, request)
     body = await read_json(request, CompletionBody)
     completion = await services.flow.complete(end_user, body.activation_token)
@@ -128,7 +109,6 @@ async def show_integration(services: Services, request: Request) -> Response:
 
 async def issue_relink(services: Services, request: Request) -> Response:
     """``POST /integrations/{id}/relink``."""
-    verify_origin(request, services.settings.allowed_origins)
     end_user = await _signed_in(services, request)
     body = await read_json(request, RelinkBody)
     choice = Choice(language=body.language, fresh=body.fresh)
@@ -138,7 +118,6 @@ async def issue_relink(services: Services, request: Request) -> Response:
 
 async def issue_setup_link(services: Services, request: Request) -> Response:
     """``POST /integrations/{id}/setup-link``."""
-    verify_origin(request, services.settings.allowed_origins)
     end_user = await _signed_in(services, request)
     body = await read_json(request, RelinkBody)
     choice = Choice(language=body.language, fresh=body.fresh)
@@ -147,8 +126,8 @@ async def issue_setup_link(services: Services, request: Request) -> Response:
 
 async def disconnect(services: Services, request: Request) -> Response:
     """``DELETE /integrations/{id}``."""
-    verify_origin(request, services.settings.allowed_origins)
     end_user = await _signed_in(services, request)
+    await read_json(request, NoBody)
     await services.flow.disconnect(end_user, request.path_params["id"])
     return Response(status_code=204, headers=HEADERS)
 
@@ -172,8 +151,8 @@ async def receive_webhook(services: Services, request: Request) -> Response:
     body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
     webhooks.verify(body, request.headers.get(webhooks.SIGNATURE_HEADER), secrets)
-    await services.flow.apply_event(webhooks.read_event(body))
-    return Response(status_code=204)
+    await services.flow.apply_webhook(body)
+    return Response(status_code=204, headers=HEADERS)
 
 
 async def serve_browser_module(services: Services, request: Request) -> Response:
@@ -188,60 +167,28 @@ async def serve_browser_module(services: Services, request: Request) -> Response
     )
 
 
+async def describe(services: Services, request: Request) -> Response:
+    """``GET /openapi.json``: this table, in OpenAPI 3.1."""
+    return tagged_answer(request, services.openapi)
+
+
 async def report_health(services: Services, request: Request) -> Response:
-    """``GET /health``: whether the database can be read. Kombo is not asked."""
+    """``GET /health``: whether the database can be read, and Redis is there. Kombo is not asked."""
     del request
+    redis = services.shared_links
+    checks = {} if redis is None else {"redis": "ok" if redis.is_up else "gone"}
     try:
         await services.store.check()
     except StoreUnavailable:
-        return answer({"status": "failing", "checks": {"store": "failing"}}, status=503)
-    return answer({"status": "ok", "checks": {"store": "ok"}})
-
-
-async def not_found(request: Request) -> Response:
-    """Any other path below the mount path."""
-    del request
-    return problem(RouteNotFound("There is no such path here."))
-
-
-def method_not_allowed(routes: Sequence[Route], scope: Scope) -> Response:
-    """A path that is known, with a method that is not."""
-    fitting = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
-    allowed = sorted({method for route in fitting for method in route.methods or ()})
-    return problem(MethodNotAllowed("This path does not know this method.", allowed=tuple(allowed)))
-
-
-def show(integration: Integration) -> dict[str, object]:
-    """An integration as a browser may see it: without Kombo's id."""
-    return {
-        "id": integration.public_id,
-        "tool": integration.tool,
-        "category": integration.category,
-        "organization_name": integration.organization_name,
-        "status": integration.status,
-        "setup_status": integration.setup_status,
-        "next_action": integration.next_action,
-        "connected_at": _utc(integration.connected_at),
-        "updated_at": _utc(integration.updated_at),
-    }
-
-
-def _guarded(handler: Handler, opened: Opened) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await handler(await opened(), request)
-        except KomboEmbedError as error:
-            return problem(error)
-        except HTTPException as error:
-            return problem_of_host(error)
-
-    return endpoint
+        return answer({"status": "failing", "checks": {"store": "failing", **checks}}, status=503)
+    status = "degraded" if "gone" in checks.values() else "ok"
+    return answer({"status": status, "checks": {"store": "ok", **checks}})
 
 
 async def _signed_in(services: Services, request: Request) -> EndUser:
     end_user = await services.end_user(request)
     if end_user is None:
-        raise Unauthenticated("Sign in first.")
+        raise Unauthenticated
     return end_user
 
 
@@ -253,11 +200,5 @@ async def _options(services: Services, request: Request, end_user: EndUser) -> L
 
 
 def _link(issued: IssuedLink) -> Response:
-    content = {"link": issued.link.link, "expires_at": _utc(issued.link.expires_at)}
     status = CACHE_STATUS[issued.outcome].format(ttl=int(issued.remaining))
-    return answer(content, headers={"Cache-Status": f"kombo-embed; {status}"})
-
-
-def _utc(moment: datetime) -> str:
-    """RFC 3339, in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return ReadyAnswer(issued.link.body, cache_status=f"kombo-embed; {status}")

@@ -14,6 +14,21 @@ if TYPE_CHECKING:
 STATE_KEY = "kombo"
 
 
+class BareMountPath:
+    """The mount path with nothing below it, served by the mount's own app.
+
+    A mount does not know it, so that the host's router would redirect it to an absolute URL that it makes
+    from the Host header, which anybody can choose.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        await self._app(scope, receive, send)
+
+
 class KomboEmbedMiddleware:
     """Opens ``embed`` when the host starts and closes it after the host has stopped.
 

@@ -7,14 +7,16 @@ in front of us, so the scheme says nothing. A client that sends neither is no br
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
 from kombo_embed.errors import CrossOriginRefused
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:(?P<port>[1-9][0-9]{0,4}))?")
+ORIGIN = re.compile(rf"(?P<scheme>https?)://{HOST.pattern}", re.IGNORECASE)  # RFC 6454, 6.2
 
 
 def verify_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
@@ -23,29 +25,26 @@ def verify_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
     Raises:
         CrossOriginRefused: It comes from another site's page.
     """
-    origin = connection.headers.get("origin")
-    if origin is not None and origin.lower() in allowed:
+    origins = connection.headers.getlist("origin")
+    sites = connection.headers.getlist("sec-fetch-site")
+    if len(origins) == 1 and origins[0] in allowed:
         return
-    site = connection.headers.get("sec-fetch-site")
-    if site is not None:
-        if site in {"same-origin", "none"}:
+    if sites:
+        if sites in (["same-origin"], ["none"]):
             return
-    elif origin is None or _is_own(origin, connection.headers.get("host", "")):
+    elif not origins or (len(origins) == 1 and _is_own(origins[0], connection.headers.getlist("host"))):
         return
     raise CrossOriginRefused(
         "This page may not call this endpoint. If it is yours, add its origin to KOMBO_ALLOWED_ORIGINS."
     )
 
 
-def _is_own(origin: str, host: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-        own = urlsplit(f"//{host}")
-        ports = parts.port, own.port
-    except ValueError:
-        return False
-    default = DEFAULT_PORTS.get(parts.scheme)
-    if default is None or not parts.hostname:
+def _is_own(origin: str, hosts: list[str]) -> bool:
+    theirs = ORIGIN.fullmatch(origin)
+    own = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    if theirs is None or own is None:
         return False
     # Without a port, Host means the default one of whatever scheme the browser used.
-    return parts.hostname == own.hostname and (ports[0] or default) == (ports[1] or default)
+    default = DEFAULT_PORTS[theirs["scheme"].lower()]
+    same_port = (theirs["port"] or default) == (own["port"] or default)
+    return same_port and theirs["host"].lower() == own["host"].lower()

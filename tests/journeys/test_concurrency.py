@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import AsyncExitStack
 
 import httpx
 
+from kombo_embed import Event
 from kombo_embed.sandbox import Sandbox
 from tests.support import (
     ManualClock,
     deliver_webhooks,
+    eventually,
     make_host,
     minted,
     person,
@@ -168,3 +172,30 @@ async def test_while_kombo_is_down_a_link_that_is_still_valid_helps_out(
         assert helped.headers["cache-status"] == "kombo-embed; hit; ttl=200; detail=kombo-unavailable"
         clock.advance(200)
         assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 503
+
+
+async def test_a_hundred_completions_of_one_token_in_three_processes_are_one_record(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    heard: list[Event] = []
+    async with AsyncExitStack() as stack:
+        clients = []
+        for _ in range(3):
+            # Each has a connection and a single-flight of its own; what they share is the database.
+            app, embed = make_host(kombo)
+            embed.on("integration.connected")(heard.append)
+            clients.append(await stack.enter_async_context(running(app)))
+        link = (await clients[0].post("/kombo/links", headers=ADA, json={})).json()["link"]
+        flow = await sandbox.complete(link, "personio")
+        token = {"activation_token": flow.activation_token}
+        answers = await asyncio.gather(
+            *(clients[n % 3].post("/kombo/completions", headers=ADA, json=token) for n in range(100))
+        )
+        assert sorted(answer.status_code for answer in answers) == [200] * 99 + [201]
+        assert len({answer.json()["integration"]["id"] for answer in answers}) == 1
+        await eventually(lambda: len(heard) == 1)
+    with sqlite3.connect("kombo_embed.db") as database:
+        records = "select count(*) from kombo_embed_integrations"
+        assert database.execute(records).fetchone() == (1,)
+        told = "select count(*) from kombo_embed_outbox where type = 'integration.connected'"
+        assert database.execute(told).fetchone() == (1,)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
-from kombo_embed import EndUser, Event, KomboEmbed, Settings
+from kombo_embed import EndUser, Event, KomboEmbed, KomboEmbedMiddleware, Settings
+from kombo_embed.fastapi import router
 from kombo_embed.sandbox import Sandbox
 from tests.support import (
     deliver_webhooks,
@@ -28,12 +32,51 @@ from tests.support import (
 ADA, GRACE, OTHER = person("ada@acme"), person("grace@acme"), person("alan@bletchley")
 
 
-@pytest.mark.parametrize("framework", [Starlette, FastAPI])
+def installed_in_starlette(embed: KomboEmbed) -> ASGIApp:
+    app = Starlette()
+    embed.install(app)
+    return app
+
+
+def installed_in_fastapi(embed: KomboEmbed) -> ASGIApp:
+    app = FastAPI()
+    embed.install(app)
+    return app
+
+
+def in_front_of_any_app(embed: KomboEmbed) -> ASGIApp:
+    return KomboEmbedMiddleware(Starlette(), embed=embed, path="/kombo")
+
+
+def as_routes_one_by_one(embed: KomboEmbed) -> ASGIApp:
+    app = Starlette(routes=[Mount("/kombo", routes=embed.routes())])
+    return KomboEmbedMiddleware(app, embed=embed)
+
+
+def as_a_router_with_a_dependency(embed: KomboEmbed) -> ASGIApp:
+    async def current_end_user(request: HTTPConnection) -> EndUser | None:
+        return who_the_header_names(request)
+
+    app = FastAPI()
+    app.include_router(router(embed, end_user=current_end_user), prefix="/kombo")
+    return KomboEmbedMiddleware(app, embed=embed)
+
+
+@pytest.mark.parametrize(
+    "placed",
+    [
+        installed_in_starlette,
+        installed_in_fastapi,
+        in_front_of_any_app,
+        as_routes_one_by_one,
+        as_a_router_with_a_dependency,
+    ],
+)
 async def test_a_signed_in_end_user_connects_a_tool_and_finds_it_in_the_list(
-    framework: type[Starlette], sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+    placed: Callable[[KomboEmbed], ASGIApp], sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    app = framework()
-    KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo).install(app)
+    embed = KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo)
+    app = placed(embed)
     async with running(app) as client:
         issued = await client.post("/kombo/links", headers=ADA, json={"integration_tool": "personio"})
         assert issued.status_code == 200

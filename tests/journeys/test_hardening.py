@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -62,7 +64,7 @@ async def test_requests_that_are_cancelled_while_they_write_leave_the_database_u
 async def test_a_locked_database_lets_nobody_wait_longer_than_the_first(
     kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kombo_embed.store.database.BUSY_TIMEOUT", 1)
+    monkeypatch.setattr("kombo_embed.store.sqlite.PATIENCE", 1)
     app, _ = make_host(kombo)
     async with running(app) as client:
         with sqlite3.connect("kombo_embed.db", isolation_level=None) as another:
@@ -122,10 +124,11 @@ async def test_looking_for_the_next_event_uses_the_indexes() -> None:
             """
             explain query plan
             select id from kombo_embed_outbox as o
-            where environment = 'e' and delivered_at is null and type in ('a') and not exists (
+            where environment = 'e' and delivered_at is null and given_up_at is null
+            and type in ('a') and not exists (
                 select 1 from kombo_embed_outbox as p
                 where p.environment = o.environment and p.integration_id = o.integration_id and p.id < o.id
-                and p.delivered_at is null and p.type in ('a')
+                and p.delivered_at is null and p.given_up_at is null and p.type in ('a')
             )
             order by id limit 20
             """
@@ -190,11 +193,13 @@ async def test_a_token_that_another_process_has_just_used_up_is_answered_from_th
 ) -> None:
     class Once(httpx.AsyncBaseTransport):
         used = False
+        calls: Sequence[asyncio.Task[httpx.Response]] = ()
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             if "integration-by-token" in request.url.path:
                 if self.used:
-                    await asyncio.sleep(0.05)  # refused at once, while the first answer is still recorded
+                    # Not before the other is done: who looks earlier could not know.
+                    await asyncio.wait(self.calls, return_when=asyncio.FIRST_COMPLETED)
                     return httpx.Response(404, json={"error": {"code": None, "message": "used"}})
                 self.used = True
             return await kombo.handle_async_request(request)
@@ -206,9 +211,11 @@ async def test_a_token_that_another_process_has_just_used_up_is_answered_from_th
         link = (await first.post("/kombo/links", headers=ADA, json={})).json()["link"]
         flow = await sandbox.complete(link, "personio")
         token = {"activation_token": flow.activation_token}
-        answers = await asyncio.gather(
-            *(client.post("/kombo/completions", headers=ADA, json=token) for client in (first, second))
-        )
+        once.calls = [
+            asyncio.create_task(client.post("/kombo/completions", headers=ADA, json=token))
+            for client in (first, second)
+        ]
+        answers = await asyncio.gather(*once.calls)
     assert sorted(answer.status_code for answer in answers) == [200, 201]
 
 
@@ -418,23 +425,26 @@ async def test_all_methods_of_a_path_are_told(kombo: httpx.AsyncBaseTransport) -
 async def test_an_empty_cache_that_is_brought_is_used(kombo: httpx.AsyncBaseTransport) -> None:
     class Brought:
         kept = 0
+        found = None
 
         def __len__(self) -> int:
             return 0
 
-        def mark(self) -> int:
-            return 1
-
         async def get(self, key: object) -> None:
             del key
 
-        async def keep(self, key: object, link: object, mark: int) -> bool:
-            del key, link, mark
+        @asynccontextmanager
+        async def turn(self, key: object, *, fresh: bool) -> AsyncIterator[Brought]:
+            del key, fresh
+            yield self
+
+        async def keep(self, link: object) -> bool:
+            del link
             self.kept += 1
             return True
 
-        async def drop(self, environment: str, origin_id: str) -> None:
-            del environment, origin_id
+        async def drop(self, environment: str, drop: object) -> None:
+            del environment, drop
 
     brought = Brought()
     app = Starlette()

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import urlsplit
 
 import httpx
-import pytest
 from starlette.applications import Starlette
 
 from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
 from tests.support import (
     API_KEY,
-    WEBHOOK_SECRET,
     eventually,
     make_settings,
     minted,
@@ -27,7 +23,6 @@ from tests.support import (
     who_the_header_names,
 )
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 HOST = """
 from starlette.applications import Starlette
 from kombo_embed import KomboEmbed
@@ -100,40 +95,18 @@ async def test_wrong_settings_stop_a_real_server_with_one_message(tmp_path: Path
     assert "mars" not in text
 
 
-@pytest.mark.parametrize("name", ["starlette_app", "fastapi_app"])
-async def test_the_example_connects_a_tool(
-    name: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("KOMBO_API_KEY", API_KEY)
-    monkeypatch.setenv("KOMBO_WEBHOOK_SECRET", WEBHOOK_SECRET)
-    async with served(sandbox.app) as kombo_url:
-        monkeypatch.setenv("KOMBO_API_URL", f"{kombo_url}/v1")
-        async with served(load_example(name).app) as url, httpx.AsyncClient(base_url=url) as client:
-            assert (await client.post("/kombo/links", json={})).status_code == 401
-            await client.post("/sign-in", data={"user": "ada"}, follow_redirects=True)
-            assert "connect" in (await client.get("/")).text
-            link = (await client.post("/kombo/links", json={})).json()["link"]
-            flow = await sandbox.complete(link, "personio")
-            done = await client.post("/kombo/completions", json={"activation_token": flow.activation_token})
-            assert done.status_code == 201
-            await eventually(lambda: "personio of org_1 is connected" in capsys.readouterr().out)
-
-
-def load_example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 async def test_the_command_mints_a_magic_link(sandbox: Sandbox, tmp_path: Path) -> None:
     async def run(url: str, *options: str) -> tuple[int | None, str, str]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "kombo_embed", "magic-link", "--organization", "Acme", *options),
             cwd=tmp_path,
-            env={**os.environ, "KOMBO_API_KEY": API_KEY, "KOMBO_API_URL": f"{url}/v1"},
+            # The command asks nobody who is signed in, whatever the app's settings say of that.
+            env={
+                **os.environ,
+                "KOMBO_API_KEY": API_KEY,
+                "KOMBO_API_URL": f"{url}/v1",
+                "KOMBO_AUTH": "bearer",
+            },
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -143,8 +116,8 @@ async def test_the_command_mints_a_magic_link(sandbox: Sandbox, tmp_path: Path) 
 
     someone = ("--email", "ada@acme.example", "--origin-id", "acme")
     async with served(sandbox.app) as url:
-        code, output, _ = await run(url, *someone, "--tool", "personio")
-        assert (code, output.count("\n")) == (0, 1)
+        code, output, complaints = await run(url, *someone, "--tool", "personio")
+        assert (code, output.count("\n"), complaints) == (0, 1, "")
         assert output.startswith(f"{url}/connect?token=")
         code, output, _ = await run(url, *someone, "--json")
         assert json.loads(output)["link"].startswith(url)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import httpx
-import pytest
 
 from kombo_embed import EndUser, Settings
 from kombo_embed.sandbox import Sandbox
@@ -22,29 +20,13 @@ from tests.support import (
 )
 
 ADA = person("ada@acme")
-# SQLAlchemy turns its own down to WARNING on import, so the root alone would not reach it.
-LIBRARIES = ("httpx", "httpcore", "aiosqlite", "sqlalchemy", "sqlalchemy.engine", "alembic")
 SECRET_BODY = "a-body-that-nobody-may-read"
 
 
-@pytest.fixture
-def log() -> Iterator[LogRecorder]:
-    recorder = LogRecorder()
-    loggers = [logging.getLogger(name) for name in (None, *LIBRARIES)]
-    before = [logger.level for logger in loggers]
-    loggers[0].addHandler(recorder)
-    for logger in loggers:
-        logger.setLevel(logging.DEBUG)
-    yield recorder
-    loggers[0].removeHandler(recorder)
-    for logger, level in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-
-
 async def test_no_link_token_key_or_email_is_logged(
-    log: LogRecorder, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+    log: LogRecorder, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, database_url: str
 ) -> None:
-    app, embed = make_host(kombo)
+    app, embed = make_host(kombo, database_url=database_url)
 
     @embed.on("integration.connected")
     async def fail(_event: object) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kombo_embed import EndUser, LinkOptions
 from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.models import ConnectionLink, LinkKey, LinkRequest
+from kombo_embed.models import ConnectionLink, LinkDrop, LinkKey, LinkRequest
 from tests.support import ManualClock
 
 KEY = LinkKey(
@@ -21,9 +21,20 @@ def cache(clock: ManualClock, size: int = 100) -> MemoryLinkCache:
 
 
 def link(clock: ManualClock, name: str = "x") -> ConnectionLink:
-    return ConnectionLink(
-        f"https://k.example/{name}", datetime(2026, 1, 1, tzinfo=UTC), clock.monotonic() + 3600
+    return ConnectionLink.minted(
+        f"https://k.example/{name}",
+        expires_at=datetime(2026, 1, 1, tzinfo=UTC),
+        deadline=clock.monotonic() + 3600,
     )
+
+
+async def keep(links: MemoryLinkCache, key: LinkKey, minted: ConnectionLink) -> bool:
+    async with links.turn(key, fresh=False) as turn:
+        return await turn.keep(minted)
+
+
+def ended(origin_id: str) -> LinkDrop:
+    return LinkDrop(1, "a-drop", origin_id)
 
 
 def someone(number: int) -> LinkKey:
@@ -33,7 +44,7 @@ def someone(number: int) -> LinkKey:
 async def test_a_link_is_given_until_its_deadline_and_not_after() -> None:
     clock = ManualClock()
     links = cache(clock)
-    await links.keep(KEY, link(clock), links.mark())
+    await keep(links, KEY, link(clock))
     clock.advance(3599)
     assert await links.get(KEY) is not None
     clock.advance(1)
@@ -44,7 +55,7 @@ async def test_a_link_is_given_until_its_deadline_and_not_after() -> None:
 async def test_a_wall_clock_that_is_set_back_brings_no_link_back() -> None:
     clock = ManualClock()
     links = cache(clock)
-    await links.keep(KEY, link(clock), links.mark())
+    await keep(links, KEY, link(clock))
     clock.advance(3600)
     clock.now -= 7200
     assert await links.get(KEY) is None
@@ -53,13 +64,13 @@ async def test_a_wall_clock_that_is_set_back_brings_no_link_back() -> None:
 async def test_a_drop_reaches_links_kept_before_and_minted_meanwhile_but_not_later_ones() -> None:
     clock = ManualClock()
     links = cache(clock)
-    await links.keep(KEY, link(clock), links.mark())
-    minting = links.mark()
-    await links.drop("default", "b")
-    assert await links.get(KEY) is None
-    assert await links.keep(KEY, link(clock), minting) is False
-    assert await links.get(KEY) is None
-    assert await links.keep(KEY, link(clock, "later"), links.mark()) is True
+    await keep(links, KEY, link(clock))
+    async with links.turn(KEY, fresh=False) as turn:
+        await links.drop("default", ended("b"))
+        assert await links.get(KEY) is None
+        assert await turn.keep(link(clock)) is False
+        assert await links.get(KEY) is None
+        assert await turn.keep(link(clock, "later")) is True
     assert await links.get(KEY) is not None
 
 
@@ -69,8 +80,8 @@ async def test_a_drop_leaves_other_organisations_and_environments_alone() -> Non
     other_origin = replace(KEY, end_user=replace(KEY.end_user, origin_id="c"))
     other_environment = replace(KEY, environment="us")
     for key in (KEY, other_origin, other_environment):
-        await links.keep(key, link(clock), links.mark())
-    await links.drop("default", "b")
+        await keep(links, key, link(clock))
+    await links.drop("default", ended("b"))
     assert await links.get(KEY) is None
     assert await links.get(other_origin) is not None
     assert await links.get(other_environment) is not None
@@ -80,7 +91,7 @@ async def test_the_oldest_go_when_it_is_full() -> None:
     clock = ManualClock()
     links = cache(clock, size=10)
     for number in range(25):
-        await links.keep(someone(number), link(clock), links.mark())
+        await keep(links, someone(number), link(clock))
     assert len(links) == 10
     assert await links.get(someone(14)) is None
     assert await links.get(someone(15)) is not None
@@ -90,11 +101,11 @@ async def test_ended_links_and_old_drops_are_swept_little_by_little() -> None:
     clock = ManualClock()
     links = cache(clock, size=1000)
     for number in range(100):
-        await links.keep(someone(number), link(clock), links.mark())
-        await links.drop("default", f"gone-{number}")
+        await keep(links, someone(number), link(clock))
+        await links.drop("default", ended(f"gone-{number}"))
     clock.advance(3601)
     for number in range(50):
-        await links.keep(someone(1000 + number), link(clock), links.mark())
+        await keep(links, someone(1000 + number), link(clock))
     assert len(links) == 50
     assert len(links._drops) == 0  # noqa: SLF001 - that it stays bounded cannot be seen from outside
 
@@ -102,8 +113,8 @@ async def test_ended_links_and_old_drops_are_swept_little_by_little() -> None:
 async def test_keeping_again_replaces() -> None:
     clock = ManualClock()
     links = cache(clock)
-    await links.keep(KEY, link(clock, "old"), links.mark())
-    await links.keep(KEY, link(clock, "new"), links.mark())
+    await keep(links, KEY, link(clock, "old"))
+    await keep(links, KEY, link(clock, "new"))
     found = await links.get(KEY)
     assert found is not None
     assert found.link.endswith("new")

@@ -2,7 +2,7 @@
 import { element, icon } from "./element.js";
 import { embedded, flow, say } from "./flow.js";
 
-export const card = element("main", {
+export const card = element(embedded ? "div" : "main", {
   class: "card",
   role: embedded ? "dialog" : null,
   "aria-modal": embedded ? "true" : null,

@@ -10,23 +10,29 @@ down_revision = None
 
 TIME = sa.DateTime(timezone=True)
 WAITING = sa.text("delivered_at IS NULL")
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def words(length: int) -> sa.types.TypeEngine[str]:
+    """A text of an expected length, to which PostgreSQL would hold us."""
+    return sa.String(length).with_variant(sa.Text(), "postgresql")
 
 
 def upgrade() -> None:
     """Create them."""
     op.create_table(
         "kombo_embed_integrations",
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", NUMBER, primary_key=True),
         sa.Column("environment", sa.String(64), nullable=False),
-        sa.Column("integration_id", sa.String(255), nullable=False),
+        sa.Column("integration_id", words(255), nullable=False),
         sa.Column("public_id", sa.String(32), nullable=False, unique=True),
         sa.Column("origin_id", sa.Text),
-        sa.Column("tool", sa.String(255), nullable=False),
-        sa.Column("category", sa.String(64)),
+        sa.Column("tool", words(255), nullable=False),
+        sa.Column("category", words(64)),
         sa.Column("organization_name", sa.Text),
         sa.Column("email", sa.Text),
-        sa.Column("status", sa.String(64)),
-        sa.Column("setup_status", sa.String(64)),
+        sa.Column("status", words(64)),
+        sa.Column("setup_status", words(64)),
         sa.Column("learnt_by", sa.String(16), nullable=False),
         sa.Column("connected_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
@@ -39,14 +45,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "kombo_embed_minted_links",
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", NUMBER, primary_key=True),
         sa.Column("environment", sa.String(64), nullable=False),
         sa.Column("origin_id", sa.Text, nullable=False),
         sa.Column("email", sa.Text, nullable=False),
         sa.Column("purpose", sa.String(16), nullable=False),
-        sa.Column("integration_id", sa.String(255)),
-        sa.Column("category", sa.String(64)),
-        sa.Column("tool", sa.String(255)),
+        sa.Column("integration_id", words(255)),
+        sa.Column("category", words(64)),
+        sa.Column("tool", words(255)),
         sa.Column("language", sa.String(16), nullable=False),
         sa.Column("minted_at", TIME, nullable=False),
         sa.Column("expires_at", TIME, nullable=False),
@@ -56,15 +62,15 @@ def upgrade() -> None:
         "kombo_embed_completions",
         sa.Column("environment", sa.String(64), primary_key=True),
         sa.Column("activation_token_sha256", sa.String(64), primary_key=True),
-        sa.Column("integration_id", sa.String(255), nullable=False),
+        sa.Column("integration_id", words(255), nullable=False),
         sa.Column("completed_at", TIME, nullable=False),
     )
     op.create_table(
         "kombo_embed_received_events",
         sa.Column("environment", sa.String(64), primary_key=True),
-        sa.Column("event_id", sa.String(255), primary_key=True),
-        sa.Column("type", sa.String(255), nullable=False),
-        sa.Column("integration_id", sa.String(255)),
+        sa.Column("event_id", words(255), primary_key=True),
+        sa.Column("type", words(255), nullable=False),
+        sa.Column("integration_id", words(255)),
         sa.Column("data", sa.JSON, nullable=False),
         sa.Column("report", sa.JSON),
         sa.Column("received_at", TIME, nullable=False),
@@ -72,12 +78,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "kombo_embed_outbox",
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", NUMBER, primary_key=True),
         sa.Column("environment", sa.String(64), nullable=False),
         sa.Column("event_id", sa.String(32), nullable=False, unique=True),
         sa.Column("type", sa.String(64), nullable=False),
         sa.Column("origin_id", sa.Text),
-        sa.Column("integration_id", sa.String(255)),
+        sa.Column("integration_id", words(255)),
         sa.Column("integration", sa.JSON),
         sa.Column("data", sa.JSON, nullable=False),
         sa.Column("occurred_at", TIME, nullable=False),
@@ -87,8 +93,19 @@ def upgrade() -> None:
         sa.Column("lease_owner", sa.String(32)),
         sa.Column("lease_ends_at", TIME),
         sa.Column("delivered_at", TIME),
-        sa.Index("ix_kombo_embed_outbox_waiting", "environment", "id", sqlite_where=WAITING),
         sa.Index(
-            "ix_kombo_embed_outbox_integration", "environment", "integration_id", "id", sqlite_where=WAITING
+            "ix_kombo_embed_outbox_waiting",
+            "environment",
+            "id",
+            sqlite_where=WAITING,
+            postgresql_where=WAITING,
+        ),
+        sa.Index(
+            "ix_kombo_embed_outbox_integration",
+            "environment",
+            "integration_id",
+            "id",
+            sqlite_where=WAITING,
+            postgresql_where=WAITING,
         ),
     )

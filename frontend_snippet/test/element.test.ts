@@ -1,0 +1,250 @@
+// The element against fakes: what it asks for, what it tells, and what it shows. How it looks is for a browser.
+import { afterEach, describe, expect, it } from "vitest";
+import { KomboConnectButton } from "../src/element.js";
+import type { KomboConnectEvents } from "../src/element.js";
+import { finishing, LINK, page, PERSONIO, problem, settled, TOKEN } from "./fakes.js";
+
+const EVENTS = ["connected", "finished", "cancelled", "already-connected", "failed"] as const;
+
+afterEach(() => document.body.replaceChildren());
+
+/** A button in a page whose listener, far above, writes down what it hears. */
+function place(attributes: Record<string, string> = {}, surroundings = page()) {
+  const heard: { type: string; detail: unknown }[] = [];
+  const main = document.body.appendChild(document.createElement("main"));
+  for (const name of EVENTS) {
+    main.addEventListener(`kombo-${name}`, ({ type, detail }: KomboConnectEvents[`kombo-${typeof name}`]) =>
+      heard.push({ type, detail }),
+    );
+  }
+  const element = document.createElement("kombo-connect-button");
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.options = surroundings.options;
+  main.append(element);
+  return { ...surroundings, element, heard, main, ...inside(element) };
+}
+
+function inside(element: KomboConnectButton) {
+  const shadow = element.shadowRoot!;
+  return {
+    button: shadow.querySelector<HTMLButtonElement>("[part~=button]")!,
+    label: shadow.querySelector("slot")!,
+    message: shadow.querySelector("[part=message]")!,
+    again: shadow.querySelector<HTMLButtonElement>("[part=reconnect]")!,
+  };
+}
+
+describe("a click on the button", () => {
+  it("connects with what the attributes say, and tells everybody above", async () => {
+    const attributes = { tool: "greenhouse", category: "ATS", language: "fr" };
+    const { backend, sdk, button, heard } = place(attributes);
+    button.click();
+    await sdk.finish();
+    expect(backend.last("POST links").body).toEqual({
+      integration_category: "ATS",
+      integration_tool: "greenhouse",
+      language: "fr",
+    });
+    const detail = { status: "connected", integration: PERSONIO, first: true };
+    expect(heard).toEqual([{ type: "kombo-connected", detail }]);
+  });
+
+  it("asks the endpoint of its attribute rather than that of its options", async () => {
+    const other = page();
+    const { element, button, backend } = place({ endpoint: other.backend.endpoint });
+    element.options = { ...element.options, fetch: other.backend.fetch, showKomboConnect: finishing };
+    button.click();
+    await settled();
+    expect(other.backend.calls).toEqual(["POST links", "POST completions"]);
+    expect(backend.calls).toEqual([]);
+  });
+
+  it("tells that the end user closed the dialog", async () => {
+    const { sdk, button, heard, message } = place();
+    button.click();
+    await sdk.fail("KomboConnectCancelledError");
+    expect(heard).toEqual([{ type: "kombo-cancelled", detail: { status: "cancelled" } }]);
+    expect(message.textContent).toBe("");
+  });
+
+  it("tells that a flow ended without a token", async () => {
+    const { sdk, button, heard } = place();
+    button.click();
+    await sdk.finish("");
+    expect(heard).toEqual([{ type: "kombo-finished", detail: { status: "finished" } }]);
+  });
+
+  it("tells what failed, to the page and in a live region, until the next click", async () => {
+    const { backend, sdk, button, heard, message, element } = place({ language: "de" });
+    backend.on("POST links", problem(503, "kombo_unavailable"), Response.json({ link: LINK }));
+    button.click();
+    await settled();
+    expect(heard).toMatchObject([{ type: "kombo-failed", detail: { code: "kombo_unavailable" } }]);
+    expect(message.getAttribute("role")).toBe("alert");
+    expect(message.textContent).toBe("Das hat nicht geklappt. Bitte erneut versuchen.");
+    expect(element.status).toBe("failed");
+    button.click();
+    expect(message.textContent).toBe("");
+    await sdk.finish();
+  });
+
+  it("does nothing while it is disabled", async () => {
+    const { backend, element, button } = place();
+    element.disabled = true;
+    button.click();
+    expect(await element.connect()).toBeUndefined();
+    expect(button.getAttribute("aria-disabled")).toBe("true");
+    element.disabled = false;
+    expect(button.getAttribute("aria-disabled")).toBe("false");
+    expect(backend.calls).toEqual([]);
+  });
+
+  it("never submits the form that it stands in", () => {
+    expect(place().button.type).toBe("button");
+    expect(place().again.type).toBe("button");
+  });
+});
+
+describe("while its flow is under way, the button", () => {
+  it("is busy, keeps the focus, and starts nothing else", async () => {
+    const { backend, sdk, element, button } = place();
+    element.focus();
+    button.click();
+    await sdk.open();
+    expect(element.status).toBe("open");
+    expect(button.getAttribute("aria-busy")).toBe("true");
+    expect(button.getAttribute("aria-disabled")).toBe("true");
+    expect(button.disabled).toBe(false);
+    expect(button.getAttribute("part")).toBe("button busy");
+    button.click();
+    expect(await element.connect()).toBeUndefined();
+    await sdk.finish();
+    expect(button.getAttribute("aria-busy")).toBe("false");
+    expect(button.getAttribute("part")).toBe("button");
+    expect(backend.count("POST links")).toBe(1);
+  });
+
+  it("may be taken off the page: what is finished is recorded and told to the document", async () => {
+    const { backend, sdk, button, element, heard } = place();
+    const told: unknown[] = [];
+    const listen = (event: KomboConnectEvents["kombo-connected"]) => told.push(event.detail.integration);
+    document.addEventListener("kombo-connected", listen);
+    button.click();
+    await sdk.open();
+    element.remove();
+    await sdk.finish();
+    document.removeEventListener("kombo-connected", listen);
+    expect(backend.calls).toEqual(["POST links", "POST completions"]);
+    expect(told).toEqual([PERSONIO]);
+    expect(heard).toEqual([]);
+  });
+});
+
+describe("several buttons on a page", () => {
+  it("have one dialog, and each its own state", async () => {
+    const surroundings = page();
+    const first = place({ tool: "personio" }, surroundings);
+    const second = place({ tool: "workday" }, surroundings);
+    first.button.click();
+    await surroundings.sdk.open();
+    second.button.click();
+    await settled();
+    expect(second.heard).toMatchObject([{ type: "kombo-failed", detail: { code: "already_open" } }]);
+    await surroundings.sdk.finish();
+    expect(first.heard).toMatchObject([{ type: "kombo-connected" }]);
+    expect(surroundings.sdk.opened).toHaveLength(1);
+  });
+});
+
+describe("a tool that is connected already", () => {
+  function placeConflict() {
+    const placed = place({ tool: "personio" });
+    placed.backend.on("POST links", problem(409, "already_connected", { integration: PERSONIO }));
+    placed.backend.on("POST integrations/int_1/relink", () =>
+      Response.json({ link: "https://connect.kombo.dev/r" }),
+    );
+    return placed;
+  }
+
+  it("is told, and can be reconnected from the button", async () => {
+    const { sdk, button, again, message, heard } = placeConflict();
+    button.click();
+    await settled();
+    expect(message.textContent).toBe("This tool is connected already.");
+    expect(again.hidden).toBe(false);
+    again.click();
+    await sdk.finish();
+    expect(heard).toMatchObject([
+      { type: "kombo-already-connected", detail: { integration: PERSONIO } },
+      { type: "kombo-connected" },
+    ]);
+    expect(again.hidden).toBe(true);
+  });
+
+  it("is left to the page where the page says so", async () => {
+    const { button, again, message, main } = placeConflict();
+    main.addEventListener("kombo-already-connected", (event) => event.preventDefault());
+    button.click();
+    await settled();
+    expect(message.textContent).toBe("");
+    expect(again.hidden).toBe(true);
+  });
+});
+
+describe("what an earlier page could not tell the backend", () => {
+  it("is told when the button arrives, and heard of as if it had happened here", async () => {
+    const surroundings = page();
+    const { backend, clock, storage } = surroundings;
+    const entry = { endpoint: backend.endpoint, activationToken: TOKEN, keptAt: clock.now() - 1000 };
+    storage.setItem("kombo-embed.pending", JSON.stringify([entry]));
+    const { heard, element } = place({}, surroundings);
+    await settled();
+    expect(backend.calls).toEqual(["POST completions"]);
+    expect(heard).toMatchObject([{ type: "kombo-connected", detail: { integration: PERSONIO } }]);
+    expect(element.status).toBe("connected");
+  });
+});
+
+describe("the label", () => {
+  it("is that of the attribute, else in the language of the flow or of the page around", () => {
+    expect(place({ label: "Connect Personio" }).label.textContent).toBe("Connect Personio");
+    expect(place().label.textContent).toBe("Connect your HR tool");
+    expect(place({ language: "es" }).label.textContent).toBe("Conectar una herramienta de RR. HH.");
+    const { element, main, label } = place();
+    main.lang = "it-CH";
+    main.append(element);
+    expect(label.textContent).toBe("Collega uno strumento HR");
+  });
+
+  it("follows the attribute", () => {
+    const { element, label } = place();
+    element.label = "Go";
+    expect(element.getAttribute("label")).toBe("Go");
+    expect(label.textContent).toBe("Go");
+    element.label = null;
+    expect(label.textContent).toBe("Connect your HR tool");
+  });
+});
+
+describe("properties", () => {
+  it("that were set before the element was defined are kept", () => {
+    const { options } = page();
+    // As the parser leaves it: there, with properties of its own, and its class not yet.
+    const early = { tool: "hibob", disabled: true, options };
+    class Late extends KomboConnectButton {
+      constructor() {
+        super();
+        for (const [name, value] of Object.entries(early)) {
+          Object.defineProperty(this, name, { value, configurable: true, writable: true });
+        }
+      }
+    }
+    customElements.define("kombo-connect-button-late", Late);
+    const element = document.body.appendChild(document.createElement("kombo-connect-button-late")) as Late;
+    expect(element.getAttribute("tool")).toBe("hibob");
+    expect(element.hasAttribute("disabled")).toBe(true);
+    expect(element.options).toBe(options);
+    element.tool = "personio";
+    expect(element.getAttribute("tool")).toBe("personio");
+  });
+});

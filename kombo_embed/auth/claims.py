@@ -1,0 +1,90 @@
+"""From what a login knows of a person to an `EndUser`, along the paths that the settings name."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kombo_embed.errors import IdentityError
+from kombo_embed.models import EndUser
+
+
+class _Missing:
+    """What a step gives that leads nowhere; None is something that a login may say."""
+
+
+MISSING = _Missing()
+Step = Callable[[object, str], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimPaths:
+    """Where each part of an end user is found.
+
+    A path is a key, or keys with dots between them: ``organization.id``. A key may have dots of its own, such
+    as ``https://acme.example/org_id``: at each step the longest key that is there is taken.
+
+    ``prefix`` is what the names of the settings begin with, for messages.
+    """
+
+    email: str
+    organization_name: str
+    origin_id: str
+    prefix: str
+
+
+def key_of(source: object, name: str) -> object:
+    """One step into what came as JSON: a mapping's key."""
+    return source.get(name, MISSING) if isinstance(source, Mapping) else MISSING
+
+
+def key_or_attribute_of(source: object, name: str) -> object:
+    """One step into a host's own object: a mapping's key, or else an attribute."""
+    return key_of(source, name) if isinstance(source, Mapping) else getattr(source, name, MISSING)
+
+
+def read_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) -> EndUser:
+    """The end user that a login tells of.
+
+    An origin id that is an integer or a UUID becomes its string: here the host has no place to do that.
+
+    Raises:
+        IdentityError: Something is missing or is no part of an end user; the message names the setting and
+            the path, never a value.
+    """
+    origin_id = _read(source, paths.origin_id, f"{paths.prefix}CLAIM_ORIGIN_ID", step)
+    if isinstance(origin_id, int | uuid.UUID) and not isinstance(origin_id, bool):
+        origin_id = str(origin_id)
+    values = {
+        "email": _read(source, paths.email, f"{paths.prefix}CLAIM_EMAIL", step),
+        "organization_name": _read(
+            source, paths.organization_name, f"{paths.prefix}CLAIM_ORGANIZATION_NAME", step
+        ),
+        "origin_id": origin_id,
+    }
+    try:
+        return EndUser(**values)  # type: ignore[arg-type]  # it looks at the types itself
+    except IdentityError as error:
+        raise IdentityError(
+            f"{error} (read from {paths.email!r}, {paths.organization_name!r} and {paths.origin_id!r}, "
+            f"as {paths.prefix}CLAIM_EMAIL, _ORGANIZATION_NAME and _ORIGIN_ID say)"
+        ) from None
+
+
+def _read(source: object, path: str, variable: str, step: Step) -> object:
+    value = _follow(source, path, step)
+    if value is MISSING or value is None:
+        raise IdentityError(f"there is no {path!r}, where {variable} says to look")
+    return value
+
+
+def _follow(source: object, path: str, step: Step) -> object:
+    value = step(source, path)
+    if value is not MISSING:
+        return value
+    for at in (at for at in range(len(path) - 1, 0, -1) if path[at] == "."):
+        inner = step(source, path[:at])
+        if inner is not MISSING:
+            return _follow(inner, path[at + 1 :], step)
+    return MISSING

@@ -1,0 +1,45 @@
+"""Which database URLs can be used, told without opening anything and without repeating the URL."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+SQLITE = "sqlite+aiosqlite:///path/to/file.db"
+POSTGRESQL = "postgresql+asyncpg://user:password@host/database"
+
+
+def verify_database_url(url: str) -> None:
+    """Return if a database URL can be used.
+
+    Raises:
+        ValueError: It cannot; the message says why, with an example, and holds nothing of the URL.
+    """
+    fault = _fault_in(url)
+    if fault is not None:
+        raise ValueError(fault)
+
+
+def _fault_in(url: str) -> str | None:
+    scheme = url.partition(":")[0]
+    if scheme == "sqlite+aiosqlite":
+        in_a_file = re.fullmatch(r"sqlite\+aiosqlite:///[^?#]+", url) and not url.endswith("/:memory:")
+        return None if in_a_file else f"SQLite must be in a file: {SQLITE}"
+    if scheme == "postgresql+asyncpg":
+        return _fault_in_postgresql(url)
+    if scheme == "postgres" or scheme.partition("+")[0] == "postgresql":
+        return f"PostgreSQL is reached through asyncpg: begin it with postgresql+asyncpg:// ({POSTGRESQL})"
+    return f"must be {SQLITE} or {POSTGRESQL}"
+
+
+def _fault_in_postgresql(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.netloc and len(parts.path) > 1 and not parts.fragment and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or re.search(r"\s", url):
+        return f"must be a whole URL, with # / ? : @ and spaces in the password percent-encoded: {POSTGRESQL}"
+    if "sslmode" in parse_qs(parts.query):
+        return "asyncpg calls it ssl: write ssl=require, say, in place of sslmode=require"
+    return None

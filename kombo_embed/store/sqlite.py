@@ -1,0 +1,140 @@
+"""SQLite: a file that all processes of one machine share, with one writer at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from kombo_embed.errors import ConfigurationError
+from kombo_embed.store.backend import PATIENCE
+from kombo_embed.store.quiet import LOGGING_NAME
+
+logger = logging.getLogger("kombo_embed.store")
+
+WRITING = "kombo_embed_writing"
+FILE = "kombo_embed_file"
+GONE = "the database file was deleted or replaced while it was open"
+
+Identity = tuple[int, int]
+
+
+class Sqlite:
+    """One database file. What is written to a file that was deleted meanwhile is not taken for written."""
+
+    errors = (SQLAlchemyError, OSError, sqlite3.Error)
+    remedy = "Check KOMBO_DATABASE_URL, its disk and its permissions."
+    # The driver's thread cannot be stopped; SQLite itself waits no longer than its busy timeout.
+    deadline = None
+    migrates_at_start = True
+
+    def __init__(self, url: str) -> None:
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            connect_args={"timeout": PATIENCE},
+            pool_timeout=PATIENCE,
+            hide_parameters=True,
+            logging_name=LOGGING_NAME,
+            pool_logging_name=LOGGING_NAME,
+        )
+        name = self.engine.url.database
+        in_a_file = name and name != ":memory:" and not name.startswith("file:")
+        self._path = Path(name).absolute() if name and in_a_file else None
+        self._was_open = False
+        event.listen(self.engine.sync_engine, "do_connect", self._refuse_to_start_afresh)
+        event.listen(self.engine.sync_engine, "connect", self._prepare)
+        event.listen(self.engine.sync_engine, "checkout", self._verify_kept)
+        event.listen(self.engine.sync_engine, "begin", _begin)
+        self._writer = self.engine.execution_options(**{WRITING: True})
+        # SQLite has one writer at a time. Waiting in line here is fair and costs no polling.
+        self._line = asyncio.Lock()
+
+    def verify_settings(self) -> None:
+        """Return if the folder of the file exists: SQLite makes the file, not the folder.
+
+        Raises:
+            ConfigurationError: It does not.
+        """
+        if self._path is not None and not self._path.parent.is_dir():
+            raise ConfigurationError(
+                "kombo-embed cannot start: the folder of KOMBO_DATABASE_URL does not exist: "
+                f"{self._path.parent}"
+            )
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction that may write; what it wrote is on disk when it ends."""
+        async with asyncio.timeout(PATIENCE):
+            await self._line.acquire()
+        try:
+            async with self._writer.begin() as connection:
+                yield connection
+                opened = connection.info.get(FILE)
+            # Only now: a file that was deleted before the commit took the commit with it.
+            if opened != self._file():
+                raise sqlite3.OperationalError(GONE)
+        finally:
+            self._line.release()
+
+    migrating = writing
+
+    def is_passing(self, error: Exception) -> bool:
+        """Never: SQLite has waited for its lock already."""
+        del error
+        return False
+
+    def reason(self, error: Exception) -> str:
+        """SQLite's words for what is wrong with the file are fixed texts; other errors could quote values."""
+        cause = getattr(error, "orig", None) or error
+        name = type(cause).__name__
+        return f"{name}: {cause}" if isinstance(cause, sqlite3.OperationalError) else name
+
+    def _refuse_to_start_afresh(self, *_: object) -> None:
+        # SQLite would make an empty file in the place of the one that was deleted.
+        if self._was_open and self._path is not None and self._file() is None:
+            raise sqlite3.OperationalError(GONE)
+
+    def _prepare(self, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        # The driver would begin transactions by itself, and late; _begin does it.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        try:
+            cursor.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+            cursor.execute("PRAGMA journal_mode = WAL")
+            # FULL: what was answered to a browser or to Kombo survives a power cut (sqlite.org/wal.html).
+            cursor.execute("PRAGMA synchronous = FULL")
+        finally:
+            cursor.close()
+        record.info[FILE] = self._file()
+        self._was_open = True
+
+    def _verify_kept(self, _connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        if record.info.get(FILE) != self._file():
+            logger.warning("store.replaced: %s", GONE)
+            raise InvalidatePoolError(GONE)
+
+    def _file(self) -> Identity | None:
+        """Which file is at the path now; None where there is none."""
+        if self._path is None:
+            return None
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def _begin(connection: Connection) -> None:
+    # IMMEDIATE: a transaction that begins by reading and writes later could fail half-way.
+    writing = connection.get_execution_options().get(WRITING, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

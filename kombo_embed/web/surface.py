@@ -1,0 +1,54 @@
+"""The mounted app: the calls, problems for all else below the mount path, and CORS around all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router, request_response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kombo_embed.errors import MethodNotAllowed, RouteNotFound
+from kombo_embed.web.calls import Opened, create_routes
+from kombo_embed.web.cors import allow_origins
+from kombo_embed.web.problems import problem
+
+
+def create_surface(opened: Opened, allowed_origins: Collection[str]) -> ASGIApp:
+    """Everything below the mount path."""
+    routes = create_routes(opened)
+    paths: dict[str, set[str]] = {}
+    for route in routes:
+        paths.setdefault(route.path, set()).update(route.methods or ())
+    refusals = [Route(path, MethodRefusal(tuple(sorted(methods)))) for path, methods in paths.items()]
+    # No redirect to a path with or without a slash: it would be an absolute URL, made from the Host header.
+    router = Router([*routes, *refusals], redirect_slashes=False, default=request_response(_missing))
+    return allow_origins(router, allowed_origins)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRefusal:
+    """Answers a path that is known, with a method that is not."""
+
+    allowed: tuple[str, ...]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the problem."""
+        await method_refused(self.allowed)(scope, receive, send)
+
+
+def method_refused(allowed: tuple[str, ...]) -> Response:
+    """The answer to a method that a path does not know."""
+    return problem(MethodNotAllowed("This path does not know this method.", allowed=allowed))
+
+
+def route_missing() -> Response:
+    """The answer to any other path below the mount path."""
+    return problem(RouteNotFound("There is no such path here."))
+
+
+async def _missing(request: Request) -> Response:
+    del request
+    return route_missing()

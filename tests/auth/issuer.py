@@ -1,0 +1,129 @@
+"""A small OpenID issuer, and a host that believes it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from kombo_embed import KomboEmbed
+from kombo_embed.sandbox import Sandbox
+from tests.auth.tokens import AUDIENCE, ISSUER, TestKey, ec_key, ed_key, rsa_key
+from tests.support import ManualClock, make_settings, minted, running
+
+DISCOVERY = "/.well-known/openid-configuration"
+KEYS = "/keys"
+
+
+FAILURES: dict[str, Callable[[], Response]] = {
+    "down": lambda: PlainTextResponse("down", status_code=503),
+    "redirects": lambda: RedirectResponse("/elsewhere"),
+    "huge": lambda: PlainTextResponse('{"keys": [' + " " * 300_000 + "]}"),
+    "compressed": lambda: Response(gzip.compress(b'{"keys": []}'), headers={"Content-Encoding": "gzip"}),
+    "nested": lambda: PlainTextResponse("[" * 100_000),
+    "garbage": lambda: PlainTextResponse("<html>"),
+    "binary": lambda: Response(b"\xff"),
+    "list": lambda: JSONResponse([]),
+    "null": lambda: JSONResponse(None),
+    "text": lambda: JSONResponse("keys"),
+    "no keys": lambda: JSONResponse({}),
+    "keys of another kind": lambda: JSONResponse({"keys": "none"}),
+}
+
+
+class FakeIssuer(httpx.AsyncBaseTransport):
+    """Publishes keys, and can be made to fail: ``failure`` orders how, for the paths in ``failing``.
+
+    Besides `FAILURES` there are ``unreachable``, and ``hangs``, which answers when it is let go.
+
+    It is the network, too: what is for another host goes to ``others``.
+    """
+
+    def __init__(self, *keys: TestKey, others: httpx.AsyncBaseTransport | None = None) -> None:
+        self.key_set: Any = {"keys": [key.jwk() for key in keys]}
+        self.metadata: Any = {
+            "issuer": ISSUER,
+            "jwks_uri": ISSUER + KEYS,
+            "authorization_endpoint": f"{ISSUER}/authorize",
+            "response_types_supported": ["code"],
+        }
+        self.failure: str | None = None
+        self.failing: tuple[str, ...] = (DISCOVERY, KEYS)
+        self.calls: Counter[str] = Counter()
+        self.requests: list[Request] = []
+        self.let_go = asyncio.Event()
+        self.app = Starlette(routes=[Route(path, self._answer) for path in (DISCOVERY, KEYS, "/elsewhere")])
+        self._transport = httpx.ASGITransport(self.app)
+        self._others = others
+
+    def publish(self, *keys: TestKey) -> None:
+        """Publish these keys instead."""
+        self.key_set = {"keys": [key.jwk() for key in keys]}
+
+    @property
+    def fetched(self) -> int:
+        """How often the key set was asked for."""
+        return self.calls[KEYS]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host != httpx.URL(ISSUER).host and self._others is not None:
+            return await self._others.handle_async_request(request)
+        if self.failure == "unreachable":
+            self.calls[request.url.path] += 1
+            raise httpx.ConnectError("nobody there")
+        return await self._transport.handle_async_request(request)
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.url.path
+        self.calls[path] += 1
+        self.requests.append(request)
+        if self.failure == "hangs":
+            await self.let_go.wait()
+        elif self.failure is not None and path in self.failing:
+            return FAILURES[self.failure]()
+        answer = JSONResponse(self.key_set if path == KEYS else self.metadata)
+        answer.set_cookie("tracking", "1")
+        return answer
+
+
+@dataclass
+class World:
+    """A host that believes the issuer, with all that is around it."""
+
+    client: httpx.AsyncClient
+    issuer: FakeIssuer
+    sandbox: Sandbox
+    clock: ManualClock
+    app: Starlette
+
+    async def ask(self, *credentials: str, scheme: str = "Bearer ") -> httpx.Response:
+        """Ask for a link with these tokens, each in an ``Authorization`` header of its own."""
+        headers = [("Authorization", (scheme + value).encode()) for value in credentials]
+        return await self.client.post("/kombo/links", json={}, headers=headers)  # type: ignore[arg-type]
+
+    @property
+    def minted(self) -> int:
+        return minted(self.sandbox)
+
+
+@asynccontextmanager
+async def bearer_world(sandbox: Sandbox, **settings: Any) -> AsyncIterator[World]:
+    """A running host with ``KOMBO_AUTH=bearer``."""
+    issuer = FakeIssuer(rsa_key(), ec_key(), ed_key(), others=httpx.ASGITransport(sandbox.app))
+    clock = ManualClock()
+    chosen = {"auth": "bearer", "oidc_issuer": ISSUER, "oidc_audience": AUDIENCE, **settings}
+    embed = KomboEmbed(settings=make_settings(**chosen), http_transport=issuer, clock=clock)
+    app = Starlette()
+    embed.install(app)
+    async with running(app) as client:
+        yield World(client, issuer, sandbox, clock, app)

@@ -1,0 +1,11 @@
+// The elements stand in the page before their class is there; a page may set their properties even then.
+const heard = [];
+window.heard = heard;
+for (const name of ["connected", "finished", "cancelled", "already-connected", "failed"]) {
+  document.addEventListener(`kombo-${name}`, ({ type, target, detail }) => {
+    heard.push(`${target.id} ${type}`);
+    document.querySelector("output").textContent = detail.integration?.tool ?? detail.status ?? detail.code;
+  });
+}
+document.querySelector("#third").tool = "hibob";
+window.define = () => import("/kombo/kombo-embed.js").then((kombo) => (window.kombo = kombo));

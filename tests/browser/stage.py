@@ -1,0 +1,152 @@
+"""A host app and the local Kombo on real ports, and one person's browser in front of them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, FrameLocator, Page
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from kombo_embed import EndUser, KomboEmbed
+from kombo_embed.sandbox import Sandbox
+from tests.support import API_KEY, WEBHOOK_SECRET, make_settings, served
+
+PAGES = Path(__file__).parent / "pages"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where everything is, and the local Kombo in this process."""
+
+    url: str
+    sandbox_url: str
+    sandbox: Sandbox
+    embed: KomboEmbed
+
+    def minted(self) -> int:
+        return self.sandbox.calls.get("POST /v1/connect/create-link", 0)
+
+    def exchanged(self) -> int:
+        return self.sandbox.calls.get("GET /v1/connect/integration-by-token/{token}", 0)
+
+
+@dataclass
+class Visit:
+    """One person of an organisation of their own, at the test's host app."""
+
+    stage: Stage
+    context: BrowserContext
+    page: Page
+    organization: str
+    troubles: list[str] = field(default_factory=list)
+
+    def watch_console(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        page.on("console", self._note)
+
+    def _note(self, line: ConsoleMessage) -> None:
+        if line.type == "error":
+            self.troubles.append(line.text)
+
+    @property
+    def dialog(self) -> FrameLocator:
+        return self.page.frame_locator(f"iframe[src^='{self.stage.sandbox_url}']")
+
+    async def open(self, page: str = "host.html") -> None:
+        await self.page.goto(f"{self.stage.url}/{page}")
+        await self.until("window.kombo !== undefined")
+
+    async def until(self, condition: str) -> None:
+        """Wait for something in the page. Playwright's own waiting uses eval, which the policy refuses."""
+        async with asyncio.timeout(15):
+            while not await self.page.evaluate(condition):  # noqa: ASYNC110 - it happens in another process
+                await asyncio.sleep(0.02)
+
+    async def choose(self, tool: str) -> None:
+        await self.dialog.locator(f"[data-testid=tool][data-tool={tool}]").click()
+
+    async def finish(self, tool: str | None = "personio") -> None:
+        """Do what an end user does in Kombo's dialog."""
+        if tool is not None:
+            await self.choose(tool)
+        await self.dialog.get_by_test_id("credentials").fill("anything")
+        await self.dialog.get_by_test_id("finish").click()
+        await self.dialog.get_by_role("button", name="Done").click()  # as it would by itself, a little later
+
+    async def connect(self, tool: str = "personio") -> None:
+        await self.page.get_by_role("button", name="Connect your HR tool").click()
+        await self.finish(tool)
+
+    async def recorded_at_last(self) -> list[str]:
+        """As `recorded`, as soon as there is something."""
+        async with asyncio.timeout(15):
+            while not (tools := await self.recorded()):  # noqa: ASYNC110 - a page's last request brings it
+                await asyncio.sleep(0.02)
+        return tools
+
+    async def recorded(self) -> list[str]:
+        """The tools that the host has on record for this organisation."""
+        return [integration.tool for integration in await self.stage.embed.integrations(self.organization)]
+
+
+@asynccontextmanager
+async def raised_stage(folder: Path) -> AsyncIterator[Stage]:
+    sandbox = Sandbox(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(sandbox.aclose)
+        sandbox_url = await stack.enter_async_context(served(sandbox.app))
+        embed = KomboEmbed(
+            end_user=who_the_cookie_names,
+            settings=make_settings(
+                api_url=f"{sandbox_url}/v1", database_url=f"sqlite+aiosqlite:///{folder / 'stage.db'}"
+            ),
+        )
+        app = Starlette(routes=[Route("/{name}", partial(serve_page, frames_from=sandbox_url))])
+        embed.install(app)
+        url = await stack.enter_async_context(served(app))
+        sandbox.webhook_url = f"{url}/kombo/webhooks"
+        yield Stage(url, sandbox_url, sandbox, embed)
+
+
+@asynccontextmanager
+async def visiting(browser: Browser, stage: Stage, **options: Any) -> AsyncIterator[Visit]:
+    """Somebody of a new organisation opens a browser; errors in its console fail the test."""
+    context = await browser.new_context(**options)
+    context.set_default_timeout(15_000)
+    organization = f"org-{secrets.token_hex(6)}"
+    await context.add_cookies([{"name": "organization", "value": organization, "url": stage.url}])
+    visit = Visit(stage, context, await context.new_page(), organization)
+    visit.watch_console(visit.page)
+    yield visit
+    await context.close()
+    assert visit.troubles == []
+
+
+async def who_the_cookie_names(connection: HTTPConnection) -> EndUser | None:
+    """The tests' login: everybody is Ada, at the organisation of the cookie."""
+    organization = connection.cookies.get("organization")
+    if organization is None:
+        return None
+    return EndUser(email="ada@acme.example", organization_name="Acme", origin_id=organization)
+
+
+async def serve_page(request: Request, *, frames_from: str) -> Response:
+    """One of the tests' pages, under a policy as strict as can be."""
+    name = request.path_params["name"]
+    frames = "'none'" if "unframed" in request.query_params else frames_from
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        f"base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'; frame-src {frames}"
+    )
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+    return FileResponse(PAGES / name, headers=headers)

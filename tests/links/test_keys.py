@@ -1,0 +1,113 @@
+"""No two people, and no two purposes, share a link: not in memory, and not by the name of a key in Redis."""
+
+from __future__ import annotations
+
+import os
+import random
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+
+from cryptography.fernet import Fernet
+
+from kombo_embed import EndUser, LinkOptions
+from kombo_embed.links.sealing import Seal
+from kombo_embed.models import AnyLinkRequest, LinkKey, LinkRequest, RelinkRequest, SetupRequest
+
+PAIRS = 1_000_000 if os.environ.get("LINKS_SOAK") else 5_000
+PIECES = [
+    "a",
+    "A",
+    "ß",
+    "ss",
+    "é",
+    "e\u0301",
+    "İ",
+    "i",
+    "ﬁ",
+    "fi",
+    ":",
+    "|",
+    ",",
+    "\\",
+    '"',
+    "]",
+    "\0",
+    " ",
+    "\u200b",
+    "1",
+]
+SPELLINGS: list[Callable[[str], str]] = [
+    str.casefold,
+    str.upper,
+    str.strip,
+    lambda text: text + " ",
+    lambda text: unicodedata.normalize("NFC", text),
+    lambda text: unicodedata.normalize("NFD", text),
+    lambda text: unicodedata.normalize("NFKC", text),
+    lambda text: text.replace(":", "|"),
+    lambda text: text + "\0",
+]
+SEALS = [Seal(), Seal([Fernet.generate_key().decode()])]
+
+
+def test_different_people_never_share_a_key() -> None:
+    dice = random.Random(7)  # noqa: S311 - the same pairs each time
+    compared = 0
+    while compared < PAIRS:
+        one = (text(dice), text(dice), text(dice))
+        other = alike(dice, one)
+        if one == other or not all(part.strip() for part in (*one, *other)):
+            continue
+        compared += 1
+        first, second = key_of(one), key_of(other)
+        assert first != second
+        seal = SEALS[compared % 2]
+        assert seal.name_of("link", first) != seal.name_of("link", second)
+
+
+def test_everything_that_is_asked_for_is_in_the_name() -> None:
+    end_user = EndUser(email="a@b.example", organization_name="B", origin_id="b")
+    requests: list[AnyLinkRequest] = [
+        LinkRequest("HRIS", "en"),
+        LinkRequest("ATS", "en"),
+        LinkRequest("HRIS", "de"),
+        LinkRequest("HRIS", "en", "personio"),
+        LinkRequest("HRIS", "en", "None"),
+        LinkRequest("HRIS", "en", None, LinkOptions(scope_config_id="x")),
+        LinkRequest("HRIS", "en", None, LinkOptions(remote_environment="x")),
+        LinkRequest("HRIS", "en", None, LinkOptions(enable_filtering=True)),
+        LinkRequest("HRIS", "en", None, LinkOptions(enable_filtering=False)),
+        LinkRequest("HRIS", "en", None, LinkOptions(enable_field_mapping=True)),
+        RelinkRequest("x", "en"),
+        RelinkRequest("x", "en", "y"),
+        SetupRequest("x", "en"),
+    ]
+    keys = [LinkKey("default", end_user, request) for request in requests]
+    keys += [replace(keys[0], environment="us")]
+    for seal in SEALS:
+        names = {seal.name_of(kind, key) for key in keys for kind in ("link", "lease")}
+        assert len(names) == 2 * len(keys)
+        assert {seal.name_of("link", key) for key in keys} <= names  # the same each time
+    assert SEALS[0].name_of("link", keys[0]) != SEALS[1].name_of("link", keys[0])
+
+
+def text(dice: random.Random) -> str:
+    return "".join(dice.choices(PIECES, k=dice.randint(1, 4)))
+
+
+def alike(dice: random.Random, one: tuple[str, str, str]) -> tuple[str, str, str]:
+    """Others that a careless key takes for the same: spelt otherwise, or cut at another place."""
+    if dice.random() < 0.5:
+        spell = dice.choice(SPELLINGS)
+        return (spell(one[0]), spell(one[1]), spell(one[2]))
+    separator = dice.choice([":", "|", ",", "\0", '","', ""])
+    whole = separator.join(one)
+    cuts = sorted(dice.sample(range(1, len(whole)), 2)) if len(whole) > 2 else [1, 2]
+    return (whole[: cuts[0]], whole[cuts[0] : cuts[1]].removeprefix(separator), whole[cuts[1] :])
+
+
+def key_of(parts: tuple[str, str, str]) -> LinkKey:
+    origin_id, organization_name, tool = parts
+    end_user = EndUser(email="a@b.example", organization_name=organization_name, origin_id=origin_id)
+    return LinkKey("default", end_user, LinkRequest("HRIS", "en", tool))

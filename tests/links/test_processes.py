@@ -1,0 +1,186 @@
+"""Real uvicorn processes that share a Redis and a database, with real sockets in between.
+
+``LINKS_SOAK=1`` runs them at full size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kombo_embed.sandbox import Sandbox
+from tests.redis_server import RedisServer
+from tests.support import API_KEY, WEBHOOK_SECRET, eventually, minted, order_fault, person, served
+
+soak = pytest.mark.skipif(not os.environ.get("LINKS_SOAK"), reason="full size, with LINKS_SOAK=1")
+ROOT = Path(__file__).parents[2]
+HOST = """
+from starlette.applications import Starlette
+from kombo_embed import KomboEmbed
+from kombo_embed.links import redis_line
+from tests.support import who_the_header_names
+# A machine that is busy with tests holds Redis up for longer than is usual.
+redis_line.DEADLINE, redis_line.DEADLINE_BUSY = 5.0, 10.0
+app = Starlette()
+KomboEmbed(end_user=who_the_header_names).install(app)
+"""
+REQUEST = (
+    b"POST /kombo/links HTTP/1.1\r\nHost: localhost\r\nX-Person: %b\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+)
+
+
+@dataclass
+class Process:
+    """A host in a process of its own, or in several on one port."""
+
+    port: int
+    process: asyncio.subprocess.Process
+
+    async def ask(self, who: str = "ada@acme") -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(REQUEST % who.encode())
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+
+@asynccontextmanager
+async def processes(
+    kombo_url: str, redis: RedisServer, folder: Path, *, count: int = 1, workers: int = 1
+) -> AsyncIterator[list[Process]]:
+    (folder / "host.py").write_text(HOST, encoding="utf-8")
+    async with AsyncExitStack() as stack:
+        yield await asyncio.gather(
+            *(
+                stack.enter_async_context(_process(kombo_url, redis, folder, workers=workers))
+                for _ in range(count)
+            )
+        )
+
+
+@asynccontextmanager
+async def _process(
+    kombo_url: str, redis: RedisServer, folder: Path, *, workers: int
+) -> AsyncIterator[Process]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "uvicorn", "host:app", "--port", str(port), "--workers", str(workers)),
+        *("--log-level", "warning", "--no-access-log", "--backlog", "4096"),
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "KOMBO_API_KEY": API_KEY,
+            "KOMBO_API_URL": f"{kombo_url}/v1",
+            "KOMBO_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "KOMBO_REDIS_URL": redis.url,
+        },
+    )
+    try:
+        await eventually(lambda: _listens(port), seconds=60)
+        yield Process(port, process)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(30):
+            await process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def connections(redis: RedisServer) -> int:
+    """How many workers have started, and keep looking after Redis."""
+    return redis.answer("CLIENT", "LIST").count(b"cmd=evalsha")
+
+
+async def test_two_processes_share_mints_and_drops_and_one_survives_the_other(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """One test, since starting processes takes longer than all that they do in it."""
+    async with (
+        served(sandbox.app) as kombo_url,
+        processes(kombo_url, redis_server, tmp_path, count=2) as (first, second),
+    ):
+        await order_fault(sandbox, "create-link", "slow", seconds=0.2)
+        answers = await asyncio.gather(*(host.ask() for host in (first, second) for _ in range(100)))
+        assert len(links_in(answers)) == 1
+        assert minted(sandbox) == 1
+        await completions_end_links(sandbox, first, second, times=3)
+        await a_killed_one_costs_one_more_call(sandbox, first, second)
+
+
+@soak
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+async def test_a_thousand_first_requests_to_all_processes_are_one_call_to_kombo(
+    count: int, sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with (
+        served(sandbox.app) as kombo_url,
+        processes(kombo_url, redis_server, tmp_path, workers=count) as (host,),
+    ):
+        await eventually(lambda: connections(redis_server) == count, seconds=60)
+        for number in range(10):
+            await order_fault(sandbox, "create-link", "slow", seconds=0.2)
+            answers = await asyncio.gather(*(host.ask(f"p{number}@acme") for _ in range(1000)))
+            assert len(links_in(answers)) == 1
+            assert minted(sandbox) == number + 1
+
+
+@soak
+async def test_whichever_process_is_killed_while_it_mints_the_others_need_one_more_call(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with (
+        served(sandbox.app) as kombo_url,
+        processes(kombo_url, redis_server, tmp_path, count=4) as several,
+    ):
+        await completions_end_links(sandbox, several[0], several[1], times=100)
+        for dies, *live in (several, several[1:], several[2:]):
+            await a_killed_one_costs_one_more_call(sandbox, dies, *live)
+
+
+async def completions_end_links(sandbox: Sandbox, first: Process, second: Process, *, times: int) -> None:
+    """What one process completes, no other hands out a link of any more."""
+    url = f"http://127.0.0.1:{first.port}"
+    async with httpx.AsyncClient(base_url=url, headers=person("ada@acme")) as ada:
+        for number in range(times):
+            old = links_in([await second.ask("grace@acme"), await first.ask("grace@acme")])
+            assert len(old) == 1
+            link = (await ada.post("/kombo/links", json={})).json()["link"]
+            flow = await sandbox.complete(link, f"tool-{number}")
+            token = {"activation_token": flow.activation_token}
+            assert (await ada.post("/kombo/completions", json=token)).status_code == 201
+            assert not links_in([await second.ask("grace@acme")]) & old
+
+
+async def a_killed_one_costs_one_more_call(sandbox: Sandbox, dies: Process, *live: Process) -> None:
+    before, who = minted(sandbox), f"somebody@{dies.port}"
+    await order_fault(sandbox, "create-link", "slow", seconds=8)
+    lost = asyncio.create_task(dies.ask(who))
+    await eventually(lambda: minted(sandbox) == before + 1)
+    waiting = [asyncio.create_task(host.ask(who)) for host in live for _ in range(20)]
+    dies.process.send_signal(signal.SIGKILL)
+    assert len(links_in(await asyncio.gather(*waiting))) == 1
+    await asyncio.gather(lost, return_exceptions=True)
+    assert minted(sandbox) == before + 2
+
+
+def links_in(answers: Sequence[bytes]) -> set[bytes]:
+    """The different links in these answers, all of which must be good."""
+    assert {answer[:15] for answer in answers} == {b"HTTP/1.1 200 OK"}
+    return {answer.partition(b"\r\n\r\n")[2] for answer in answers}

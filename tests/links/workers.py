@@ -1,0 +1,71 @@
+"""Several hosts of one Kombo environment in one process, as if each had a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from kombo_embed import KomboEmbed
+from kombo_embed.sandbox import Sandbox
+from tests.redis_server import RedisServer
+from tests.support import make_host, person, running
+
+ADA, GRACE = person("ada@acme"), person("grace@acme")
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """Holds every call to Kombo until it is opened."""
+
+    def __init__(self, kombo: httpx.AsyncBaseTransport) -> None:
+        self._kombo = kombo
+        self.open = asyncio.Event()
+        self.reached = asyncio.Event()
+        self.calls = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.calls += 1
+        self.reached.set()
+        await self.open.wait()
+        return await self._kombo.handle_async_request(request)
+
+
+@dataclass
+class Worker:
+    """One host, as if in a process of its own."""
+
+    client: httpx.AsyncClient
+    embed: KomboEmbed
+
+    async def ask(self, who: dict[str, str] = ADA, **body: Any) -> httpx.Response:
+        return await self.client.post("/kombo/links", headers=who, json=body)
+
+    async def link(self, who: dict[str, str] = ADA, **body: Any) -> str:
+        answer = await self.ask(who, **body)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["link"])
+
+    async def complete(self, sandbox: Sandbox, link: str, tool: str) -> None:
+        flow = await sandbox.complete(link, tool)
+        body = {"activation_token": flow.activation_token}
+        answer = await self.client.post("/kombo/completions", headers=ADA, json=body)
+        assert answer.status_code == 201, answer.text
+
+    async def health(self) -> dict[str, Any]:
+        return dict((await self.client.get("/kombo/health")).json())
+
+
+@asynccontextmanager
+async def workers(
+    count: int, kombo: httpx.AsyncBaseTransport, redis: RedisServer | None = None, **settings: Any
+) -> AsyncIterator[list[Worker]]:
+    async with AsyncExitStack() as stack:
+        found = []
+        for _ in range(count):
+            app, embed = make_host(kombo, **{"redis_url": redis and redis.url, **settings})
+            found.append(Worker(await stack.enter_async_context(running(app)), embed))
+        yield found

@@ -1,0 +1,135 @@
+"""A real PostgreSQL from the installed server: one for all tests, a fresh database for each."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+
+from kombo_embed.store.store import migrate
+
+MISSING = "PostgreSQL was not found; install it (Debian: apt-get install postgresql) to run this test"
+OPTIONS = {
+    "listen_addresses": "",
+    "fsync": "off",  # the machine does not lose power during the tests
+    "max_connections": "40",
+    "shared_buffers": "16MB",
+    "autovacuum": "off",
+    "deadlock_timeout": "100ms",
+}
+TEMPLATE = "kombo_template"
+
+Result = TypeVar("Result")
+
+
+class PostgresServer:
+    """A server of its own, in a temporary folder, reached through a socket file."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self._data = folder / "data"
+        self._numbers = itertools.count(1)
+
+    def create(self) -> None:
+        """Make the server's files, start it, and make the database that tests get copies of."""
+        self._run("initdb", "--no-sync", "--auth=trust", "--username=kombo", "--encoding=UTF8", "--locale=C")
+        with (self._data / "postgresql.conf").open("a", encoding="utf-8") as settings:
+            settings.writelines(f"{name} = '{value}'\n" for name, value in OPTIONS.items())
+            settings.write(f"unix_socket_directories = '{self._folder}'\n")
+        self.start()
+        self.execute(f"CREATE DATABASE {TEMPLATE}")
+        asyncio.run(migrate(self.url(TEMPLATE)))
+
+    def start(self) -> None:
+        """Start it, and return when it takes connections."""
+        self._run("pg_ctl", "start", "--wait", f"--log={self._folder}/log")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it; ``immediate`` is how it looks when it crashes."""
+        self._run("pg_ctl", "stop", "--wait", f"--mode={mode}")
+
+    def url(self, database: str) -> str:
+        """What to set KOMBO_DATABASE_URL to."""
+        return f"postgresql+asyncpg://kombo@/{database}?host={self._folder}"
+
+    def create_database(self, *, template: str = TEMPLATE) -> str:
+        """A new database; gives its name."""
+        name = f"kombo_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is connected."""
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def execute(self, statement: str, *, database: str = "postgres") -> None:
+        """Run a statement as the server's owner, from outside of any loop."""
+        asyncio.run(self.aexecute(statement, database=database))
+
+    async def aexecute(self, statement: str, *, database: str = "postgres") -> list[Any]:
+        """Run a statement as the server's owner; gives its rows."""
+        connection = await self.connect(database)
+        try:
+            return list(await connection.fetch(statement))
+        finally:
+            await connection.close()
+
+    async def connect(self, database: str = "postgres") -> asyncpg.Connection:
+        """A connection of one's own, to look at and to disturb the store's."""
+        return await asyncpg.connect(host=str(self._folder), user="kombo", database=database, timeout=10)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(  # noqa: S603 - the installed server's own programs
+            [self._binaries / program, f"--pgdata={self._data}", *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=60,
+            cwd=self._folder,
+            env={"LC_ALL": "C", "PATH": os.defpath},
+            **unprivileged(),
+        )
+
+
+def unprivileged() -> dict[str, Any]:
+    """PostgreSQL refuses to run as root: whom to run it as then."""
+    if os.geteuid() != 0:
+        return {}
+    user = next(user for user in pwd.getpwall() if user.pw_name in {"postgres", "nobody"})
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def find_binaries() -> Path | None:
+    """Where the newest installed server's programs are; Debian keeps them off the PATH."""
+    installed = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]), reverse=True
+    )
+    on_path = shutil.which("postgres")
+    found = [*([Path(on_path)] if on_path else []), *installed]
+    return found[0].resolve().parent if found else None
+
+
+@contextmanager
+def running_postgres(binaries: Path) -> Iterator[PostgresServer]:
+    """A server that lives as long as the context."""
+    with tempfile.TemporaryDirectory(prefix="kombo-pg-") as name:
+        folder = Path(name)  # short: the path of a socket file may have some hundred characters
+        owner = unprivileged()
+        if owner:
+            os.chown(folder, owner["user"], owner["group"])
+        server = PostgresServer(binaries, folder)
+        server.create()
+        try:
+            yield server
+        finally:
+            server.stop("immediate")

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from limits.aio.storage import Storage
+
+from kombo_embed import EndUser
+from kombo_embed.errors import RateLimited
+from kombo_embed.rates import BoundedStorage, EndUserRate
+from kombo_embed.sandbox import Sandbox
+from tests.redis_server import RedisServer
+from tests.support import (
+    ManualClock,
+    exchanged,
+    make_host,
+    minted,
+    order_fault,
+    person,
+    running,
+    who_the_header_names,
+)
+
+ADA, GRACE = person("ada@acme"), person("grace@acme")
+FRESH = {"fresh": True}
+
+
+def end_user(name: str = "ada", origin_id: str = "acme") -> EndUser:
+    return EndUser(email=f"{name}@acme.example", organization_name="Acme", origin_id=origin_id)
+
+
+def make_rate(
+    clock: ManualClock,
+    rate: str = "3/minute",
+    *,
+    environment: str = "default",
+    storage: Storage | None = None,
+) -> EndUserRate:
+    return EndUserRate(rate, name="link", environment=environment, clock=clock, storage=storage)
+
+
+async def times_allowed(rate: EndUserRate, who: EndUser, *, tries: int = 10) -> int:
+    for count in range(tries):
+        try:
+            await rate.spend(who)
+        except RateLimited:
+            return count
+    return tries
+
+
+async def test_an_act_more_than_the_rate_allows_is_told_with_the_seconds_until_the_next() -> None:
+    clock = ManualClock()
+    rate = make_rate(clock)
+    for pause in (10, 5, 0.5):
+        await rate.spend(end_user())
+        clock.advance(pause)
+    with pytest.raises(RateLimited) as refused:
+        await rate.spend(end_user())
+    assert refused.value.retry_after == 45  # the first act was 15.5 s ago: 44.5 s, in whole seconds
+    clock.advance(44.4)
+    with pytest.raises(RateLimited) as refused:
+        await rate.spend(end_user())
+    assert refused.value.retry_after == 1
+    clock.advance(0.2)
+    await rate.spend(end_user())
+
+
+async def test_what_was_refused_does_not_count() -> None:
+    clock = ManualClock()
+    rate = make_rate(clock)
+    assert await times_allowed(rate, end_user()) == 3
+    for _ in range(59):
+        clock.advance(1)
+        assert await times_allowed(rate, end_user()) == 0
+    clock.advance(2)
+    assert await times_allowed(rate, end_user()) == 3
+
+
+async def test_the_window_moves_so_that_two_windows_together_allow_no_burst() -> None:
+    clock = ManualClock()
+    rate = make_rate(clock, "10/minute")
+    clock.advance(59)
+    assert await times_allowed(rate, end_user(), tries=20) == 10
+    clock.advance(2)
+    assert await times_allowed(rate, end_user()) == 0
+
+
+async def test_a_wall_clock_that_is_corrected_changes_nothing() -> None:
+    clock = ManualClock()
+    rate = make_rate(clock)
+    assert await times_allowed(rate, end_user()) == 3
+    clock.now -= 7200
+    clock.advance(61)
+    assert await times_allowed(rate, end_user()) == 3
+    clock.now += 7200
+    with pytest.raises(RateLimited) as refused:
+        await rate.spend(end_user())
+    assert refused.value.retry_after == 60
+
+
+async def test_people_organisations_and_environments_are_counted_apart() -> None:
+    clock = ManualClock()
+    storage = BoundedStorage(size=100, clock=clock)
+    rate, other = make_rate(clock, storage=storage), make_rate(clock, environment="us", storage=storage)
+    for who in (end_user(), end_user("grace"), end_user(origin_id="acme-2")):
+        assert await times_allowed(rate, who) == 3
+    assert await times_allowed(other, end_user()) == 3
+    assert len(storage) == 4
+
+
+@given(st.lists(st.tuples(st.text("a/:\"',[]", min_size=1), st.text("a/:\"',[]", min_size=1)), unique=True))
+@settings(max_examples=50, deadline=None)
+def test_no_two_end_users_share_a_count(people: list[tuple[str, str]]) -> None:
+    async def count() -> None:
+        rate = make_rate(ManualClock(), "1/minute")
+        for origin_id, local in people:
+            await rate.spend(EndUser(email=f"{local}@x", organization_name="x", origin_id=origin_id))
+
+    asyncio.run(count())
+
+
+async def test_the_storage_is_bounded_and_forgets_what_has_ended() -> None:
+    clock = ManualClock()
+    storage = BoundedStorage(size=50, clock=clock)
+    rate = make_rate(clock, storage=storage)
+    for number in range(200):
+        await rate.spend(end_user(f"p{number}"))
+    assert len(storage) == 50
+    clock.advance(61)
+    for number in range(30):
+        await rate.spend(end_user(f"q{number}"))
+    assert len(storage) == 30
+
+
+async def test_the_end_user_who_is_busy_is_not_the_one_who_is_forgotten() -> None:
+    clock = ManualClock()
+    rate = make_rate(clock, storage=BoundedStorage(size=5, clock=clock))
+    assert await times_allowed(rate, end_user()) == 3
+    for number in range(40):
+        await rate.spend(end_user(f"p{number}"))
+        assert await times_allowed(rate, end_user()) == 0
+
+
+async def test_counting_starts_neither_a_task_nor_a_thread() -> None:
+    rate = make_rate(ManualClock(), "100/minute")
+    tasks, threads = asyncio.all_tasks(), threading.active_count()
+    for number in range(50):
+        await rate.spend(end_user(f"p{number}"))
+    assert asyncio.all_tasks() == tasks
+    assert threading.active_count() == threads
+
+
+async def test_mints_are_limited_per_end_user_and_cached_links_cost_nothing(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    clock = ManualClock()
+    app, _ = make_host(kombo, clock=clock, link_rate="2/minute")
+    async with running(app) as client:
+        for _ in range(5):
+            assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 200
+        assert (await client.post("/kombo/links", headers=ADA, json=FRESH)).status_code == 200
+        refused = await client.post("/kombo/links", headers=ADA, json=FRESH)
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert refused.headers["retry-after"] == "60"
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert minted(sandbox) == 2
+        # The cached link is still there, somebody else is not concerned, and nothing of it was cached.
+        assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 200
+        assert (await client.post("/kombo/links", headers=GRACE, json=FRESH)).status_code == 200
+        clock.advance(60)
+        assert (await client.post("/kombo/links", headers=ADA, json=FRESH)).status_code == 200
+
+
+async def test_every_kind_of_link_counts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo, clock=ManualClock(), link_rate="1/minute")
+    async with running(app) as client:
+        link = (await client.post("/kombo/links", headers=GRACE, json={})).json()["link"]
+        flow = await sandbox.complete(link, "personio")
+        token = {"activation_token": flow.activation_token}
+        done = (await client.post("/kombo/completions", headers=GRACE, json=token)).json()
+        integration = f"/kombo/integrations/{done['integration']['id']}"
+        for kind in ("relink", "setup-link"):
+            refused = await client.post(f"{integration}/{kind}", headers=GRACE)
+            assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert (await client.post(f"{integration}/relink", headers=ADA)).status_code == 200
+
+
+async def test_callers_who_join_a_mint_cost_nothing_and_a_limit_is_told_to_all_of_them(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo, clock=ManualClock(), link_rate="1/minute")
+    async with running(app) as client:
+
+        async def ask(body: dict[str, bool]) -> httpx.Response:
+            return await client.post("/kombo/links", headers=ADA, json=body)
+
+        answers = await asyncio.gather(*(ask({}) for _ in range(20)))
+        assert {answer.status_code for answer in answers} == {200}
+        answers = await asyncio.gather(*(ask(FRESH) for _ in range(20)))
+        assert {answer.json()["code"] for answer in answers} == {"rate_limited"}
+        assert {answer.headers["retry-after"] for answer in answers} == {"60"}
+    assert minted(sandbox) == 1
+
+
+async def test_a_mint_that_fails_counts_too(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo, clock=ManualClock(), link_rate="1/minute")
+    await order_fault(sandbox, "/connect/create-link", "unauthorized")
+    async with running(app) as client:
+        assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 502
+        assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 429
+
+
+async def test_completions_are_limited_before_kombo_or_the_database_is_asked(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    clock = ManualClock()
+    app, _ = make_host(kombo, clock=clock, completion_rate="2/minute")
+    async with running(app) as client:
+        for _ in range(2):
+            wrong = await client.post("/kombo/completions", headers=ADA, json={"activation_token": "made-up"})
+            assert wrong.status_code == 422
+        asked = exchanged(sandbox)
+        with sqlite3.connect("kombo_embed.db") as database:
+            database.execute("drop table kombo_embed_completions")  # whoever asks it now gets a 503
+        refused = await client.post("/kombo/completions", headers=ADA, json={"activation_token": "made-up"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert refused.headers["retry-after"] == "60"
+        assert exchanged(sandbox) == asked == 2
+        other = await client.post("/kombo/completions", headers=GRACE, json={"activation_token": "made-up"})
+        assert other.status_code == 503
+
+
+async def test_an_operators_magic_links_are_not_limited(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, embed = make_host(kombo, link_rate="1/day")
+    async with running(app):
+        for _ in range(3):
+            assert await embed.magic_link(end_user())
+    assert minted(sandbox) == 3
+
+
+async def test_the_refusal_names_nobody(kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo, link_rate="1/minute", end_user=who_the_header_names)
+    async with running(app) as client:
+        for body in ({}, FRESH):
+            answer = await client.post("/kombo/links", headers=ADA, json=body)
+    assert "1/minute" in answer.json()["detail"]
+    assert "ada" not in answer.text
+    assert "acme" not in answer.text
+
+
+async def test_processes_that_share_a_redis_share_the_rates(
+    kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
+) -> None:
+    apps = [make_host(kombo, link_rate="3/minute", redis_url=redis_server.url)[0] for _ in range(2)]
+    async with running(apps[0]) as first, running(apps[1]) as second:
+        answers = [
+            await client.post("/kombo/links", headers=person("ada@acme"), json={"fresh": True})
+            for client in (first, second, first, second, first)
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+
+
+async def test_without_its_redis_each_process_counts_for_itself(
+    kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
+) -> None:
+    app, _ = make_host(kombo, link_rate="2/minute", redis_url=redis_server.url)
+    async with running(app) as client:
+        redis_server.stop()
+        statuses = [
+            (await client.post("/kombo/links", headers=person("ada@acme"), json={"fresh": True})).status_code
+            for _ in range(4)
+        ]
+    assert statuses == [200, 200, 429, 429]
