@@ -78,7 +78,7 @@ class Bench:
             "KOMBO_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "KOMBO_DATABASE_URL": self.database_url(),
             "BENCH_SESSION_SECRET": SESSION_SECRET,
-            **optional_settings(KOMBO_LINK_RATE="1000000/second"),
+            **optional_settings(KOMBO_LINK_RATE="999999/second"),
             **environment,
         }
         worker = await Worker.start(name, folder=self.folder, environment=settings)

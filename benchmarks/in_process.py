@@ -54,7 +54,7 @@ def create_embed(folder: Path, kombo: CountingKombo, clock: SimulatedClock) -> K
         "api_key": API_KEY,
         "webhook_secret": (WEBHOOK_SECRET,),
         "database_url": f"sqlite+aiosqlite:///{folder}/in_process.db",
-        **({"link_rate": "1000000/second"} if has_setting("KOMBO_LINK_RATE") else {}),
+        **({"link_rate": "999999/second"} if has_setting("KOMBO_LINK_RATE") else {}),
     }
     return KomboEmbed(
         end_user=_end_user, settings=lambda: Settings(**values), http_transport=kombo, clock=clock
