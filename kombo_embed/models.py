@@ -51,9 +51,9 @@ class EndUser:
                 raise IdentityError(
                     f"EndUser.{name} must be a string, not {type(value).__name__}; pass str(...) of it"
                 )
-            if not value.strip():
+            if not value or value.isspace():
                 raise IdentityError(f"EndUser.{name} must not be empty")
-            if LONE_SURROGATE.search(value):
+            if not value.isascii() and LONE_SURROGATE.search(value):
                 raise IdentityError(f"EndUser.{name} has a lone surrogate, which is no text")
         if len(self.email) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(self.email) is None:
             raise IdentityError("EndUser.email is not an email address")
@@ -95,7 +95,7 @@ class LinkRequest:
     category: str
     language: str
     tool: str | None = None
-    options: LinkOptions = LinkOptions()
+    options: LinkOptions = field(default=LinkOptions(), hash=False)  # seldom different, and slow to hash
 
 
 @dataclass(frozen=True, slots=True)
