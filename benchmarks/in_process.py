@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Message
 
 from benchmarks.apps.upstream import LINK
-from benchmarks.bench import API_KEY, WEBHOOK_SECRET, has_setting
+from benchmarks.bench import API_KEY, LINK_RATE, WEBHOOK_SECRET
 from kombo_embed import EndUser, KomboEmbed, Settings
 
 CUSTOMER = "X-Customer"
@@ -54,7 +54,7 @@ def create_embed(folder: Path, kombo: CountingKombo, clock: SimulatedClock) -> K
         "api_key": API_KEY,
         "webhook_secret": (WEBHOOK_SECRET,),
         "database_url": f"sqlite+aiosqlite:///{folder}/in_process.db",
-        **({"link_rate": "999999/second"} if has_setting("KOMBO_LINK_RATE") else {}),
+        "link_rate": LINK_RATE,
     }
     return KomboEmbed(
         end_user=_end_user, settings=lambda: Settings(**values), http_transport=kombo, clock=clock

@@ -16,9 +16,9 @@ START_DEADLINE = 10  # seconds
 BETWEEN_LOOKS = 0.02  # seconds
 
 
-def redis_is_installed() -> bool:
-    """Whether there is a Redis to start."""
-    return shutil.which("redis-server") is not None
+def missing_for_redis() -> str:
+    """What is missing to measure with Redis, in words for the table; nothing if it can be."""
+    return "" if shutil.which("redis-server") else "redis-server is not installed"
 
 
 @asynccontextmanager

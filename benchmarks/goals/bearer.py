@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.bench import Bench, has_setting
+from benchmarks.bench import Bench
 from benchmarks.figures import Bound
 from benchmarks.lines import Line
 from benchmarks.paired import Goal, Side, compare, rate_line, repeating
@@ -12,13 +12,10 @@ from benchmarks.wire import ask_for_link_with_token
 
 AT_LEAST, STRETCH = 0.85, 0.95
 WHAT = f"cached link, {ALGORITHM} bearer / the constant route with joserfc's verification alone"
-MISSING = "not in this version: KOMBO_AUTH"
 
 
 async def measure(bench: Bench) -> list[Line]:
     """One token, the same on both sides; nothing of it is kept between requests on either side."""
-    if not has_setting("KOMBO_AUTH"):
-        return [Line(goal=4, what=WHAT, bound=Bound("at least", AT_LEAST), skipped=MISSING)]
     issuer = Issuer.create()
     requests = repeating(ask_for_link_with_token(issuer.token(1)))
     names = {"ours": "ours_by_settings", "joserfc alone": "joserfc_constant"}

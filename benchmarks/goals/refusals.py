@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.bench import Bench, has_setting
+from benchmarks.bench import Bench
 from benchmarks.figures import Bound
-from benchmarks.goals.bearer import MISSING, bearer_worker
+from benchmarks.goals.bearer import bearer_worker
 from benchmarks.goals.webhooks import USUAL, delivery
 from benchmarks.lines import Line
 from benchmarks.paired import Goal, Side, compare, cpu_line, repeating
@@ -31,8 +31,6 @@ async def measure(bench: Bench) -> list[Line]:
             (cookie.replace(b"session=", b"session=X"), cookie, 200),
         ),
     ]
-    if not has_setting("KOMBO_AUTH"):
-        return [*lines, Line(goal=14, what=BEARER, bound=Bound("at most", AT_MOST), skipped=MISSING)]
     issuer = Issuer.create()
     token = issuer.token(1)
     by_bearer = await bearer_worker(bench, "ours_by_settings", issuer)

@@ -6,11 +6,11 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from benchmarks.bench import Bench, Load, has_setting
+from benchmarks.bench import Bench, Load
 from benchmarks.figures import Bound, spread
 from benchmarks.lines import Line
 from benchmarks.processes import START_DEADLINE, Worker
-from benchmarks.redis_server import redis_is_installed, running_redis
+from benchmarks.redis_server import missing_for_redis, running_redis
 from benchmarks.wire import ask_for_link
 
 DELAY_MS = 200  # what Kombo takes to answer
@@ -41,7 +41,7 @@ async def measure(bench: Bench) -> list[Line]:
     for workers in bench.effort.workers:
         lines += await _lines(bench, workers, how="no Redis", calls=workers)
     several = [workers for workers in bench.effort.workers if workers > 1]
-    missing = _missing()
+    missing = missing_for_redis()
     if missing:
         what = _what(bench, several[-1], "one Redis")
         lines.append(Line(goal=6, what=what, unit="calls", bound=Bound("exactly", 1), skipped=missing))
@@ -51,12 +51,6 @@ async def measure(bench: Bench) -> list[Line]:
                 lines += await _lines(bench, workers, how="one Redis", calls=1, KOMBO_REDIS_URL=url)
             lines.append(await _killed(bench, several[0], url))
     return [*lines, *await _by_hand(bench)]
-
-
-def _missing() -> str:
-    if not has_setting("KOMBO_REDIS_URL"):
-        return "not in this version: KOMBO_REDIS_URL"
-    return "" if redis_is_installed() else "redis-server is not installed"
 
 
 async def _lines(bench: Bench, workers: int, *, how: str, calls: int, **environment: str) -> list[Line]:
