@@ -55,7 +55,6 @@ LIBRARIES = {
     "asyncpg": {"store"},
     "redis": {"links"},
     "cryptography": {"links"},
-    "cachetools": {"links"},
     "limits": {"rates"},
     "stamina": {"kombo", "store"},
     "pydantic": {"kombo", "settings", "identity_settings", "shared_settings", "web"},
