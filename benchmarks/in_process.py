@@ -48,13 +48,14 @@ class CountingKombo(httpx.AsyncBaseTransport):
         return httpx.Response(200, json={"status": "success", "data": {"link": LINK.format(number=1)}})
 
 
-def create_embed(folder: Path, kombo: CountingKombo, clock: SimulatedClock) -> KomboEmbed:
+def create_embed(folder: Path, kombo: CountingKombo, clock: SimulatedClock, **settings: object) -> KomboEmbed:
     """An embed with a new database in this folder; the header `CUSTOMER` says who asks."""
     values: dict[str, Any] = {
         "api_key": API_KEY,
         "webhook_secret": (WEBHOOK_SECRET,),
         "database_url": f"sqlite+aiosqlite:///{folder}/in_process.db",
         "link_rate": LINK_RATE,
+        **settings,
     }
     return KomboEmbed(
         end_user=_end_user, settings=lambda: Settings(**values), http_transport=kombo, clock=clock
