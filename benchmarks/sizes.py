@@ -98,7 +98,8 @@ async def _packed_tables(url: str) -> int:
         for table in metadata.tables:
             await connection.execute(text(f"VACUUM FULL {table}"))
         sizes = [
-            await connection.scalar(select(func.pg_total_relation_size(table))) for table in metadata.tables
+            int(await connection.scalar(select(func.pg_total_relation_size(table))) or 0)
+            for table in metadata.tables
         ]
     await engine.dispose()
     return sum(sizes)
