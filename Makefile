@@ -12,10 +12,10 @@ FRONTEND := $(shell find frontend_snippet/src -name '*.ts' 2>/dev/null) \
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check format build lock screenshots clean
+.PHONY: help demo test soak check format bench bench-quick build lock screenshots clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.demo $(MODULE) ## connect a tool in your browser, without a Kombo account
 	@$(BIN)/python -m kombo_embed demo $(ARGS)
@@ -38,6 +38,12 @@ format: $(VENV)/.dev ## put the code into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+bench: $(VENV)/.bench $(MODULE) ## the goals of docs/performance.md, measured on this machine (half an hour)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(VENV)/.bench $(MODULE) ## the same, rougher, in a few minutes
+	@$(BIN)/python -m benchmarks --effort quick $(ARGS)
+
 build: $(VENV)/.demo frontend_snippet/node_modules/.installed ## the wheel and the source distribution, in dist/
 	@$(BIN)/python -m hatchling build
 
@@ -51,6 +57,9 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything
 	    --constraint requirements/demo.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/dev.txt
+	@$(BIN)/uv pip compile --group bench --constraint requirements/dev.txt --no-annotate \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+	    --quiet --output-file requirements/bench.txt
 
 screenshots: $(VENV)/.dev $(MODULE) ## take the pictures in docs/screenshots again
 	@$(BIN)/python -m tests.browser.screenshots
@@ -74,6 +83,11 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml $(VENV)/bin/python | $(MODUL
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
+	@echo "Installing what the benchmarks need ..."
+	@$(PIP) install --quiet --require-hashes -r requirements/bench.txt
 	@touch $@
 
 %/node_modules/.installed: %/package-lock.json

@@ -247,12 +247,12 @@ class KomboEmbed:
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
             return
-        from kombo_embed.web import cors, problems  # noqa: PLC0415 - heavy, loaded at the start already
-
         app: ASGIApp
         try:
             app = (await self._running())[1]
         except KomboEmbedError as error:
+            from kombo_embed.web import cors, problems  # noqa: PLC0415 - heavy, and not for each request
+
             _log_failed_start(error)
             app = cors.allow_origins(problems.problem(error), self._allowed_origins)
         await app(scope, receive, send)

@@ -6,6 +6,7 @@ No HTTP and no SQL here: identities come in resolved, events come in verified.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 
@@ -41,6 +42,7 @@ from kombo_embed.settings import Settings
 logger = logging.getLogger("kombo_embed.flow")
 
 LOOKS_AFTER_REJECTION = (0.1, 0.2, 0.4, 0.8)  # seconds between looks for what another process records
+CHOICES_KEPT = 128
 
 
 class ConnectionFlow:
@@ -71,6 +73,8 @@ class ConnectionFlow:
         self._store = store
         self._completion_rate = completion_rate
         self._wake_hooks = wake_hooks
+        # Most ask for the same: what is asked for again is not put together and checked again.
+        self._choose = functools.lru_cache(CHOICES_KEPT)(functools.partial(choose, settings))
         self._completions: SingleFlight[tuple[str, str], Completion] = SingleFlight()
         self._refreshing: set[asyncio.Task[None]] = set()
 
@@ -91,7 +95,7 @@ class ConnectionFlow:
             KomboError: Kombo refused, failed, or could not be reached, and no cached link can help out.
             StoreUnavailable: The mint could not be recorded.
         """
-        request = choose(self._settings, choice, options)
+        request = self._choose(choice, options)
         try:
             return await self._links.issue(
                 end_user,
@@ -153,7 +157,7 @@ class ConnectionFlow:
             KomboError: Kombo refused, failed, or could not be reached.
             StoreUnavailable: The mint could not be recorded.
         """
-        request = choose(self._settings, choice, options)
+        request = self._choose(choice, options)
         await self._refuse_duplicate(end_user, request, options)
         try:
             return await self._links.mint_magic_link(end_user, request)

@@ -85,8 +85,10 @@ class LinkIssuer:
         """
         key = LinkKey(self._settings.environment, end_user, request)
         cached = await self._cache.get(key)
-        if cached is not None and not fresh and self._remaining(cached) >= self._settings.margin:
-            return self._issued(cached, CacheOutcome.HIT)
+        if cached is not None and not fresh:
+            remaining = self._remaining(cached)
+            if remaining >= self._settings.margin:
+                return IssuedLink(cached, CacheOutcome.HIT, remaining)
         if before_mint is not None:
             await before_mint()
         try:

@@ -52,9 +52,9 @@ class EndUser:
                 raise IdentityError(
                     f"EndUser.{name} must be a string, not {type(value).__name__}; pass str(...) of it"
                 )
-            if not value.strip():
+            if not value or value.isspace():
                 raise IdentityError(f"EndUser.{name} must not be empty")
-            if LONE_SURROGATE.search(value):
+            if not value.isascii() and LONE_SURROGATE.search(value):
                 raise IdentityError(f"EndUser.{name} has a lone surrogate, which is no text")
         if len(self.origin_id) > ORIGIN_ID_MAX_LENGTH:
             raise IdentityError(f"EndUser.origin_id is longer than {ORIGIN_ID_MAX_LENGTH} characters")
@@ -98,7 +98,7 @@ class LinkRequest:
     category: str
     language: str
     tool: str | None = None
-    options: LinkOptions = LinkOptions()
+    options: LinkOptions = field(default=LinkOptions(), hash=False)  # seldom different, and slow to hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ LIBRARIES = {
     "asyncpg": {"store"},
     "redis": {"links"},
     "cryptography": {"links"},
-    "cachetools": {"links", "catalog"},
+    "cachetools": {"catalog"},
     "limits": {"rates"},
     "stamina": {"kombo", "store"},
     "pydantic": {"kombo", "settings", "identity_settings", "shared_settings", "web"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import TypeVar, get_args
 
@@ -20,6 +19,8 @@ from kombo_embed.errors import (
 )
 from kombo_embed.models import Category, Language
 from kombo_embed.settings import Settings
+from kombo_embed.web.deadlines import within
+from kombo_embed.web.headers import header_value
 
 JSON_MAX_BYTES = 256 * 1024
 WEBHOOK_MAX_BYTES = 1024 * 1024
@@ -78,8 +79,8 @@ async def read_json(request: Request, shape: type[Body]) -> Body:
     Raises:
         InvalidRequest: It is not; each field at fault is named.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not _says_nothing(request):
+    media_type = header_value(request, b"content-type")
+    if not _is_json(media_type) and not _says_nothing(request):
         raise UnsupportedMediaType(
             "Send JSON, with Content-Type: application/json.",
             FieldError("body", "its content type is not application/json"),
@@ -120,22 +121,25 @@ async def read_body(request: Request, *, limit: int) -> bytes:
         BodyTooLarge: It is larger than the limit; the rest is not read.
         BodyTooSlow: It did not arrive in time.
     """
-    declared = request.headers.get("content-length", "")
+    declared = header_value(request, b"content-length") or ""
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise _too_large(limit)
-    body = bytearray()
     try:
-        async with asyncio.timeout(BODY_DEADLINE):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise _too_large(limit)
+        return await within(BODY_DEADLINE, _collected(request, limit))
     except TimeoutError:
         raise BodyTooSlow(
             f"The body did not arrive within {BODY_DEADLINE} s.", FieldError("body", "too slow")
         ) from None
     except ClientDisconnect:
         raise MalformedBody("The request ended early.", FieldError("body", "incomplete")) from None
+
+
+async def _collected(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
     return bytes(body)
 
 
@@ -145,13 +149,16 @@ def _too_large(limit: int) -> BodyTooLarge:
     )
 
 
+def _is_json(media_type: str | None) -> bool:
+    return media_type is not None and media_type.partition(";")[0].strip().lower() == "application/json"
+
+
 def _says_nothing(request: Request) -> bool:
     """Whether there is neither a body nor a claim about one: that is ``{}``, too."""
-    headers = request.headers
     return (
-        "content-type" not in headers
-        and headers.get("content-length", "0") == "0"
-        and ("transfer-encoding" not in headers)
+        header_value(request, b"content-type") is None
+        and header_value(request, b"content-length") in (None, "0")
+        and header_value(request, b"transfer-encoding") is None
     )
 
 

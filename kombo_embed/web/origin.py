@@ -13,6 +13,7 @@ from collections.abc import Collection
 from starlette.requests import HTTPConnection
 
 from kombo_embed.errors import CrossOriginRefused
+from kombo_embed.web.headers import header_values
 
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:(?P<port>[1-9][0-9]{0,4}))?")
@@ -25,14 +26,14 @@ def verify_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
     Raises:
         CrossOriginRefused: It comes from another site's page.
     """
-    origins = connection.headers.getlist("origin")
-    sites = connection.headers.getlist("sec-fetch-site")
+    origins = header_values(connection, b"origin")
+    sites = header_values(connection, b"sec-fetch-site")
     if len(origins) == 1 and origins[0] in allowed:
         return
     if sites:
         if sites in (["same-origin"], ["none"]):
             return
-    elif not origins or (len(origins) == 1 and _is_own(origins[0], connection.headers.getlist("host"))):
+    elif not origins or (len(origins) == 1 and _is_own(origins[0], header_values(connection, b"host"))):
         return
     raise CrossOriginRefused(
         "This page may not call this endpoint. If it is yours, add its origin to KOMBO_ALLOWED_ORIGINS."

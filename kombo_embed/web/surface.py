@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -25,7 +25,35 @@ def create_surface(opened: Opened, allowed_origins: Collection[str]) -> ASGIApp:
     refusals = [Route(path, MethodRefusal(tuple(sorted(methods)))) for path, methods in paths.items()]
     # No redirect to a path with or without a slash: it would be an absolute URL, made from the Host header.
     router = Router([*routes, *refusals], redirect_slashes=False, default=request_response(_missing))
-    return allow_origins(router, allowed_origins)
+    return allow_origins(FixedPaths(routes, router), allowed_origins)
+
+
+class FixedPaths:
+    """Serves the paths without a parameter, found in a table; all else, refusals too, is the router's.
+
+    Args:
+        routes: All routes; those with a parameter are passed over.
+        router: What serves the rest.
+    """
+
+    def __init__(self, routes: Iterable[Route], router: ASGIApp) -> None:
+        self._endpoints = {
+            (method, route.path): route.endpoint
+            for route in routes
+            for method in route.methods or ()
+            if not route.param_convertors
+        }
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        endpoint = self._endpoints.get((scope["method"], path))
+        if endpoint is None:
+            await self._router(scope, receive, send)
+            return
+        response = await endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
