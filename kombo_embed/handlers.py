@@ -21,6 +21,8 @@ DEADLINE = 60.0  # seconds for one call of a handler; one that hangs is called a
 SLOW = 1.0  # seconds after which a call no longer counts as one that is about to end
 SLOW_CALLS = 20  # of one handler at a time
 
+Thread = asyncio.Future[tuple[object, BaseException | None]]  # is done when the thread has ended
+
 
 class Call(Enum):
     """What became of the call of a handler."""
@@ -61,20 +63,25 @@ class HandlerCalls:
         return Call.DONE
 
     async def _call(self, name: str, handler: EventHandler, event: Event) -> None:
-        number = next(self._numbers)
-        self._under_way[name][number] = asyncio.get_running_loop().time()
-        if inspect.iscoroutinefunction(handler):
-            try:
+        number, under_way = next(self._numbers), self._under_way[name]
+        under_way[number] = asyncio.get_running_loop().time()
+        thread: Thread | None = None
+        try:
+            if inspect.iscoroutinefunction(handler):
                 await handler(event)
-            finally:
-                del self._under_way[name][number]
-            return
-        # A thread cannot be cancelled: it counts until it really ends.
-        result = await _in_thread(
-            lambda: handler(event), ended=lambda: self._under_way[name].pop(number, None)
-        )
-        if inspect.isawaitable(result):
-            await result
+                return
+            thread = _in_thread(lambda: handler(event))
+            result, failure = await asyncio.shield(thread)
+            if failure is not None:
+                raise failure
+            if inspect.isawaitable(result):
+                await result
+        finally:
+            if thread is None or thread.done():
+                del under_way[number]
+            else:
+                # A thread cannot be cancelled: it counts until it really ends.
+                thread.add_done_callback(lambda _: under_way.pop(number))
 
     def _tell_once(self, name: str, state: str, calls: int) -> None:
         if self._told.get(name) != state:
@@ -98,19 +105,14 @@ def named(handlers: Sequence[EventHandler]) -> dict[str, EventHandler]:
     return names
 
 
-async def _in_thread(function: Callable[[], object], *, ended: Callable[[], object]) -> object:
-    """Run a plain function, which may block, in a thread of its own.
+def _in_thread(function: Callable[[], object]) -> Thread:
+    """Run a plain function, which may block, in a thread of its own; what it returned, and what it raised.
 
     Not in a pool: those that hang would hold its threads, and the end of the program would wait for them.
     """
     loop = asyncio.get_running_loop()
     context = contextvars.copy_context()
-    future: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
-
-    def settle(result: object, failure: BaseException | None) -> None:
-        ended()
-        if not future.done():
-            future.set_result((result, failure))
+    thread: Thread = loop.create_future()
 
     def run() -> None:
         result, failure = None, None
@@ -119,12 +121,9 @@ async def _in_thread(function: Callable[[], object], *, ended: Callable[[], obje
         except BaseException as error:  # noqa: BLE001 - passed on to whoever waits
             failure = error
         try:
-            loop.call_soon_threadsafe(settle, result, failure)
+            loop.call_soon_threadsafe(thread.set_result, (result, failure))
         except RuntimeError:
             return  # the loop is closed: nobody waits
 
     threading.Thread(target=run, name="kombo-embed hook", daemon=True).start()
-    result, failure = await future
-    if failure is not None:
-        raise failure
-    return result
+    return thread

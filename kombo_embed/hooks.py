@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from kombo_embed.errors import StoreUnavailable
@@ -122,14 +123,19 @@ class HookRunner:
         if crashes > 0:
             await self._expect_the_worst(delivery, crashes)
         handlers = named(self._handlers.get(delivery.event.type, ()))
-        left = [name for name in handlers if name not in delivery.done_handlers]
-        calls = await asyncio.gather(
-            *(self._calls.call(name, handlers[name], delivery.event) for name in left)
-        )
-        done = {name for name, call in zip(left, calls, strict=True) if call is Call.DONE}
-        done.update(delivery.done_handlers)
+        done = set(delivery.done_handlers)
+        left = [name for name in handlers if name not in done]
+        calls = await asyncio.gather(*(self._call(name, handlers[name], delivery, done) for name in left))
         self._outcomes.append(self._outcome(delivery, done, calls))
         self._finished.set()
+
+    async def _call(self, name: str, handler: EventHandler, delivery: Delivery, done: set[str]) -> Call:
+        """Call one handler; that it is done is noted with the next heartbeat, however long others take."""
+        call = await self._calls.call(name, handler, delivery.event)
+        if call is Call.DONE:
+            done.add(name)
+            self._held[delivery.row_id] = replace(delivery, done_handlers=tuple(sorted(done)))
+        return call
 
     async def _expect_the_worst(self, delivery: Delivery, crashes: int) -> None:
         """Whoever had it died: perhaps of it. Should we, too, it is tried less and less often."""
@@ -181,8 +187,8 @@ class HookRunner:
             if not self._held:
                 continue
             try:
-                until = self._now() + timedelta(seconds=LEASE)
-                await self._outbox.renew(list(self._held.values()), until=until)
+                held = list(self._held.values())
+                await self._outbox.renew(held, now=self._now(), lease_seconds=LEASE)
             except StoreUnavailable:
                 continue  # said in the log by the store already
             except Exception:

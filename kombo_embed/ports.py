@@ -111,7 +111,8 @@ class Outbox(Protocol):
     """Where events for the host wait, written in the transaction of what they tell of.
 
     An event taken MUST be held by nobody else until its lease ends, and per integration events MUST be given
-    out in the order in which they were written. All methods raise `StoreUnavailable`.
+    out in the order in which they were written. ``now`` is by the caller's clock: where machines share
+    an outbox, its leases MUST end by a clock that is one for all. All methods raise `StoreUnavailable`.
     """
 
     async def take(
@@ -119,8 +120,8 @@ class Outbox(Protocol):
     ) -> list[Delivery]:
         """Take up to ``limit`` events of these types that are due and that nobody else has."""
 
-    async def renew(self, deliveries: Sequence[Delivery], *, until: datetime) -> None:
-        """Keep events while their handlers still run."""
+    async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
+        """Keep events while their handlers still run, and note which of these are done."""
 
     async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
         """Note what became of events, in one transaction; what another holds now is left alone."""
@@ -129,7 +130,7 @@ class Outbox(Protocol):
         """Should this process die with the event, give it out no earlier than this."""
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Let go of events that were not finished, as if they had not been taken."""
+        """Let go of events that were not finished, as if the handlers that are not done were never called."""
 
 
 class Store(Protocol):

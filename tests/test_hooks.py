@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -47,7 +47,7 @@ class OneEventOutbox:
         taken, self.waiting = self.waiting, None
         return [taken]
 
-    async def renew(self, deliveries: Sequence[Delivery], *, until: datetime) -> None:
+    async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
         """A lease that never ends needs none."""
 
     async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
@@ -139,6 +139,51 @@ async def test_a_handler_that_hangs_ends_with_the_app() -> None:
     assert not outbox.delivered.is_set()
     # Whoever looks next need not wait for the lease's end.
     assert [delivery.event for delivery in outbox.released] == [EVENT]
+
+
+async def test_what_one_handler_has_done_is_not_done_again_after_a_restart_while_another_hung() -> None:
+    calls: list[str] = []
+    stuck = asyncio.Event()
+
+    async def steady(_event: Event) -> None:
+        calls.append("steady")
+
+    async def hang(_event: Event) -> None:
+        calls.append("hang")
+        await stuck.wait()
+
+    async with store_with_events(1) as store:
+        handlers: dict[str, list[EventHandler]] = {"kombo.event": [steady, hang]}
+        await run_until(store, handlers, lambda: len(calls) == 2)
+        stuck.set()
+        await run_until(store, handlers, lambda: len(calls) == 3)
+    assert sorted(calls) == ["hang", "hang", "steady"]
+
+
+async def test_what_a_handler_has_done_is_noted_while_another_still_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hooks, "HEARTBEAT", 0.01)
+    noted = asyncio.Event()
+
+    class Watched(OneEventOutbox):
+        async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
+            del now
+            assert lease_seconds == hooks.LEASE
+            if any(name.endswith("steady") for one in deliveries for name in one.done_handlers):
+                noted.set()
+
+    async def steady(_event: Event) -> None:
+        """Is done at once."""
+
+    async def hang(_event: Event) -> None:
+        await asyncio.Event().wait()
+
+    runner = HookRunner(Watched(), {EVENT.type: [steady, hang]}, clock=ManualClock())
+    runner.start()
+    async with asyncio.timeout(5):
+        await noted.wait()
+    await runner.aclose()
 
 
 async def test_a_handler_that_hangs_does_not_stop_the_others_nor_other_events() -> None:
@@ -305,6 +350,16 @@ async def test_what_ends_while_the_database_is_gone_is_noted_when_it_is_back(
         await outbox.delivered.wait()
     await runner.aclose()
     assert calls == [EVENT]
+
+
+async def run_until(
+    store: SqlStore, handlers: dict[str, list[EventHandler]], condition: Callable[[], bool]
+) -> None:
+    """A process from its start to its end."""
+    runner = HookRunner(store.outbox, handlers, clock=time)
+    runner.start()
+    await eventually(condition)
+    await runner.aclose()
 
 
 @asynccontextmanager

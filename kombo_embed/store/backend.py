@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Protocol
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 PATIENCE = 5  # seconds to wait for another writer, a free connection, or an answer of the database
@@ -45,6 +47,9 @@ class Backend(Protocol):
 
     def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection in a transaction that changes tables, one at a time over all processes."""
+
+    def moment(self, now: datetime, *, seconds_later: float) -> ColumnElement[datetime]:
+        """So long after now, by the one clock of all who share the database; ``now`` is by our own."""
 
     def is_passing(self, error: Exception) -> bool:
         """Whether the same work, done again at once, may succeed. The transaction is known to be undone."""

@@ -10,9 +10,11 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kombo_embed.errors import StoreUnavailable
@@ -65,6 +67,13 @@ class Database:
             ConfigurationError: It does not.
         """
         self._backend.verify_settings()
+
+    def moment(self, now: datetime, *, seconds_later: float = 0.0) -> ColumnElement[datetime]:
+        """So long after now, for statements: by the one clock of all who share the database.
+
+        SQLite is on our machine, and ``now``, our own clock's, is theirs too; PostgreSQL has one of its own.
+        """
+        return self._backend.moment(now, seconds_later=seconds_later)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Update, and_, exists, insert, or_, select, update
@@ -90,7 +91,7 @@ class Outbox:
                 .where(outbox.c.id.in_(found.all()))
                 .values(
                     lease_owner=self._owner,
-                    lease_ends_at=now + timedelta(seconds=lease_seconds),
+                    lease_ends_at=self._database.moment(now, seconds_later=lease_seconds),
                     attempts=outbox.c.attempts + 1,
                 )
                 .returning(outbox)
@@ -99,11 +100,12 @@ class Outbox:
         return sorted(taken, key=lambda delivery: delivery.row_id)
 
     @finishing
-    async def renew(self, deliveries: Sequence[Delivery], *, until: datetime) -> None:
-        """Keep events while their handlers still run."""
-        ids = [delivery.row_id for delivery in deliveries]
+    async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
+        """Keep events while their handlers still run, and note which of these are done."""
+        until = self._database.moment(now, seconds_later=lease_seconds)
         async with self._database.writing() as connection:
-            await connection.execute(self._note(ids, lease_ends_at=until))
+            for ids, done in _by_done_handlers(deliveries):
+                await connection.execute(self._note(ids, lease_ends_at=until, **done))
 
     @finishing
     async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
@@ -124,10 +126,10 @@ class Outbox:
 
     @finishing
     async def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Let go of events that were not finished, as if they had not been taken."""
-        ids = [delivery.row_id for delivery in deliveries]
+        """Let go of events that were not finished, as if the handlers that are not done were never called."""
         async with self._database.writing() as connection:
-            await connection.execute(self._note(ids, attempts=outbox.c.attempts - 1, **FREE))
+            for ids, done in _by_done_handlers(deliveries):
+                await connection.execute(self._note(ids, attempts=outbox.c.attempts - 1, **done, **FREE))
 
     def _later(self, outcome: Outcome, now: datetime) -> Update:
         # An attempt that was put off is none.
@@ -154,7 +156,7 @@ class Outbox:
             outbox.c.given_up_at.is_(None),
             outbox.c.type.in_(types),
             outbox.c.due_at <= now,
-            or_(outbox.c.lease_ends_at.is_(None), outbox.c.lease_ends_at <= now),
+            or_(outbox.c.lease_ends_at.is_(None), outbox.c.lease_ends_at <= self._database.moment(now)),
         )
 
     def _has_earlier(self, types: Sequence[str]) -> ColumnElement[bool]:
@@ -167,6 +169,14 @@ class Outbox:
             earlier.c.given_up_at.is_(None),
             earlier.c.type.in_(types),
         )
+
+
+def _by_done_handlers(deliveries: Sequence[Delivery]) -> list[tuple[list[int], dict[str, object]]]:
+    """Row ids that are alike in what to note of them: they can be written at once."""
+    ids = defaultdict(list)
+    for delivery in deliveries:
+        ids[delivery.done_handlers].append(delivery.row_id)
+    return [(alike, {"done_handlers": list(done)} if done else {}) for done, alike in ids.items()]
 
 
 def _delivery(row: RowMapping) -> Delivery | None:

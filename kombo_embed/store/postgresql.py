@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any
 
-from sqlalchemy import event, make_url, text
+from sqlalchemy import ColumnElement, DateTime, event, func, make_url, text
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -105,6 +106,11 @@ class PostgreSql:
         async with self.engine.begin() as connection:
             await hold(connection, "migrate")
             yield connection
+
+    def moment(self, now: datetime, *, seconds_later: float) -> ColumnElement[datetime]:
+        """So long after the server's now: it is one for all machines, and theirs may differ."""
+        del now
+        return func.statement_timestamp(type_=DateTime(timezone=True)) + timedelta(seconds=seconds_later)
 
     def is_passing(self, error: Exception) -> bool:
         """Whether the connection broke, could not be had, or lost against another transaction."""

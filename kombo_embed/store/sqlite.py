@@ -7,10 +7,11 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import ColumnElement, Connection, event, literal
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -20,6 +21,7 @@ from sqlalchemy.util import await_only
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.store.backend import PATIENCE
 from kombo_embed.store.quiet import LOGGING_NAME
+from kombo_embed.store.tables import UtcDateTime
 
 logger = logging.getLogger("kombo_embed.store")
 
@@ -89,6 +91,10 @@ class Sqlite:
             self._line.release()
 
     migrating = writing
+
+    def moment(self, now: datetime, *, seconds_later: float) -> ColumnElement[datetime]:
+        """So long after our own now: all who share the file are on this machine."""
+        return literal(now + timedelta(seconds=seconds_later), UtcDateTime())
 
     def is_passing(self, error: Exception) -> bool:
         """Never: SQLite has waited for its lock already."""

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -254,3 +255,19 @@ async def test_neither_error_nor_log_holds_the_password(log: LogRecorder) -> Non
     assert "store.unavailable" in log.text()
     for told in (str(caught.value), repr(caught.value), log.text(), repr(store), repr(store._database)):  # noqa: SLF001 - on purpose
         assert "hush-hush" not in told
+
+
+@pytest.mark.parametrize("ahead", [-12, 12])
+async def test_machines_whose_clocks_differ_do_not_deliver_one_event_at_once(
+    store: SqlStore, postgres_url: str, ahead: int
+) -> None:
+    await complete(store)
+    types, ours = ["integration.connected"], store._now() + timedelta(minutes=1)  # noqa: SLF001 - long due
+    theirs = ours + timedelta(seconds=ahead)
+    async with opened(postgres_url) as other:
+        [taken] = await store.outbox.take(types, limit=1, now=ours, lease_seconds=10)
+        assert await other.outbox.take(types, limit=1, now=theirs, lease_seconds=10) == []
+        await store.outbox.renew([taken], now=ours, lease_seconds=10)
+        assert await other.outbox.take(types, limit=1, now=theirs, lease_seconds=10) == []
+        await store.outbox.renew([taken], now=ours, lease_seconds=0)
+        assert await other.outbox.take(types, limit=1, now=theirs, lease_seconds=10) != []

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,12 @@ async def test_a_new_file_may_be_opened_by_several_at_the_same_moment(tmp_path: 
 async def written(database: Database) -> None:
     async with database.writing():
         pass
+
+
+async def test_a_lease_ends_by_the_clock_that_all_of_the_machine_share(store: SqlStore) -> None:
+    await complete(store)
+    now, types = store._now(), ["integration.connected"]  # noqa: SLF001 - the store's own idea of now
+    assert await store.outbox.take(types, limit=1, now=now, lease_seconds=10) != []
+    almost, then = (now + timedelta(seconds=seconds) for seconds in (9.9, 10))
+    assert await store.outbox.take(types, limit=1, now=almost, lease_seconds=10) == []
+    assert await store.outbox.take(types, limit=1, now=then, lease_seconds=10) != []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import select
@@ -95,15 +96,23 @@ async def test_an_event_taken_is_free_again_when_its_lease_ends(store: SqlStore,
     [first] = await store.outbox.take(types, limit=10, now=now, lease_seconds=10)
     other = SqlStore(database_url, environment="default", clock=ManualClock())
     assert await other.outbox.take(types, limit=10, now=now, lease_seconds=10) == []
-    later = now + timedelta(seconds=11)
-    [second] = await other.outbox.take(types, limit=10, now=later, lease_seconds=10)
+    await store.outbox.renew([replace(first, done_handlers=("a",))], now=now, lease_seconds=0)
+    [second] = await other.outbox.take(types, limit=10, now=now, lease_seconds=0)
     assert second.event.id == first.event.id
-    assert second.attempts == 2
+    assert (second.attempts, second.done_handlers) == (2, ("a",))
     # Whoever lost the lease cannot say any more that it is done.
-    await store.outbox.save([Outcome(first)], now=later)
-    much_later = later + timedelta(seconds=11)
-    assert await store.outbox.take(types, limit=10, now=much_later, lease_seconds=10) != []
+    await store.outbox.save([Outcome(first)], now=now)
+    assert await store.outbox.take(types, limit=10, now=now, lease_seconds=10) != []
     await other.close()
+
+
+async def test_an_event_let_go_is_free_at_once_and_knows_which_handlers_are_done(store: SqlStore) -> None:
+    await complete(store)
+    now, types = store._now(), ["integration.connected"]  # noqa: SLF001 - as above
+    [first] = await store.outbox.take(types, limit=10, now=now, lease_seconds=10)
+    await store.outbox.release([replace(first, done_handlers=("a",))])
+    [again] = await store.outbox.take(types, limit=10, now=now, lease_seconds=10)
+    assert (again.attempts, again.done_handlers) == (1, ("a",))
 
 
 async def test_the_later_event_of_an_integration_waits_for_the_earlier_one(store: SqlStore) -> None:
