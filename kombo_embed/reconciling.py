@@ -123,7 +123,7 @@ class Reconciler:
         except (KomboError, IntegrationNotFound) as error:
             counts.failed[integration.integration_id] = error.code
             return
-        changed = await self._store.save_details(details, unless_changed_since=integration.updated_at)
+        changed = await self._store.save_details(details, states_unless_changed_since=integration.updated_at)
         counts.updated += changed is not None
 
     async def _patiently(self, integration_id: str) -> IntegrationDetails:

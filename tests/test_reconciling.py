@@ -124,6 +124,7 @@ async def test_a_record_that_changes_meanwhile_is_left_alone(lost: Lost) -> None
     details = await services.flow._client.integration_details(lost.ids[0])  # noqa: SLF001 - as above
     await change_state(lost.sandbox, lost.ids[0], "INVALID")
     await lost.embed.reconcile()
-    assert await services.store.save_details(details, unless_changed_since=known.updated_at) is None
+    late = await services.store.save_details(details, states_unless_changed_since=known.updated_at)
+    assert late is None
     await services.store.save_deleted(known, unless_changed_since=known.updated_at)
     assert (await lost.statuses())[0] == "INVALID"
