@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,9 @@ async def shop(
         shop = Shop(client, sandbox, embed)
         embed.on("integration.duplicate")(shop.heard.append)
         await shop.connect()
+        async with asyncio.timeout(10):  # the details, which are asked for after the completion
+            while (await embed.integrations("acme"))[0].status is None:  # noqa: ASYNC110 - beyond a task of the app's
+                await asyncio.sleep(0.01)
         yield shop
 
 
