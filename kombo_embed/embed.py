@@ -186,19 +186,24 @@ class KomboEmbed:
         chosen = (options or LinkOptions()).over(services.settings.link_options)
         return await services.flow.magic_link(end_user, Choice(category, tool, language), chosen)
 
-    async def reconcile(self, on_progress: Callable[[int], None] | None = None) -> Reconciliation:
+    async def reconcile(
+        self, on_progress: Callable[[int], None] | None = None, *, delete_all_unknown: bool = False
+    ) -> Reconciliation:
         """Re-read every known integration from Kombo, for webhooks that were lost. Once a day is plenty.
 
-        What changed is taken over and told by the events, as if Kombo had told it itself. A record that
-        changes meanwhile is left alone. While Kombo asks to wait, it waits, for minutes if need be.
+        What changed is taken over and told by the events, as if Kombo had told it itself. States that
+        change meanwhile are left alone. While Kombo asks to wait, it waits, up to five minutes in all.
 
         Args:
             on_progress: Told how many were read so far.
+            delete_all_unknown: Mark as deleted what Kombo does not know also where it knows none of all
+                integrations. By default they are counted as failed (``all_not_found``), since the key is
+                rather that of another environment, and deleted stays deleted.
 
         Raises:
             StoreUnavailable: The database cannot be used; what was read until then was taken over.
         """
-        return await (await self.services()).reconcile(on_progress)
+        return await (await self.services()).reconcile(on_progress, delete_all_unknown=delete_all_unknown)
 
     async def open(self) -> None:
         """Read the settings and open everything, as the middleware does; or use ``async with embed``.

@@ -250,16 +250,25 @@ class KomboUnavailable(KomboError):
     """Kombo cannot be reached, or says that it is down.
 
     ``retry_after`` is in seconds; ``told`` is whether Kombo itself said so; ``may_retry`` is whether asking
-    again at once is safe.
+    again at once is safe; ``tried`` is whether this call was sent, or was held back since others had failed.
     """
 
     code = "kombo_unavailable"
 
-    def __init__(self, message: str, *, retry_after: int, told: bool = False, may_retry: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: int,
+        told: bool = False,
+        may_retry: bool = True,
+        tried: bool = True,
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.told = told
         self.may_retry = may_retry
+        self.tried = tried
 
 
 class KomboTimeout(KomboError):

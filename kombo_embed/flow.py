@@ -257,8 +257,9 @@ class ConnectionFlow:
         if known is not None:
             if known.origin_id != origin_id:
                 raise _not_theirs()
-            # Again, since whoever recorded it may have crashed before the links were dropped.
-            await self._follow_up(known, wants_details=known.status is None)
+            # Again, since whoever recorded it may have crashed before the links were dropped, or not have got
+            # the details; a state that a webhook told does not mean that Kombo has named the category.
+            await self._follow_up(known)
             return Completion(known, first=False)
         try:
             reported = await self._client.integration_by_token(activation_token)
@@ -300,23 +301,22 @@ class ConnectionFlow:
         )
         if completion is None:
             raise _not_theirs()  # deleted already, and stays so
-        await self._follow_up(completion.integration, wants_details=True)
+        await self._follow_up(completion.integration)
         return completion
 
-    async def _follow_up(self, integration: Integration, *, wants_details: bool) -> None:
+    async def _follow_up(self, integration: Integration) -> None:
         self._wake_hooks()
         if integration.origin_id is not None:
             await self._links.drop(integration.origin_id)
-        if wants_details:
-            refreshing = asyncio.get_running_loop().create_task(self._refresh(integration))
-            self._refreshing.add(refreshing)
-            refreshing.add_done_callback(self._refreshing.discard)
+        refreshing = asyncio.get_running_loop().create_task(self._refresh(integration))
+        self._refreshing.add(refreshing)
+        refreshing.add_done_callback(self._refreshing.discard)
 
     async def _refresh(self, integration: Integration) -> None:
         """Ask for what the exchange of a token does not tell: category and status. It may fail."""
         try:
             details = await self._client.integration_details(integration.integration_id)
-            await self._store.save_details(details, unless_changed_since=integration.updated_at)
+            await self._store.save_details(details, states_unless_changed_since=integration.updated_at)
         except KomboEmbedError as error:
             logger.info("details.missing: %s", error.code)
         else:

@@ -271,6 +271,9 @@ class Event:
     data: dict[str, object] = field(repr=False, default_factory=dict)
 
 
+ALL_NOT_FOUND = "all_not_found"  # why an integration was not deleted that Kombo does not know
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
     """What came of re-reading all known integrations from Kombo.
@@ -279,7 +282,8 @@ class Reconciliation:
         checked: How many were read, or tried.
         updated: Records that changed.
         deleted: Those that Kombo does not know any more; they are marked as deleted.
-        failed: Those that could not be read: Kombo's id, and the code of the error.
+        failed: Those that could not be read: Kombo's id, and the code of the error. It is ``all_not_found``
+            where Kombo knows none of all integrations, so that none was deleted.
     """
 
     checked: int

@@ -180,9 +180,12 @@ class Store(Protocol):
         """Mark an integration as deleted; it stays so, whatever is told of it later."""
 
     async def save_details(
-        self, details: IntegrationDetails, *, unless_changed_since: datetime
+        self, details: IntegrationDetails, *, states_unless_changed_since: datetime
     ) -> Integration | None:
-        """Take over what Kombo says of an integration now; the record if that changed it."""
+        """Take over what Kombo says of an integration now; the record if that changed it.
+
+        Where the record changed since the given moment, its status and setup status are left alone.
+        """
 
     async def find_drops(self, *, after: int) -> list[LinkDrop]:
         """What ended links, of the last hour at least, with row ids after this one, in their order.

@@ -20,7 +20,7 @@ from kombo_embed.errors import (
 )
 from kombo_embed.kombo import failures
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.models import Integration, Reconciliation
+from kombo_embed.models import ALL_NOT_FOUND, Integration, Reconciliation
 from kombo_embed.ports import Clock, Store
 from kombo_embed.reports import IntegrationDetails
 
@@ -28,9 +28,10 @@ logger = logging.getLogger("kombo_embed.reconciling")
 
 CONCURRENCY = 4  # questions to Kombo at a time
 PAGE = 200  # integrations read at a time
-PATIENCE = 300.0  # seconds in a row that Kombo may say "wait" before the rest is given up
+PATIENCE = 300.0  # seconds in all that Kombo may say "wait" before it is waited for no more
 WAIT_MAX = 60.0  # seconds of one wait
-GONE_TO_DOUBT = 3  # with so many or more and not one that Kombo knows, the key is for another environment
+TRIES = 3  # of one integration that Kombo fails to tell of
+PAUSE = 1.0  # seconds between them
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -38,6 +39,7 @@ Sleep = Callable[[float], Awaitable[None]]
 @dataclass
 class _Counts:
     checked: int = 0
+    found: int = 0
     updated: int = 0
     gone: list[Integration] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -68,13 +70,17 @@ class Reconciler:
         self._clock = clock
         self._wake_hooks = wake_hooks
         self._sleep = sleep
-        self._waiting_since: float | None = None
+        self._waited = 0.0
+        self._waiting_until = clock.monotonic()
 
-    async def run(self, on_progress: Callable[[int], None] | None = None) -> Reconciliation:
-        """Read every integration that is not deleted. A record that changes meanwhile is left alone.
+    async def run(
+        self, on_progress: Callable[[int], None] | None = None, *, delete_all_unknown: bool = False
+    ) -> Reconciliation:
+        """Read every integration that is not deleted. States that change meanwhile are left alone.
 
         Args:
             on_progress: Told how many were read so far.
+            delete_all_unknown: Believe Kombo also where it knows none of all integrations.
 
         Raises:
             StoreUnavailable: The database cannot be used; what was read until then was taken over.
@@ -98,7 +104,7 @@ class Reconciler:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             self._wake_hooks()
-        deleted = await self._delete(counts)
+        deleted = await self._delete(counts, delete_all_unknown=delete_all_unknown)
         self._wake_hooks()
         return Reconciliation(
             checked=counts.checked, updated=counts.updated, deleted=deleted, failed=counts.failed
@@ -123,32 +129,44 @@ class Reconciler:
         except (KomboError, IntegrationNotFound) as error:
             counts.failed[integration.integration_id] = error.code
             return
-        changed = await self._store.save_details(details, unless_changed_since=integration.updated_at)
+        counts.found += 1
+        changed = await self._store.save_details(details, states_unless_changed_since=integration.updated_at)
         counts.updated += changed is not None
 
     async def _patiently(self, integration_id: str) -> IntegrationDetails:
+        failures_of_it = 0
         while True:
             try:
-                details = await self._client.integration_details(integration_id)
+                return await self._client.integration_details(integration_id)
             except (KomboRateLimited, KomboUnavailable) as error:
-                now = self._clock.monotonic()
-                self._waiting_since = now if self._waiting_since is None else self._waiting_since
-                if now - self._waiting_since >= PATIENCE:
+                if isinstance(error, KomboUnavailable) and error.tried and not error.told:
+                    failures_of_it += 1
+                    if failures_of_it == TRIES:
+                        raise
+                    await self._sleep(PAUSE)
+                    continue
+                wait = min(float(error.retry_after), WAIT_MAX)
+                if not self._may_wait(wait):
                     raise
-                await self._sleep(min(float(error.retry_after), WAIT_MAX))
-            else:
-                self._waiting_since = None
-                return details
+                await self._sleep(wait)
 
-    async def _delete(self, counts: _Counts) -> int:
+    def _may_wait(self, wait: float) -> bool:
+        """Whether patience lasts; what several wait at the same time counts once."""
+        now = self._clock.monotonic()
+        until = max(self._waiting_until, now + wait)
+        self._waited += until - max(self._waiting_until, now)
+        self._waiting_until = until
+        return self._waited <= PATIENCE
+
+    async def _delete(self, counts: _Counts, *, delete_all_unknown: bool) -> int:
         """Deleting is for ever, so Kombo is not believed when it knows nothing of anything."""
-        if len(counts.gone) == counts.checked >= GONE_TO_DOUBT:
+        if counts.gone and not counts.found and not delete_all_unknown:
             logger.error(
-                "reconcile.refused: Kombo knows none of %s integrations; "
-                "is KOMBO_API_KEY that of KOMBO_ENVIRONMENT?",
-                counts.checked,
+                "reconcile.refused: Kombo knows none of %s integrations, so none was marked as deleted; "
+                "is KOMBO_API_KEY that of KOMBO_ENVIRONMENT? If they really are gone: delete_all_unknown",
+                len(counts.gone),
             )
-            counts.failed.update({integration.integration_id: "all_not_found" for integration in counts.gone})
+            counts.failed.update({integration.integration_id: ALL_NOT_FOUND for integration in counts.gone})
             return 0
         for integration in counts.gone:
             await self._store.save_deleted(integration, unless_changed_since=integration.updated_at)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from kombo_embed import Event, KomboEmbed
-from kombo_embed.reconciling import PATIENCE, Reconciler
+from kombo_embed.reconciling import PATIENCE, PAUSE, TRIES, Reconciler
 from kombo_embed.sandbox import Sandbox
 from tests.support import API_KEY, ManualClock, change_state, eventually, make_host, order_fault, running
 
@@ -34,6 +34,9 @@ class Lost:
 
     def told(self) -> set[tuple[str, str]]:
         return {(one.type, one.integration.integration_id) for one in self.heard if one.integration}
+
+    def asked(self) -> int:
+        return self.sandbox.calls.get("GET /v1/integrations/{integration_id}", 0)
 
     async def statuses(self) -> list[str | None]:
         found = [await self.embed.integration(one) for one in self.ids]
@@ -87,34 +90,104 @@ async def test_one_that_cannot_be_read_is_counted_and_the_others_go_on(lost: Los
     assert result.failed == {lost.ids[1]: "kombo_invalid_response"}
 
 
-async def test_where_kombo_knows_nothing_of_anything_nothing_is_deleted(lost: Lost) -> None:
-    for one in lost.ids:
+@pytest.mark.parametrize("number", [1, 2, 3])
+async def test_where_kombo_knows_nothing_of_anything_nothing_is_deleted(lost: Lost, number: int) -> None:
+    for one in lost.ids[number:]:
+        await lost.forget(one)
+    if number < len(lost.ids):
+        assert (await lost.embed.reconcile()).deleted == len(lost.ids) - number
+    for one in lost.ids[:number]:
         await lost.forget(one)
     result = await lost.embed.reconcile()
-    assert (result.deleted, set(result.failed.values())) == (0, {"all_not_found"})
-    assert await lost.statuses() == ["ACTIVE"] * 3
+    assert (result.deleted, result.failed) == (0, dict.fromkeys(lost.ids[:number], "all_not_found"))
+    assert (await lost.statuses())[:number] == ["ACTIVE"] * number
 
 
-async def test_kombos_wish_to_wait_is_respected_within_bounds(lost: Lost) -> None:
+async def test_one_that_cannot_be_read_does_not_show_that_kombo_knows_any(lost: Lost) -> None:
+    for one in lost.ids[:2]:
+        await lost.forget(one)
+    await order_fault(lost.sandbox, lost.ids[2], "foreign_json", times=1)
+    result = await lost.embed.reconcile()
+    assert result.deleted == 0
+    assert sorted(result.failed.values()) == ["all_not_found", "all_not_found", "kombo_invalid_response"]
+
+
+async def test_who_knows_that_all_are_gone_can_have_them_deleted(lost: Lost) -> None:
+    for one in lost.ids:
+        await lost.forget(one)
+    result = await lost.embed.reconcile(delete_all_unknown=True)
+    assert (result.deleted, result.failed) == (3, {})
+    assert await lost.statuses() == ["deleted"] * 3
+
+
+@dataclass
+class Waiting:
+    """A reconciler whose waits take no time, and how long they would have been."""
+
+    reconciler: Reconciler
+    waits: list[float]
+
+
+@pytest.fixture
+async def waiting(lost: Lost) -> Waiting:
     waits: list[float] = []
 
     async def wait(seconds: float) -> None:
         waits.append(seconds)
         lost.clock.advance(seconds)
 
-    services = await lost.embed.services()  # with a sleep that takes no time
-    client = services.flow._client  # noqa: SLF001 - as above
+    services = await lost.embed.services()
+    client = services.flow._client  # noqa: SLF001 - the host's own, with its gate
     reconciler = Reconciler(client, services.store, clock=lost.clock, wake_hooks=lambda: None, sleep=wait)
+    return Waiting(reconciler, waits)
+
+
+async def test_kombos_wish_to_wait_is_respected_within_bounds(lost: Lost, waiting: Waiting) -> None:
     await order_fault(lost.sandbox, lost.ids[0], "rate_limited", times=3, retry_after=30)
-    result = await reconciler.run()
+    result = await waiting.reconciler.run()
     assert (result.checked, result.failed) == (3, {})
-    assert waits
-    waits.clear()
+    assert waiting.waits
+    started = lost.clock.monotonic()
     for one in lost.ids:
         await order_fault(lost.sandbox, one, "rate_limited", times=1000, retry_after=30)
-    result = await reconciler.run()
+    result = await waiting.reconciler.run()
     assert set(result.failed.values()) == {"kombo_rate_limited"}
-    assert sum(waits) <= 5 * PATIENCE
+    assert lost.clock.monotonic() - started <= PATIENCE
+
+
+async def test_patience_does_not_start_again_with_each_success(lost: Lost, waiting: Waiting) -> None:
+    """Each is told to wait nearly as long as patience lasts, and can be read then."""
+    started = lost.clock.monotonic()
+    for one in lost.ids:
+        await order_fault(lost.sandbox, one, "rate_limited", times=4, retry_after=60)
+    result = await waiting.reconciler.run()
+    assert 1 <= len(result.failed) < len(lost.ids)
+    assert lost.clock.monotonic() - started <= PATIENCE
+
+
+async def test_one_that_kombo_always_fails_on_is_not_waited_for(lost: Lost, waiting: Waiting) -> None:
+    await order_fault(lost.sandbox, lost.ids[1], "empty_500", times=1000)
+    before = lost.asked()
+    result = await waiting.reconciler.run()
+    assert (result.checked, result.failed) == (3, {lost.ids[1]: "kombo_unavailable"})
+    assert waiting.waits == [PAUSE] * (TRIES - 1)
+    assert lost.asked() - before == 2 + TRIES
+
+
+async def test_one_that_fails_for_a_moment_is_read_all_the_same(lost: Lost, waiting: Waiting) -> None:
+    await order_fault(lost.sandbox, lost.ids[1], "empty_500", times=TRIES - 1)
+    result = await waiting.reconciler.run()
+    assert (result.checked, result.failed) == (3, {})
+
+
+async def test_one_whose_failures_close_the_gate_is_not_waited_for_either(
+    lost: Lost, waiting: Waiting
+) -> None:
+    """The client tries this one again by itself, until its own gate refuses."""
+    await order_fault(lost.sandbox, lost.ids[1], "html_503", times=1000)
+    result = await waiting.reconciler.run()
+    assert result.failed == {lost.ids[1]: "kombo_unavailable"}
+    assert sum(waiting.waits) <= PATIENCE / 10
 
 
 async def test_a_record_that_changes_meanwhile_is_left_alone(lost: Lost) -> None:
@@ -124,6 +197,7 @@ async def test_a_record_that_changes_meanwhile_is_left_alone(lost: Lost) -> None
     details = await services.flow._client.integration_details(lost.ids[0])  # noqa: SLF001 - as above
     await change_state(lost.sandbox, lost.ids[0], "INVALID")
     await lost.embed.reconcile()
-    assert await services.store.save_details(details, unless_changed_since=known.updated_at) is None
+    late = await services.store.save_details(details, states_unless_changed_since=known.updated_at)
+    assert late is None
     await services.store.save_deleted(known, unless_changed_since=known.updated_at)
     assert (await lost.statuses())[0] == "INVALID"

@@ -11,28 +11,44 @@ import typer
 from rich.console import Console
 
 from kombo_embed.commands.printing import print_json, told
-from kombo_embed.models import Reconciliation
+from kombo_embed.models import ALL_NOT_FOUND, Reconciliation
+
+ALL_UNKNOWN = (
+    "Kombo knows none of your integrations, so none was marked as deleted. KOMBO_API_KEY is rather that of "
+    "another of Kombo's environments: check it, KOMBO_REGION and KOMBO_ENVIRONMENT. If all of them are "
+    "really gone, say so: kombo-embed reconcile --delete-all-unknown"
+)
 
 
 def reconcile(
-    *, as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False
+    *,
+    delete_all_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--delete-all-unknown", help="Mark them as deleted even if Kombo knows none at all. For ever."
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
 ) -> None:
     """Re-read every known integration from Kombo, and take over what changed."""
     with told():
-        result = asyncio.run(_reconcile(quiet=as_json))
+        result = asyncio.run(_reconcile(quiet=as_json, delete_all_unknown=delete_all_unknown))
     if as_json:
         print_json(asdict(result))
     else:
         typer.echo(f"{result.checked} read, {result.updated} changed, {result.deleted} deleted at Kombo.")
         for integration_id, code in result.failed.items():
             typer.echo(f"{integration_id}: {code}", err=True)
-        if result.failed:
-            typer.echo(f"{len(result.failed)} could not be read; the same command later is right.", err=True)
-    if result.failed:
+    failed = set(result.failed.values())
+    if ALL_NOT_FOUND in failed:
+        typer.echo(ALL_UNKNOWN, err=True)
+    if failed - {ALL_NOT_FOUND} and not as_json:
+        typer.echo("What could not be read, the same command later can read.", err=True)
+    if failed:
         raise typer.Exit(1)
 
 
-async def _reconcile(*, quiet: bool) -> Reconciliation:
+async def _reconcile(*, quiet: bool, delete_all_unknown: bool) -> Reconciliation:
     from kombo_embed import KomboEmbed  # noqa: PLC0415 - heavy
 
     console = Console(stderr=True)
@@ -44,4 +60,4 @@ async def _reconcile(*, quiet: bool) -> Reconciliation:
                 shown.update(f"Asking Kombo ... {checked} read")
 
         async with KomboEmbed(end_user=lambda _: None) as embed:
-            return await embed.reconcile(on_progress=show)
+            return await embed.reconcile(on_progress=show, delete_all_unknown=delete_all_unknown)

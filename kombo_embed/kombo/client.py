@@ -175,7 +175,7 @@ class KomboClient:
         with quietly():
             async for attempt in retries:
                 # Outside the attempt: what the gate refuses is told at once, not tried again.
-                passage = self._gate.enter()
+                passage = self._gate.enter(tried=attempt.num > 1)
                 with attempt, passage:
                     return await self._attempt(request, deadline, body_max_bytes)
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -43,8 +43,11 @@ class Gate:
         self._limited = False
         self._closings = 0
 
-    def enter(self) -> AbstractContextManager[None]:
+    def enter(self, *, tried: bool = False) -> AbstractContextManager[None]:
         """Pass once; the call goes into the context that is returned, and what it raises is noted.
+
+        Args:
+            tried: Whether this call was sent before, and is to be sent again.
 
         Raises:
             KomboRateLimited: Kombo said wait, and that is not over.
@@ -54,8 +57,10 @@ class Gate:
             return self._passage(probe=False)
         remaining = self._opens_at - self._clock.monotonic()
         if remaining > 0 or self._probing:
-            kind = KomboRateLimited if self._limited else KomboUnavailable
-            raise kind("Kombo is not asked at the moment.", retry_after=max(1, math.ceil(remaining)))
+            message, retry_after = "Kombo is not asked at the moment.", max(1, math.ceil(remaining))
+            if self._limited:
+                raise KomboRateLimited(message, retry_after=retry_after)
+            raise KomboUnavailable(message, retry_after=retry_after, tried=tried)
         self._probing = True
         return self._passage(probe=True)
 

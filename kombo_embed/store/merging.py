@@ -6,8 +6,8 @@ The records end the same in whatever order the reports come, by these rules:
   for itself: an older word changes nothing, of two words of the same time the greater one counts.
 - Kombo's answer to an activation token has no time. Its setup status counts while no word with a time is
   known, and only forward: INCOMPLETE, FINAL_SYNC_PENDING, COMPLETED.
-- Kombo's answer about an integration's details was true while it was asked. It counts if the record did not
-  change meanwhile, from just after the last known time on.
+- Kombo's answer about an integration's details was true while it was asked. Its status and setup status count
+  if the record did not change meanwhile, from just after the last known time on; the rest counts always.
 - The category that Kombo names counts. Until it names one, that of the minted link does.
 - The origin id, the organisation's name and the email are taken over once and stay.
 """
@@ -56,11 +56,11 @@ def by_report(row: Row, reported: ReportedIntegration, *, origin_id: str | None)
     return _changing(row, values)
 
 
-def by_details(row: Row, details: IntegrationDetails) -> Values:
+def by_details(row: Row, details: IntegrationDetails, *, changed_meanwhile: bool) -> Values:
     """What Kombo's answer about an integration changes in its record."""
     values: Values = {}
     for name, value in (("status", details.status), ("setup_status", details.setup_status)):
-        if value not in (None, row[name]):
+        if value not in (None, row[name]) and not changed_meanwhile:
             known_at = row[TIME_OF[name]]
             values |= {name: value, TIME_OF[name]: known_at + JUST_AFTER if known_at else None}
     if details.category is not None:

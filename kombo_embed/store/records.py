@@ -63,13 +63,14 @@ class Records(Rows):
         return await self._change(row, merging.by_state(row, state))
 
     async def refresh(
-        self, details: IntegrationDetails, *, unless_changed_since: datetime
+        self, details: IntegrationDetails, *, states_unless_changed_since: datetime
     ) -> Integration | None:
-        """Take over what Kombo says now, unless the record changed while it was asked; the new record."""
+        """Take over what Kombo says now, the states unless the record changed meanwhile; the new record."""
         row = await self.held_row(details.integration_id)
-        if row is None or row["deleted_at"] is not None or row["updated_at"] != unless_changed_since:
+        if row is None or row["deleted_at"] is not None:
             return None
-        values = merging.by_details(row, details)
+        changed_meanwhile = row["updated_at"] != states_unless_changed_since
+        values = merging.by_details(row, details, changed_meanwhile=changed_meanwhile)
         return await self._change(row, values) if values else None
 
     async def _first(

@@ -145,11 +145,11 @@ class SqlStore:
 
     @finishing
     async def save_details(
-        self, details: IntegrationDetails, *, unless_changed_since: datetime
+        self, details: IntegrationDetails, *, states_unless_changed_since: datetime
     ) -> Integration | None:
         """Take over what Kombo says of an integration now; the record if that changed it."""
         async with self._writing() as records:
-            return await records.refresh(details, unless_changed_since=unless_changed_since)
+            return await records.refresh(details, states_unless_changed_since=states_unless_changed_since)
 
     @finishing
     async def find_drops(self, *, after: int) -> list[LinkDrop]:

@@ -48,7 +48,13 @@ CACHE_STATUS = {
 MODULE_HEADERS = {**HEADERS, "Cache-Control": "no-cache"}  # it is nobody's: kept, and asked for by its tag
 
 
-Reconcile = Callable[[Callable[[int], None] | None], Awaitable[Reconciliation]]
+class Reconcile(Protocol):
+    """Re-reads every known integration from Kombo."""
+
+    def __call__(
+        self, on_progress: Callable[[int], None] | None, *, delete_all_unknown: bool
+    ) -> Awaitable[Reconciliation]:
+        """Do it once."""
 
 
 class Shared(Protocol):

@@ -126,9 +126,9 @@ async def opened_services(
             link_options=brought.link_options,
             browser_module=_browser_module(),
             openapi=openapi_document(),
-            reconcile=lambda on_progress: Reconciler(client, store, clock=clock, wake_hooks=hooks.wake).run(
-                on_progress
-            ),
+            reconcile=lambda on_progress, *, delete_all_unknown: Reconciler(
+                client, store, clock=clock, wake_hooks=hooks.wake
+            ).run(on_progress, delete_all_unknown=delete_all_unknown),
             shared_links=shared,
         )
 

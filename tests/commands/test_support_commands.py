@@ -173,6 +173,31 @@ async def test_reconcile_says_what_it_did_and_what_it_could_not(
         assert (code, f"{flow.integration_id}: kombo_invalid_response" in complaints) == (1, True)
 
 
+async def test_reconcile_with_a_key_of_another_environment_deletes_nothing_and_says_why(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, tmp_path: Path
+) -> None:
+    host, embed = make_host(kombo)
+    async with running(host) as client:
+        person = {"X-Person": "ada@acme"}
+        link = (await client.post("/kombo/links", headers=person, json={})).json()["link"]
+        flow = await sandbox.complete(link, "personio")
+        token = {"activation_token": flow.activation_token}
+        assert (await client.post("/kombo/completions", headers=person, json=token)).status_code == 201
+        async with served(Sandbox(api_key=API_KEY).app) as url:
+            code, output, complaints = await reconcile(url, tmp_path)
+            assert (code, output) == (1, "1 read, 0 changed, 0 deleted at Kombo.\n")
+            assert f"{flow.integration_id}: all_not_found" in complaints
+            assert "KOMBO_API_KEY" in complaints
+            assert "--delete-all-unknown" in complaints
+            code, output, complaints = await reconcile(url, tmp_path, "--json")
+            assert (code, json.loads(output)["failed"]) == (1, {flow.integration_id: "all_not_found"})
+            assert "--delete-all-unknown" in complaints
+            assert await embed.integration(flow.integration_id) is not None
+            code, output, _ = await reconcile(url, tmp_path, "--delete-all-unknown")
+            assert (code, output) == (0, "1 read, 0 changed, 1 deleted at Kombo.\n")
+            assert await embed.integration(flow.integration_id) is None
+
+
 async def reconcile(url: str, folder: Path, *options: str) -> tuple[int | None, str, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "kombo_embed", "reconcile", *options),
