@@ -78,8 +78,9 @@ async def serve_until(stop: asyncio.Event, servers: Sequence[Server], announce: 
             announce()
         await stop.wait()
     finally:
-        # Requests cut off after their grace are no news to somebody who just pressed Ctrl-C.
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        # What is cut off at the end is no news to somebody who just pressed Ctrl-C.
+        for name in ("uvicorn.error", "kombo_embed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*running)
