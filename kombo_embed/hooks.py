@@ -23,6 +23,8 @@ LEASE = 10.0  # seconds after which an event of a process that died is free agai
 HEARTBEAT = 3.0  # seconds between renewals of the leases
 POLL = 2.0  # seconds between looks when nothing woke us: other processes write events too
 BACKOFF_MAX = 3600.0  # seconds
+CRASHES_MAX = 20  # deaths of its process that an event may have stood beside by chance
+BYSTANDERS_MAX = 30.0  # seconds that such an event waits at most
 POSTPONED = 5.0  # seconds until a handler that is busy is called for this event
 FAILURES_MAX = 20  # about nine hours of trying; then somebody has to look
 CLOSING = 5.0  # seconds to note what was finished
@@ -139,7 +141,7 @@ class HookRunner:
 
     async def _expect_the_worst(self, delivery: Delivery, crashes: int) -> None:
         """Whoever had it died: perhaps of it. Should we, too, it is tried less and less often."""
-        due_at = self._now() + timedelta(seconds=_backoff(crashes))
+        due_at = self._now() + timedelta(seconds=_backoff_after_crashes(crashes))
         try:
             await self._outbox.defer(delivery, due_at=due_at)
         except StoreUnavailable:
@@ -206,6 +208,13 @@ class HookRunner:
 
 def _backoff(failures: int) -> float:
     return min(2.0 ** min(failures, 30), BACKOFF_MAX)
+
+
+def _backoff_after_crashes(crashes: int) -> float:
+    # Of all that a process had when it died, one event at most is the cause: the others must not wait long.
+    if crashes <= CRASHES_MAX:
+        return min(_backoff(crashes), BYSTANDERS_MAX)
+    return min(BYSTANDERS_MAX * _backoff(crashes - CRASHES_MAX), BACKOFF_MAX)
 
 
 def _tell_given_up(outcome: Outcome) -> None:

@@ -302,9 +302,14 @@ async def test_one_that_was_given_up_is_not_in_the_way_and_a_replay_calls_only_w
     assert calls[2] == ("shaky", "integration.connected")
 
 
-async def test_an_event_that_killed_its_process_is_tried_less_and_less_often() -> None:
+@pytest.mark.parametrize(
+    ("crashes", "pause"), [(1, 2), (2, 4), (5, 30), (20, 30), (21, 60), (22, 120), (30, 3600), (5000, 3600)]
+)
+async def test_an_event_whose_process_died_is_tried_soon_at_first_and_in_the_end_seldom(
+    crashes: int, pause: float
+) -> None:
     outbox = OneEventOutbox()
-    outbox.waiting = Delivery(1, EVENT, 4, (), failures=1)
+    outbox.waiting = Delivery(1, EVENT, crashes + 2, (), failures=1)
 
     async def work(_event: Event) -> None:
         assert len(outbox.deferred) == 1
@@ -315,7 +320,7 @@ async def test_an_event_that_killed_its_process_is_tried_less_and_less_often() -
         await outbox.delivered.wait()
     await runner.aclose()
     [(_, due_at)] = outbox.deferred
-    assert due_at.timestamp() - ManualClock().time() == 4.0
+    assert due_at.timestamp() - ManualClock().time() == pause
 
 
 async def test_a_handler_that_is_cancelled_from_within_has_failed() -> None:
