@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from kombo_embed.errors import ConfigurationError, KomboEmbedError
+from kombo_embed.errors import ConfigurationError, KomboEmbedError, StoreUnavailable
 from kombo_embed.models import EndUser, Integration, LinkOptions, Reconciliation
 from kombo_embed.ports import (
     Clock,
@@ -89,6 +89,7 @@ class KomboEmbed:
         )
         self._handlers: dict[str, list[EventHandler]] = {}
         self._opened: tuple[Services, ASGIApp] | None = None
+        self._ended = False
         self._stack = AsyncExitStack()
         self._allowed_origins: tuple[str, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -212,7 +213,13 @@ class KomboEmbed:
             ConfigurationError: Settings are missing or wrong.
             StoreUnavailable: The database cannot be opened.
         """
+        self._ended = False
         await self._running()
+
+    async def end(self) -> None:
+        """Close everything, as the host has stopped: later requests are refused. It is private."""
+        self._ended = True
+        await self.close()
 
     async def close(self) -> None:
         """Close everything; it can be opened again."""
@@ -232,7 +239,7 @@ class KomboEmbed:
         try:
             return (await self._running())[0]
         except KomboEmbedError as error:
-            _log_failed_start(error)
+            self._tell(error)
             raise
 
     def ask_elsewhere(self) -> None:
@@ -258,7 +265,7 @@ class KomboEmbed:
         except KomboEmbedError as error:
             from kombo_embed.web import cors, problems  # noqa: PLC0415 - heavy, and not for each request
 
-            _log_failed_start(error)
+            self._tell(error)
             app = cors.allow_origins(problems.problem(error), self._allowed_origins)
         await app(scope, receive, send)
 
@@ -274,6 +281,10 @@ class KomboEmbed:
                 None,
                 AsyncExitStack(),
             )
+            self._ended = False
+        if self._ended:
+            # What it would open, nobody would close.
+            raise StoreUnavailable("kombo-embed was closed: the app is shutting down.")
         async with self._opening:
             if self._opened is None:
                 self._opened = await self._open()
@@ -307,6 +318,6 @@ class KomboEmbed:
                 pass  # the start, which reads them again, stops with the reason
         return mount_path_from_environment()
 
-
-def _log_failed_start(error: KomboEmbedError) -> None:
-    logger.error("start.failed: %s", error)
+    def _tell(self, error: KomboEmbedError) -> None:
+        if not self._ended:
+            logger.error("start.failed: %s", error)

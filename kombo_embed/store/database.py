@@ -54,6 +54,7 @@ class Database:
         silence_foreign_loggers()
         self._backend: Backend = Sqlite(url) if url.startswith("sqlite") else PostgreSql(url)
         self._work: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     @property
     def migrates_at_start(self) -> bool:
@@ -112,16 +113,25 @@ class Database:
         against another transaction, or whose connection broke, is done again, within the deadline.
 
         Raises:
-            StoreUnavailable: The database cannot be used, or not in time.
+            StoreUnavailable: The database cannot be used, or not in time, or was closed.
         """
+        if self._closed:
+            # A connection that is opened from now on would be closed by nobody.
+            raise StoreUnavailable("The database was closed: the app is shutting down.")
         task = asyncio.get_running_loop().create_task(self._attempt(work), name="kombo-embed transaction")
         self._work.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
 
+    def open(self) -> None:
+        """Allow work, also after `aclose`."""
+        self._closed = False
+
     async def aclose(self) -> None:
-        """Close all connections, when what is under way has ended."""
-        await asyncio.gather(*self._work, return_exceptions=True)
+        """Close all connections, when what is under way has ended; later work is refused."""
+        while self._work:
+            await asyncio.gather(*self._work, return_exceptions=True)
+        self._closed = True
         await self._backend.engine.dispose()
 
     async def _attempt(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

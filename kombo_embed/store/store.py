@@ -42,7 +42,6 @@ class SqlStore:
         self._clock = clock
         self.outbox = Outbox(self._database, environment=environment)
 
-    @finishing
     async def open(self) -> None:
         """Make ready. On SQLite, bring the tables to this version; on PostgreSQL, see that they are there.
 
@@ -53,6 +52,11 @@ class SqlStore:
             StoreUnavailable: The database cannot be opened or written.
         """
         self._database.verify_settings()
+        self._database.open()
+        await self._verify_tables()
+
+    @finishing
+    async def _verify_tables(self) -> None:
         if self._database.migrates_at_start:
             async with self._database.migrating() as connection:
                 await connection.run_sync(migrations.run)

@@ -83,7 +83,7 @@ class KomboEmbedMiddleware:
                 "lifespan.shutdown.failed",
             }:
                 opened = False
-                await self._embed.close()
+                await self._embed.end()
             await send(message)
 
         try:

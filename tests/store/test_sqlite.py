@@ -120,6 +120,7 @@ async def test_a_file_that_is_replaced_while_it_is_open_is_used_from_then_on(sto
     assert await complete(store)
     await store.close()
     backup = FILE.read_bytes()  # noqa: ASYNC240 - nothing else runs here
+    await store.open()
     assert await store.save_event(*created(integration_id="hibob:y")) == "acme"
     restore(backup)
     assert [found.integration_id for found in await store.find_integrations("acme")] == ["personio:x"]

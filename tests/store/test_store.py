@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import select
 
+from kombo_embed.errors import StoreUnavailable
 from kombo_embed.models import Completion, Outcome
 from kombo_embed.reports import ReportedState, WebhookEvent
 from kombo_embed.store.store import SqlStore
@@ -26,6 +28,19 @@ async def test_one_integration_is_one_record_whoever_tells_of_it_and_how_often(s
     assert found.integration_id == "personio:x"
     # What the browser's way did not tell, the webhook added.
     assert (found.setup_status, found.category) == ("INCOMPLETE", "ATS")
+
+
+async def test_what_comes_after_the_close_is_refused_until_it_is_opened_again(store: SqlStore) -> None:
+    under_way = asyncio.create_task(complete(store))
+    await asyncio.sleep(0)
+    await store.close()
+    assert await under_way is True
+    with pytest.raises(StoreUnavailable):
+        await store.check()
+    with pytest.raises(StoreUnavailable):
+        await store.outbox.release([])
+    await store.open()
+    assert len(await store.find_integrations("acme")) == 1
 
 
 async def test_the_category_comes_from_the_newest_link_that_fits_the_tool(store: SqlStore) -> None:

@@ -14,9 +14,9 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from kombo_embed import EndUser, KomboEmbed, KomboEmbedMiddleware
-from kombo_embed.errors import ConfigurationError
+from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.sandbox import Sandbox
-from tests.support import make_settings, minted, person, running, who_the_header_names
+from tests.support import LogRecorder, make_settings, minted, person, running, who_the_header_names
 
 ADA = person("ada@acme")
 
@@ -72,6 +72,24 @@ async def test_a_host_that_refuses_lifespan_is_served_all_the_same(kombo: httpx.
     async with in_process(app) as client:
         assert (await client.get("/kombo/health")).status_code == 200
     await embed.close()
+
+
+async def test_what_comes_after_the_host_has_stopped_is_refused_and_opens_nothing(
+    kombo: httpx.AsyncBaseTransport, log: LogRecorder
+) -> None:
+    embed = make_embed(kombo)
+    app = Starlette()
+    embed.install(app)
+    async with running(app) as client:
+        assert (await client.get("/kombo/health")).status_code == 200
+    late = await in_process(app).post("/kombo/links", headers=ADA, json={})
+    assert (late.status_code, late.json()["code"]) == (503, "store_unavailable")
+    assert late.headers["retry-after"] == "5"
+    with pytest.raises(StoreUnavailable):
+        await embed.integrations("acme")
+    assert "start.failed" not in log.text()
+    async with running(app) as client:
+        assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 200
 
 
 async def test_the_hosts_handlers_find_the_embed_in_the_state_and_other_requests_are_untouched(

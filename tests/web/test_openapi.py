@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -136,9 +137,12 @@ async def test_every_success_is_as_it_is_told(sandbox: Sandbox, kombo: httpx.Asy
         token = {"activation_token": flow.activation_token}
         for _ in range(2):
             done = await call("POST", "/completions", json=token)
+        one = f"/integrations/{done['integration']['id']}"
+        async with asyncio.timeout(10):  # the details, which are asked for after the completion
+            while (await client.get(f"/kombo{one}", headers=ADA)).json()["integration"]["status"] is None:
+                await asyncio.sleep(0.01)
         await call("GET", "/integrations")
         await call("GET", "/tools")
-        one = f"/integrations/{done['integration']['id']}"
         await call("GET", one)
         await call("POST", f"{one}/relink", json={"language": "de"})
         await call("POST", f"{one}/setup-link")
