@@ -139,7 +139,7 @@ async def test_every_success_is_as_it_is_told(sandbox: Sandbox, kombo: httpx.Asy
             done = await call("POST", "/completions", json=token)
         one = f"/integrations/{done['integration']['id']}"
         async with asyncio.timeout(10):  # the details, which are asked for after the completion
-            while (await client.get(f"/kombo{one}", headers=ADA)).json()["integration"]["status"] is None:
+            while (await client.get(f"/kombo{one}", headers=ADA)).json()["integration"]["status"] is None:  # noqa: ASYNC110 - beyond a transport
                 await asyncio.sleep(0.01)
         await call("GET", "/integrations")
         await call("GET", "/tools")
