@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import get_args
+from dataclasses import replace
+from typing import NamedTuple, get_args
 
 from kombo_embed.errors import FieldError, InvalidRequest, KomboRejected
 from kombo_embed.kombo import failures
@@ -14,8 +14,7 @@ CATEGORIES = get_args(Category)
 LANGUAGES = get_args(Language)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """What the browser chose; None is left to the settings."""
 
     category: str | None = None

@@ -261,7 +261,10 @@ class KomboEmbed:
             return
         app: ASGIApp
         try:
-            app = (await self._running())[1]
+            opened = self._opened
+            if opened is None or self._loop is not asyncio.get_running_loop():
+                opened = await self._running()
+            app = opened[1]
         except KomboEmbedError as error:
             from kombo_embed.web import cors, problems  # noqa: PLC0415 - heavy, and not for each request
 
@@ -304,7 +307,7 @@ class KomboEmbed:
         services = await self._stack.enter_async_context(
             opened_services(settings, self._brought, self._handlers)
         )
-        return services, create_surface(self.services, settings.allowed_origins)
+        return services, create_surface(services)
 
     def _mount_path(self) -> str:
         from kombo_embed.settings import Settings, mount_path_from_environment  # noqa: PLC0415 - as in _open

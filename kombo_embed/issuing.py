@@ -49,7 +49,9 @@ class LinkIssuer:
         drops: DropWatch,
         clock: Clock,
     ) -> None:
-        self._settings = settings
+        self._environment = settings.environment
+        self._lifetime = settings.lifetime
+        self._margin = settings.margin
         self._client = client
         self._cache = cache
         self._store = store
@@ -83,11 +85,11 @@ class LinkIssuer:
             KomboError: Kombo refused, failed, or could not be reached, and no cached link can help out.
             StoreUnavailable: The mint could not be recorded.
         """
-        key = LinkKey(self._settings.environment, end_user, request)
-        cached = await self._cache.get(key)
-        if cached is not None and not fresh:
-            remaining = self._remaining(cached)
-            if remaining >= self._settings.margin:
+        key = LinkKey(self._environment, end_user, request)
+        cached = None if fresh else await self._cache.get(key)
+        if cached is not None:
+            remaining = cached.deadline - self._clock.monotonic()
+            if remaining >= self._margin:
                 return IssuedLink(cached, CacheOutcome.HIT, remaining)
         if before_mint is not None:
             await before_mint()
@@ -108,7 +110,7 @@ class LinkIssuer:
             StoreUnavailable: The mint could not be recorded.
         """
         link = await self._client.mint_link(end_user, request, link_type="MAGIC_LINK")
-        key = LinkKey(self._settings.environment, end_user, request)
+        key = LinkKey(self._environment, end_user, request)
         await self._store.save_link_minted(key, MAGIC_LINK_LIFETIME, link_type="MAGIC_LINK")
         return link
 
@@ -131,7 +133,7 @@ class LinkIssuer:
             return link, CacheOutcome.PASSED
 
     async def _ask(self, key: LinkKey) -> ConnectionLink:
-        lifetime = self._settings.lifetime
+        lifetime = self._lifetime
         asked_at, deadline = self._clock.time(), self._clock.monotonic() + lifetime
         url = await self._client.mint_link(key.end_user, key.request)
         await self._store.save_link_minted(key, lifetime)

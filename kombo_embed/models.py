@@ -6,19 +6,21 @@ left out of their ``repr``.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kombo_embed.errors import IdentityError
 
 EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1f\x7f]+)*")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 ORIGIN_ID_MAX_LENGTH = 512  # characters: databases index it
+VERIFIED_KEPT = 1024
 EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 
 Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
@@ -46,20 +48,31 @@ class EndUser:
     origin_id: str
 
     def __post_init__(self) -> None:
-        for name in ("email", "organization_name", "origin_id"):
-            value = getattr(self, name)
-            if not isinstance(value, str):
-                raise IdentityError(
-                    f"EndUser.{name} must be a string, not {type(value).__name__}; pass str(...) of it"
-                )
-            if not value or value.isspace():
-                raise IdentityError(f"EndUser.{name} must not be empty")
-            if not value.isascii() and LONE_SURROGATE.search(value):
-                raise IdentityError(f"EndUser.{name} has a lone surrogate, which is no text")
-        if len(self.origin_id) > ORIGIN_ID_MAX_LENGTH:
-            raise IdentityError(f"EndUser.origin_id is longer than {ORIGIN_ID_MAX_LENGTH} characters")
-        if len(self.email) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(self.email) is None:
-            raise IdentityError("EndUser.email is not an email address")
+        email, name, origin_id = self.email, self.organization_name, self.origin_id
+        is_text = type(email) is type(name) is type(origin_id) is str
+        verify = _verify_once if is_text else _verify
+        verify(email, name, origin_id)
+
+
+def _verify(email: object, organization_name: object, origin_id: object) -> None:
+    named = ("email", email), ("organization_name", organization_name), ("origin_id", origin_id)
+    for name, value in named:
+        if not isinstance(value, str):
+            raise IdentityError(
+                f"EndUser.{name} must be a string, not {type(value).__name__}; pass str(...) of it"
+            )
+        if not value or value.isspace():
+            raise IdentityError(f"EndUser.{name} must not be empty")
+        if not value.isascii() and LONE_SURROGATE.search(value):
+            raise IdentityError(f"EndUser.{name} has a lone surrogate, which is no text")
+    if len(str(origin_id)) > ORIGIN_ID_MAX_LENGTH:
+        raise IdentityError(f"EndUser.origin_id is longer than {ORIGIN_ID_MAX_LENGTH} characters")
+    if len(str(email)) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(str(email)) is None:
+        raise IdentityError("EndUser.email is not an email address")
+
+
+# An app makes its end users anew in each request, and most ask several times.
+_verify_once = functools.lru_cache(VERIFIED_KEPT)(_verify)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +143,7 @@ class LinkKey:
     request: AnyLinkRequest
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLink:
+class ConnectionLink(NamedTuple):
     """A short-lived EMBEDDED link. It is a credential: its ``repr`` does not show it.
 
     It is kept as the body that a browser gets, encoded once and not for each answer. ``deadline``, on the
@@ -140,8 +152,11 @@ class ConnectionLink:
     before the request to Kombo was sent.
     """
 
-    body: bytes = field(repr=False)
+    body: bytes
     deadline: float
+
+    def __repr__(self) -> str:
+        return f"ConnectionLink(deadline={self.deadline})"
 
     @classmethod
     def minted(cls, link: str, *, expires_at: datetime, deadline: float) -> ConnectionLink:
@@ -191,8 +206,7 @@ class CacheOutcome(StrEnum):
     STALE = "stale"
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedLink:
+class IssuedLink(NamedTuple):
     """A link on its way to the browser, with what the cache did and how many seconds it has left."""
 
     link: ConnectionLink

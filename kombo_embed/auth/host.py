@@ -7,6 +7,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import fields
+from types import NoneType
 from typing import get_args
 
 from starlette.exceptions import HTTPException
@@ -18,6 +19,7 @@ from kombo_embed.ports import EndUserCallable, LinkOptionsCallable
 
 logger = logging.getLogger("kombo_embed.auth")
 
+ANSWERS = (EndUser, LinkOptions, NoneType)
 ERROR_STATUSES = range(400, 600)
 
 
@@ -101,6 +103,8 @@ def refusal_of(name: str, error: Exception) -> HTTPException | IdentityError:
 async def _call(name: str, function: Callable[..., object], *arguments: object) -> object:
     try:
         result = function(*arguments)
+        if isinstance(result, ANSWERS):
+            return result
         return await result if inspect.isawaitable(result) else result
     except Exception as error:  # noqa: BLE001 - the host's code raises what it likes
         raise refusal_of(name, error) from None

@@ -27,14 +27,14 @@ class ReadyAnswer(Response):
         cache_status: What the link cache did (RFC 9211).
     """
 
-    def __init__(self, body: bytes, *, cache_status: str) -> None:
+    def __init__(self, body: bytes, *, cache_status: bytes) -> None:
         self.status_code = 200
         self.background = None
         self.body = body
         self.raw_headers = [
             *_RAW_HEADERS,
             (b"content-length", b"%d" % len(body)),
-            (b"cache-status", cache_status.encode()),
+            (b"cache-status", cache_status),
         ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import TypeVar, get_args
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
+from kombo_embed.choice import Choice
 from kombo_embed.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -21,10 +23,12 @@ from kombo_embed.models import Category, Language
 from kombo_embed.settings import Settings
 from kombo_embed.web.deadlines import within
 from kombo_embed.web.headers import header_value
+from kombo_embed.web.incoming import Incoming
 
 JSON_MAX_BYTES = 256 * 1024
 WEBHOOK_MAX_BYTES = 1024 * 1024
 BODY_DEADLINE = 30  # seconds for a whole body to arrive
+KNOWN_BODIES, KNOWN_MAX_BYTES = 128, 256
 SERVER_DECIDES = {
     "end_user_email",
     "end_user_organization_name",
@@ -79,17 +83,17 @@ async def read_json(request: Request, shape: type[Body]) -> Body:
     Raises:
         InvalidRequest: It is not; each field at fault is named.
     """
-    media_type = header_value(request, b"content-type")
-    if not _is_json(media_type) and not _says_nothing(request):
-        raise UnsupportedMediaType(
-            "Send JSON, with Content-Type: application/json.",
-            FieldError("body", "its content type is not application/json"),
-        )
-    body = await read_body(request, limit=JSON_MAX_BYTES)
-    try:
-        return shape.model_validate_json(body.strip() or b"{}")
-    except ValidationError as error:
-        raise _explained(error) from None
+    return _parsed(await _read_json_body(request), shape)
+
+
+async def read_choice(request: Request) -> Choice:
+    """What the body of ``POST /links`` chooses.
+
+    Raises:
+        InvalidRequest: As for `read_json`.
+    """
+    body = await _read_json_body(request)
+    return _known_choice(body) if len(body) <= KNOWN_MAX_BYTES else _choice(body)
 
 
 def read_category(request: Request, settings: Settings) -> str:
@@ -105,6 +109,32 @@ def read_category(request: Request, settings: Settings) -> str:
             "There is no such category here.", FieldError("category", f"must be one of {', '.join(allowed)}")
         )
     return category
+
+
+async def _read_json_body(request: Request) -> bytes:
+    media_type = header_value(request, b"content-type")
+    if not _is_json(media_type) and not _says_nothing(request):
+        raise UnsupportedMediaType(
+            "Send JSON, with Content-Type: application/json.",
+            FieldError("body", "its content type is not application/json"),
+        )
+    return await read_body(request, limit=JSON_MAX_BYTES)
+
+
+def _choice(body: bytes) -> Choice:
+    chosen = _parsed(body, LinkBody)
+    return Choice(chosen.integration_category, chosen.integration_tool, chosen.language, chosen.fresh)
+
+
+# The browsers of an app send a handful of different bodies. What was read is not read again.
+_known_choice = functools.lru_cache(KNOWN_BODIES)(_choice)
+
+
+def _parsed(body: bytes, shape: type[Body]) -> Body:
+    try:
+        return shape.model_validate_json(body.strip() or b"{}")
+    except ValidationError as error:
+        raise _explained(error) from None
 
 
 def _explained(error: ValidationError) -> InvalidRequest:
@@ -124,6 +154,12 @@ async def read_body(request: Request, *, limit: int) -> bytes:
     declared = header_value(request, b"content-length") or ""
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise _too_large(limit)
+    incoming = request.receive
+    body = incoming.at_once() if isinstance(incoming, Incoming) else None
+    if body is not None:
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
     try:
         return await within(BODY_DEADLINE, _collected(request, limit))
     except TimeoutError:
@@ -136,8 +172,8 @@ async def read_body(request: Request, *, limit: int) -> bytes:
 
 async def _collected(request: Request, limit: int) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    async for piece in request.stream():
+        body += piece
         if len(body) > limit:
             raise _too_large(limit)
     return bytes(body)
@@ -150,6 +186,8 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 
 def _is_json(media_type: str | None) -> bool:
+    if media_type == "application/json":
+        return True
     return media_type is not None and media_type.partition(";")[0].strip().lower() == "application/json"
 
 

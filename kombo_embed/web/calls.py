@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -68,6 +69,7 @@ class Call:
         signed_in: Whether it answers the signed-in end user only.
         tagged: Whether its answer has an entity tag.
         problems: What it may fail with, beside those that follow from the above.
+        checks_origin: Whether a page of another site could do harm by making a signed-in browser call it.
     """
 
     method: str
@@ -79,11 +81,10 @@ class Call:
     signed_in: bool = True
     tagged: bool = False
     problems: Problems = field(default=())
+    checks_origin: bool = field(init=False)
 
-    @property
-    def checks_origin(self) -> bool:
-        """Whether a page of another site could do harm by making a signed-in browser call it."""
-        return self.signed_in and self.method != "GET"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "checks_origin", self.signed_in and self.method != "GET")
 
     @property
     def all_problems(self) -> Problems:
@@ -92,9 +93,16 @@ class Call:
         return (*origin, *(LOGIN if self.signed_in else ()), *self.problems)
 
     async def respond(self, opened: Opened, request: Request) -> Response:
-        """Answer it: with what the handler gives, or with the problem that it raises."""
+        """Answer it, opening the services if need be."""
         try:
             services = await opened()
+        except KomboEmbedError as error:
+            return problem(error)
+        return await self.respond_with(services, request)
+
+    async def respond_with(self, services: Services, request: Request) -> Response:
+        """Answer it: with what the handler gives, or with the problem that it raises."""
+        try:
             if self.checks_origin:
                 verify_origin(request, services.settings.allowed_origins)
             return await self.handler(services, request)
@@ -231,14 +239,13 @@ CALLS = (
 
 def create_routes(opened: Opened) -> list[Route]:
     """The routes below the mount path; ``opened`` gives the services, opening them at the first request."""
-    return [
-        Route(call.path, _endpoint(call, opened), methods=[call.method], name=call.handler.__name__)
-        for call in CALLS
-    ]
+    return [_route(call, partial(call.respond, opened)) for call in CALLS]
 
 
-def _endpoint(call: Call, opened: Opened) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        return await call.respond(opened, request)
+def create_open_routes(services: Services) -> list[Route]:
+    """The same routes, where the services are open."""
+    return [_route(call, partial(call.respond_with, services)) for call in CALLS]
 
-    return endpoint
+
+def _route(call: Call, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    return Route(call.path, endpoint, methods=[call.method], name=call.handler.__name__)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
 
 Result = TypeVar("Result")
 
@@ -18,41 +19,38 @@ async def within(seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
     Raises:
         TimeoutError: It took longer; the work was cancelled.
     """
-    begun = _Begun(work)
-    if begun.finished:
-        return begun.result()
+    begun = begin(work)
+    if not isinstance(begun, Begun):
+        return begun
     async with asyncio.timeout(seconds):
-        await begun
-    return begun.result()
+        return await begun
 
 
-class _Begun(Generic[Result]):
+def begin(work: Coroutine[Any, Any, Result]) -> Result | Begun[Result]:
+    """The result of work that has nothing to wait for; of other work, what is left when it begins to wait."""
+    try:
+        waits_for = work.send(None)
+    except StopIteration as done:
+        return cast("Result", done.value)
+    return Begun(work, waits_for)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun(Generic[Result]):
     """Work that has run, within the task that is running, up to the first thing that it has to wait for."""
 
-    def __init__(self, work: Coroutine[Any, Any, Result]) -> None:
-        self._work = work
-        self._results: list[Result] = []
-        self._waits_for: object = None
-        self._advance(None)
+    work: Coroutine[Any, Any, Result]
+    waits_for: object
 
-    @property
-    def finished(self) -> bool:
-        return bool(self._results)
-
-    def result(self) -> Result:
-        return self._results[0]
-
-    def __await__(self) -> Generator[object, None, None]:
-        while not self.finished:
+    def __await__(self) -> Generator[object, None, Result]:
+        waits_for = self.waits_for
+        while True:
             thrown: BaseException | None = None
             try:
-                yield self._waits_for
+                yield waits_for
             except BaseException as error:  # noqa: BLE001 - it is the work's to handle
                 thrown = error
-            self._advance(thrown)
-
-    def _advance(self, thrown: BaseException | None) -> None:
-        try:
-            self._waits_for = self._work.send(None) if thrown is None else self._work.throw(thrown)
-        except StopIteration as done:
-            self._results.append(done.value)
+            try:
+                waits_for = self.work.send(None) if thrown is None else self.work.throw(thrown)
+            except StopIteration as done:
+                return cast("Result", done.value)

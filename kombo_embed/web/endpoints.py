@@ -29,21 +29,21 @@ from kombo_embed.web.answers import HEADERS, ReadyAnswer, answer, tagged, tagged
 from kombo_embed.web.bodies import (
     WEBHOOK_MAX_BYTES,
     CompletionBody,
-    LinkBody,
     NoBody,
     RelinkBody,
     read_body,
     read_category,
+    read_choice,
     read_json,
 )
 from kombo_embed.web.shown import show
 
+HIT = b"kombo-embed; hit; ttl=%d"  # RFC 9211
 CACHE_STATUS = {
-    CacheOutcome.HIT: "hit; ttl={ttl}",
-    CacheOutcome.STORED: "fwd=uri-miss; stored",
-    CacheOutcome.COLLAPSED: "fwd=uri-miss; collapsed",
-    CacheOutcome.PASSED: "fwd=uri-miss",
-    CacheOutcome.STALE: "hit; ttl={ttl}; detail=kombo-unavailable",
+    CacheOutcome.STORED: b"kombo-embed; fwd=uri-miss; stored",
+    CacheOutcome.COLLAPSED: b"kombo-embed; fwd=uri-miss; collapsed",
+    CacheOutcome.PASSED: b"kombo-embed; fwd=uri-miss",
+    CacheOutcome.STALE: b"kombo-embed; hit; ttl=%(ttl)d; detail=kombo-unavailable",
 }
 MODULE_HEADERS = {**HEADERS, "Cache-Control": "no-cache"}  # it is nobody's: kept, and asked for by its tag
 
@@ -84,8 +84,7 @@ class Services:
 async def issue_link(services: Services, request: Request) -> Response:
     """``POST /links``."""
     end_user = await _signed_in(services, request)
-    body = await read_json(request, LinkBody)
-    choice = Choice(body.integration_category, body.integration_tool, body.language, body.fresh)
+    choice = await read_choice(request)
     options = await _options(services, request, end_user)
     return _link(await services.flow.issue_link(end_user, choice, options))
 
@@ -206,5 +205,6 @@ async def _options(services: Services, request: Request, end_user: EndUser) -> L
 
 
 def _link(issued: IssuedLink) -> Response:
-    status = CACHE_STATUS[issued.outcome].format(ttl=int(issued.remaining))
-    return ReadyAnswer(issued.link.body, cache_status=f"kombo-embed; {status}")
+    link, outcome, remaining = issued
+    status = HIT % remaining if outcome is CacheOutcome.HIT else CACHE_STATUS[outcome] % {b"ttl": remaining}
+    return ReadyAnswer(link.body, cache_status=status)

@@ -44,7 +44,9 @@ class KomboEmbedMiddleware:
     def __init__(self, app: ASGIApp, *, embed: KomboEmbed, path: str | None = None) -> None:
         self.app = app
         self._embed = embed
+        self._serve = embed.app
         self._path = path.rstrip("/") if path is not None else None
+        self._below = f"{self._path}/"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -53,16 +55,13 @@ class KomboEmbedMiddleware:
             return
         if scope["type"] in {"http", "websocket"}:
             scope.setdefault("state", {})[STATE_KEY] = self._embed
-            if scope["type"] == "http" and self._path is not None and self._is_below(self._path, scope):
-                root_path = scope.get("root_path", "") + self._path
-                await self._embed.app({**scope, "root_path": root_path}, receive, send)
-                return
+            if self._path is not None and scope["type"] == "http":
+                root_path = scope.get("root_path", "")
+                # Servers put the root path in front of the path (ASGI, HTTP scope); some older ones do not.
+                if f"{scope['path'].removeprefix(root_path)}/".startswith(self._below):
+                    await self._serve({**scope, "root_path": root_path + self._path}, receive, send)
+                    return
         await self.app(scope, receive, send)
-
-    def _is_below(self, path: str, scope: Scope) -> bool:
-        # Servers put the root path in front of the path (ASGI, HTTP scope); some older ones do not.
-        route_path = scope["path"].removeprefix(scope.get("root_path", ""))
-        return bool(route_path == path or route_path.startswith(path + "/"))
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         opened = False

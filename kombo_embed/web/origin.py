@@ -13,8 +13,9 @@ from collections.abc import Collection
 from starlette.requests import HTTPConnection
 
 from kombo_embed.errors import CrossOriginRefused
-from kombo_embed.web.headers import header_values
+from kombo_embed.web.headers import header_table, header_values
 
+OWN_SITES = (b"same-origin", b"none")
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:(?P<port>[1-9][0-9]{0,4}))?")
 ORIGIN = re.compile(rf"(?P<scheme>https?)://{HOST.pattern}", re.IGNORECASE)  # RFC 6454, 6.2
@@ -26,22 +27,24 @@ def verify_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
     Raises:
         CrossOriginRefused: It comes from another site's page.
     """
-    origins = header_values(connection, b"origin")
+    table = header_table(connection)
+    if table.get(b"sec-fetch-site") in OWN_SITES and len(table) == len(connection.scope["headers"]):
+        return  # as nearly always: said by the browser, and no header stands there twice
     sites = header_values(connection, b"sec-fetch-site")
+    if sites in (["same-origin"], ["none"]):
+        return
+    origins = header_values(connection, b"origin")
     if len(origins) == 1 and origins[0] in allowed:
         return
-    if sites:
-        if sites in (["same-origin"], ["none"]):
-            return
-    elif not origins or (len(origins) == 1 and _is_own(origins[0], header_values(connection, b"host"))):
+    if not sites and (not origins or _is_own(origins, header_values(connection, b"host"))):
         return
     raise CrossOriginRefused(
         "This page may not call this endpoint. If it is yours, add its origin to KOMBO_ALLOWED_ORIGINS."
     )
 
 
-def _is_own(origin: str, hosts: list[str]) -> bool:
-    theirs = ORIGIN.fullmatch(origin)
+def _is_own(origins: list[str], hosts: list[str]) -> bool:
+    theirs = ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
     own = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     if theirs is None or own is None:
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -11,21 +11,23 @@ from starlette.routing import Route, Router, request_response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kombo_embed.errors import MethodNotAllowed, RouteNotFound
-from kombo_embed.web.calls import Opened, create_routes
+from kombo_embed.web.calls import create_open_routes
 from kombo_embed.web.cors import allow_origins
+from kombo_embed.web.endpoints import Services
+from kombo_embed.web.incoming import Incoming
 from kombo_embed.web.problems import problem
 
 
-def create_surface(opened: Opened, allowed_origins: Collection[str]) -> ASGIApp:
+def create_surface(services: Services) -> ASGIApp:
     """Everything below the mount path."""
-    routes = create_routes(opened)
+    routes = create_open_routes(services)
     paths: dict[str, set[str]] = {}
     for route in routes:
         paths.setdefault(route.path, set()).update(route.methods or ())
     refusals = [Route(path, MethodRefusal(tuple(sorted(methods)))) for path, methods in paths.items()]
     # No redirect to a path with or without a slash: it would be an absolute URL, made from the Host header.
     router = Router([*routes, *refusals], redirect_slashes=False, default=request_response(_missing))
-    return allow_origins(FixedPaths(routes, router), allowed_origins)
+    return allow_origins(FixedPaths(routes, router), services.settings.allowed_origins)
 
 
 class FixedPaths:
@@ -52,7 +54,7 @@ class FixedPaths:
         if endpoint is None:
             await self._router(scope, receive, send)
             return
-        response = await endpoint(Request(scope, receive, send))
+        response = await endpoint(Request(scope, Incoming(receive), send))
         await response(scope, receive, send)
 
 
