@@ -114,9 +114,8 @@ class KomboEmbed:
                 "(or install(app, path=...)), and an ENVIRONMENT of its own."
             )
         app.add_middleware(KomboEmbedMiddleware, embed=self)
-        app.router.routes.insert(0, mount)
-        if mount.path:
-            app.router.routes.insert(0, Route(mount.path, BareMountPath(self.app)))
+        bare = [Route(mount.path, BareMountPath(self.app))] if mount.path else []
+        app.router.routes[:0] = [mount, *bare]
 
     @property
     def app(self) -> ASGIApp:
