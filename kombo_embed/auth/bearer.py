@@ -8,9 +8,10 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
+from kombo_embed.auth.believed import BelievedTokens
 from kombo_embed.auth.claims import ClaimPaths, read_end_user
 from kombo_embed.auth.keys import IssuerKeys
-from kombo_embed.auth.tokens import TokenRefused, TokenVerifier, UnverifiedToken
+from kombo_embed.auth.tokens import LEEWAY, TokenRefused, TokenVerifier, UnverifiedToken
 from kombo_embed.errors import IdentityError, Unauthenticated
 from kombo_embed.models import EndUser
 from kombo_embed.ports import Clock
@@ -39,6 +40,7 @@ class BearerResolver:
         self._keys = keys
         self._paths = paths
         self._clock = clock
+        self._believed = BelievedTokens()
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
         """The end user that the token names.
@@ -48,20 +50,29 @@ class BearerResolver:
                 name: nobody learns from the answer, and nothing of a token is logged.
             IdentityUnavailable: The issuer's keys are not known yet, and cannot be had.
         """
-        credentials = [value.strip() for value in connection.headers.getlist("authorization")]
+        sent = [value for name, value in connection.scope["headers"] if name == b"authorization"]
+        if len(sent) == 1:
+            known = self._believed.find(sent[0], keys=self._keys.current(), now=self._clock.time())
+            if known is not None:
+                return known
+        credentials = [value.decode("latin-1").strip() for value in sent]
         if not any(value[: len(NO_TOKEN)].lower() == "bearer" for value in credentials):
             logger.info("bearer.missing")
             raise Unauthenticated(challenge=NO_TOKEN)
         try:
-            return await self._read(credentials)
+            end_user, until = await self._read(credentials)
         except TokenRefused as refusal:
             logger.info("bearer.%s", refusal.reason)
         except IdentityError as error:
             # A token comes from outside, so it is not believed, rather than our fault.
             logger.info("bearer.wrong_identity: %s", error)
+        else:
+            now = self._clock.time()
+            self._believed.keep(sent[0], end_user, keys=self._keys.current(), since=now, until=until)
+            return end_user
         raise Unauthenticated(challenge=INVALID_TOKEN)
 
-    async def _read(self, credentials: list[str]) -> EndUser:
+    async def _read(self, credentials: list[str]) -> tuple[EndUser, float]:
         if len(credentials) != 1:
             raise TokenRefused("several_headers")
         if len(credentials[0]) > HEADER_MAX_LENGTH:
@@ -69,8 +80,8 @@ class BearerResolver:
         match = BEARER.fullmatch(credentials[0])
         if match is None:
             raise TokenRefused("malformed")
-        token = self._verifier.read(match[1])
-        return read_end_user(await self._verified(token), self._paths)
+        claims = await self._verified(self._verifier.read(match[1]))
+        return read_end_user(claims, self._paths), claims["exp"] + LEEWAY
 
     async def _verified(self, token: UnverifiedToken) -> dict[str, Any]:
         now = self._clock.time()

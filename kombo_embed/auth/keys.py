@@ -44,17 +44,21 @@ class IssuerKeys:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
 
+    def current(self) -> tuple[Key, ...] | None:
+        """All keys as they are known now, the same object until they were asked for again; None at first."""
+        if self._keys is not None and self._clock.monotonic() >= self._renew_at:
+            self._renew()
+        return self._keys
+
     async def find(self, key_id: str | None) -> tuple[Key, ...]:
         """The keys that a token with this key id may mean: all of them where it has none.
 
         Raises:
             IdentityUnavailable: No key was ever got, and the issuer cannot be reached.
         """
-        if self._keys is None:
+        if self.current() is None:
             await self._renewed()
             return self._named(key_id)  # just got: another call would tell nothing new
-        if self._clock.monotonic() >= self._renew_at:
-            self._renew()
         found = self._named(key_id)
         if not found and key_id is not None and self._may_ask_for_stranger():
             await asyncio.shield(self._renew())
