@@ -202,7 +202,7 @@ async def test_a_handler_that_hangs_does_not_stop_the_others_nor_other_events() 
         runner.start()
         await eventually(lambda: len(heard) >= 200, seconds=60)
         await runner.aclose()
-    assert len({event.id for event in heard}) == 200
+    assert len({event.id for event in heard}) == len(heard)
 
 
 async def test_a_plain_handler_that_hangs_does_not_stop_the_others_nor_the_end_of_the_program() -> None:

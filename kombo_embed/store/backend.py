@@ -42,6 +42,9 @@ class Backend(Protocol):
             ConfigurationError: It does not.
         """
 
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection in a transaction that only reads."""
+
     def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection in a transaction that may write; what it wrote is on disk when it ends."""
 

@@ -83,7 +83,7 @@ class Database:
         Raises:
             StoreUnavailable: The database cannot be used.
         """
-        async with self._converted(self._backend.engine.begin()) as connection:
+        async with self._converted(self._backend.reading()) as connection:
             yield connection
 
     @asynccontextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,7 +16,14 @@ async def insert_once(
     **values: Any,  # noqa: ANN401 - columns' values
 ) -> bool:
     """Insert a row; False, changing nothing, if one with its key is there."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    inserting = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    inserted = await connection.execute(inserting.returning(*table.primary_key.columns))
+    inserted = await connection.execute(_inserting(connection.dialect.name, table), values)
     return inserted.first() is not None
+
+
+@functools.cache
+def _inserting(dialect_name: str, table: Table) -> Executable:
+    # Made once: with the values in it, SQLAlchemy would look through all of it each time.
+    dialect = postgresql if dialect_name == "postgresql" else sqlite
+    inserting = dialect.insert(table).on_conflict_do_nothing()
+    returning: Executable = inserting.returning(*table.primary_key.columns)
+    return returning

@@ -11,6 +11,8 @@ from kombo_embed.store.outbox import write_event
 from kombo_embed.store.rows import Rows
 from kombo_embed.store.tables import integrations, minted_links
 
+MINTED = insert(minted_links)  # made once, as all that is executed often
+
 
 async def save(rows: Rows, key: LinkKey, *, expires_in: float, link_type: LinkType) -> None:
     """Write down that a link was minted."""
@@ -18,19 +20,20 @@ async def save(rows: Rows, key: LinkKey, *, expires_in: float, link_type: LinkTy
     connects = isinstance(request, LinkRequest)
     expires_at = rows.now + timedelta(seconds=expires_in)
     await rows.connection.execute(
-        insert(minted_links).values(
-            environment=rows.environment,
-            origin_id=key.end_user.origin_id,
-            email=key.end_user.email,
-            purpose=_purpose(key, link_type),
-            integration_id=None if isinstance(request, LinkRequest) else request.integration_id,
-            category=request.category if isinstance(request, LinkRequest) else None,
-            tool=request.tool if isinstance(request, LinkRequest) else None,
-            language=request.language,
-            minted_at=rows.now,
-            expires_at=expires_at,
-            watch_until=expires_at if connects and link_type == "EMBEDDED" else None,
-        )
+        MINTED,
+        {
+            "environment": rows.environment,
+            "origin_id": key.end_user.origin_id,
+            "email": key.end_user.email,
+            "purpose": _purpose(key, link_type),
+            "integration_id": None if isinstance(request, LinkRequest) else request.integration_id,
+            "category": request.category if isinstance(request, LinkRequest) else None,
+            "tool": request.tool if isinstance(request, LinkRequest) else None,
+            "language": request.language,
+            "minted_at": rows.now,
+            "expires_at": expires_at,
+            "watch_until": expires_at if connects and link_type == "EMBEDDED" else None,
+        },
     )
 
 

@@ -23,6 +23,7 @@ from kombo_embed.store.tables import outbox
 
 logger = logging.getLogger("kombo_embed.store")
 
+HAPPENED = insert(outbox)  # made once, as all that is executed often
 FREE = {"lease_owner": None, "lease_ends_at": None}
 TIMES = ("connected_at", "updated_at")
 
@@ -39,19 +40,20 @@ async def write_event(
 ) -> None:
     """Add an event to the transaction under way."""
     await connection.execute(
-        insert(outbox).values(
-            environment=environment,
-            event_id=secrets.token_hex(16),
-            type=type_,
-            origin_id=origin_id,
-            integration_id=integration.integration_id if integration else None,
-            integration=_to_json(integration),
-            data=data,
-            occurred_at=now,
-            attempts=0,
-            done_handlers=[],
-            due_at=now,
-        )
+        HAPPENED,
+        {
+            "environment": environment,
+            "event_id": secrets.token_hex(16),
+            "type": type_,
+            "origin_id": origin_id,
+            "integration_id": integration.integration_id if integration else None,
+            "integration": _to_json(integration),
+            "data": data,
+            "occurred_at": now,
+            "attempts": 0,
+            "done_handlers": [],
+            "due_at": now,
+        },
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any
@@ -92,6 +92,10 @@ class PostgreSql:
 
     def verify_settings(self) -> None:
         """Return: whether the database can be reached shows when it is."""
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection in a transaction that only reads."""
+        return self.engine.begin()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:

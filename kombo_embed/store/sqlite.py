@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, event, literal
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 from sqlalchemy.util import await_only
 
 from kombo_embed.errors import ConfigurationError
@@ -27,6 +27,7 @@ logger = logging.getLogger("kombo_embed.store")
 
 WRITING = "kombo_embed_writing"
 FILE = "kombo_embed_file"
+ENDED = "kombo_embed_ended"
 WAL_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # seconds
 GONE = "the database file was deleted or replaced while it was open"
 
@@ -47,6 +48,7 @@ class Sqlite:
             url,
             connect_args={"timeout": PATIENCE},
             pool_timeout=PATIENCE,
+            pool_reset_on_return=None,  # _reset does it
             hide_parameters=True,
             logging_name=LOGGING_NAME,
             pool_logging_name=LOGGING_NAME,
@@ -59,6 +61,7 @@ class Sqlite:
         event.listen(self.engine.sync_engine, "connect", self._prepare)
         event.listen(self.engine.sync_engine, "checkout", self._verify_kept)
         event.listen(self.engine.sync_engine, "begin", _begin)
+        event.listen(self.engine.sync_engine, "reset", _reset)
         self._writer = self.engine.execution_options(**{WRITING: True})
         # SQLite has one writer at a time. Waiting in line here is fair and costs no polling.
         self._line = asyncio.Lock()
@@ -75,13 +78,17 @@ class Sqlite:
                 f"{self._path.parent}"
             )
 
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection in a transaction that only reads."""
+        return _transaction(self.engine)
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A connection in a transaction that may write; what it wrote is on disk when it ends."""
         async with asyncio.timeout(PATIENCE):
             await self._line.acquire()
         try:
-            async with self._writer.begin() as connection:
+            async with _transaction(self._writer) as connection:
                 yield connection
                 opened = connection.info.get(FILE)
             # Only now: a file that was deleted before the commit took the commit with it.
@@ -154,7 +161,24 @@ def _write_ahead(cursor: DBAPICursor) -> None:
     cursor.execute("PRAGMA journal_mode = WAL")
 
 
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async with engine.connect() as connection:
+        async with connection.begin():
+            yield connection
+        connection.info[ENDED] = True
+
+
 def _begin(connection: Connection) -> None:
     # IMMEDIATE: a transaction that begins by reading and writes later could fail half-way.
     writing = connection.get_execution_options().get(WRITING, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    # Straight to the driver: each thing that SQLAlchemy asks of it is a way to its thread and back.
+    driver: Any = connection.connection.driver_connection
+    await_only(driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN"))
+
+
+def _reset(connection: DBAPIConnection, record: ConnectionPoolEntry, state: PoolResetState) -> None:
+    # After a commit there is nothing to take back; in all other cases there may be, whatever the driver says.
+    committed = record.info.pop(ENDED, False)
+    if state.asyncio_safe and not committed and not state.transaction_was_reset:
+        connection.rollback()
