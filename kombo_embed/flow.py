@@ -36,6 +36,7 @@ from kombo_embed.models import (
     SetupRequest,
 )
 from kombo_embed.ports import RateLimiter, Store
+from kombo_embed.redeliveries import Redeliveries
 from kombo_embed.reports import ReportedIntegration
 from kombo_embed.settings import Settings
 
@@ -54,6 +55,7 @@ class ConnectionFlow:
         links: Issues and drops links.
         store: Where integrations stay.
         completion_rate: How often each end user may complete.
+        redeliveries: Events of Kombo's that are recorded already.
         wake_hooks: Called after each commit that may have written an event for the host.
     """
 
@@ -65,6 +67,7 @@ class ConnectionFlow:
         links: LinkIssuer,
         store: Store,
         completion_rate: RateLimiter,
+        redeliveries: Redeliveries,
         wake_hooks: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -72,6 +75,7 @@ class ConnectionFlow:
         self._links = links
         self._store = store
         self._completion_rate = completion_rate
+        self._redeliveries = redeliveries
         self._wake_hooks = wake_hooks
         # Most ask for the same: what is asked for again is not put together and checked again.
         self._choose = functools.lru_cache(CHOICES_KEPT)(functools.partial(choose, settings))
@@ -188,6 +192,8 @@ class ConnectionFlow:
         """
         try:
             event = webhooks.read_event(body)
+            if event.event_id in self._redeliveries:
+                return
             report = webhooks.read_report(event)
         except InvalidRequest as error:
             reason = "; ".join(f"{item.field}: {item.reason}" for item in error.errors)
@@ -198,6 +204,7 @@ class ConnectionFlow:
         self._wake_hooks()
         if origin_id is not None:
             await self._links.drop(origin_id)
+        self._redeliveries.add(event.event_id)
 
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. It cannot be undone.

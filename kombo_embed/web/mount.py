@@ -25,6 +25,7 @@ from kombo_embed.links.memory import MemoryLinkCache
 from kombo_embed.ports import Clock, Collaborators, EventHandler, Store
 from kombo_embed.rates import BoundedStorage, EndUserRate, SharedStorage
 from kombo_embed.reconciling import Reconciler
+from kombo_embed.redeliveries import Redeliveries
 from kombo_embed.settings import Settings, misspelt_variables
 from kombo_embed.shared_settings import is_on_this_machine
 from kombo_embed.store.store import SqlStore
@@ -103,6 +104,7 @@ async def opened_services(
             links=links,
             store=store,
             completion_rate=_rate("completion", settings.completion_rate, rates, settings, clock),
+            redeliveries=Redeliveries(clock=clock),
             wake_hooks=hooks.wake,
         )
         stack.push_async_callback(flow.aclose)
