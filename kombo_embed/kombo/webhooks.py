@@ -138,8 +138,7 @@ def read_report(event: WebhookEvent) -> Report | None:
 
 
 def _read_json(body: bytes) -> object:
-    # Numbers that databases cannot hold stay as they were written: nobody here counts with them.
-    return json.loads(body, parse_constant=_refuse, parse_float=_finite, parse_int=_short)
+    return _DECODER.decode(body.decode())  # UTF-8, and nothing else (RFC 8259, 8.1)
 
 
 def _refuse(name: str) -> object:
@@ -153,6 +152,10 @@ def _finite(digits: str) -> float | str:
 
 def _short(digits: str) -> int | str:
     return int(digits) if len(digits) <= DIGITS_MAX else digits
+
+
+# Numbers that databases cannot hold stay as they were written: nobody here counts with them.
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, parse_int=_short)
 
 
 def _without_lone_surrogates(body: bytes) -> bytes:

@@ -16,7 +16,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-_RAW_HEADERS.append((b"content-type", b"application/json"))
 
 
 class ReadyAnswer(Response):
@@ -33,9 +32,20 @@ class ReadyAnswer(Response):
         self.body = body
         self.raw_headers = [
             *_RAW_HEADERS,
+            (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"cache-status", cache_status),
         ]
+
+
+class NoContent(Response):
+    """The answer without a body to what was done: 204."""
+
+    def __init__(self) -> None:
+        self.status_code = 204
+        self.background = None
+        self.body = b""
+        self.raw_headers = [*_RAW_HEADERS]  # its own: middlewares add to it
 
 
 def answer(

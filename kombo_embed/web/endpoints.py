@@ -25,7 +25,7 @@ from kombo_embed.kombo import webhooks
 from kombo_embed.models import CacheOutcome, EndUser, IssuedLink, LinkOptions, Reconciliation
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable, Store
 from kombo_embed.settings import Settings
-from kombo_embed.web.answers import HEADERS, ReadyAnswer, answer, tagged, tagged_answer
+from kombo_embed.web.answers import HEADERS, NoContent, ReadyAnswer, answer, tagged, tagged_answer
 from kombo_embed.web.bodies import (
     WEBHOOK_MAX_BYTES,
     CompletionBody,
@@ -36,6 +36,7 @@ from kombo_embed.web.bodies import (
     read_choice,
     read_json,
 )
+from kombo_embed.web.headers import header_value
 from kombo_embed.web.shown import show
 
 HIT = b"kombo-embed; hit; ttl=%d"  # RFC 9211
@@ -45,6 +46,7 @@ CACHE_STATUS = {
     CacheOutcome.PASSED: b"kombo-embed; fwd=uri-miss",
     CacheOutcome.STALE: b"kombo-embed; hit; ttl=%(ttl)d; detail=kombo-unavailable",
 }
+SIGNATURE = webhooks.SIGNATURE_HEADER.lower().encode()
 MODULE_HEADERS = {**HEADERS, "Cache-Control": "no-cache"}  # it is nobody's: kept, and asked for by its tag
 
 
@@ -134,7 +136,7 @@ async def disconnect(services: Services, request: Request) -> Response:
     end_user = await _signed_in(services, request)
     await read_json(request, NoBody)
     await services.flow.disconnect(end_user, request.path_params["id"])
-    return Response(status_code=204, headers=HEADERS)
+    return NoContent()
 
 
 async def list_tools(services: Services, request: Request) -> Response:
@@ -155,9 +157,9 @@ async def receive_webhook(services: Services, request: Request) -> Response:
     """``POST /webhooks``: answered after the commit, never before."""
     body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
-    webhooks.verify(body, request.headers.get(webhooks.SIGNATURE_HEADER), secrets)
+    webhooks.verify(body, header_value(request, SIGNATURE), secrets)
     await services.flow.apply_webhook(body)
-    return Response(status_code=204, headers=HEADERS)
+    return NoContent()
 
 
 async def serve_browser_module(services: Services, request: Request) -> Response:
