@@ -183,7 +183,7 @@ class KomboEmbed:
         from kombo_embed.choice import Choice  # noqa: PLC0415 - heavy, loaded at the start already
 
         services = await self.services()
-        chosen = (options or LinkOptions()).over(services.settings.link_options)
+        chosen = (options or LinkOptions()).over(services.own_link_options)
         return await services.flow.magic_link(end_user, Choice(category, tool, language), chosen)
 
     async def reconcile(

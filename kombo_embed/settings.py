@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -198,17 +197,17 @@ class Settings(BaseSettings):
         parts = urlsplit(self.base_url)
         return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
-    @cached_property
+    @property
     def lifetime(self) -> float:
         """Seconds that a link is taken to live: never more than Kombo grants."""
         return min(self.link_lifetime, LINK_LIFETIME)
 
-    @cached_property
+    @property
     def margin(self) -> float:
         """Seconds that a link handed out has left at least; at most half of its life, or none were cached."""
         return min(self.link_min_remaining, self.lifetime / 2)
 
-    @cached_property
+    @property
     def link_options(self) -> LinkOptions:
         """The server's own choices for every link."""
         return LinkOptions(

@@ -77,6 +77,7 @@ class Services:
     store: Store
     end_user: EndUserResolver
     link_options: LinkOptionsCallable | None
+    own_link_options: LinkOptions
     browser_module: bytes | None
     openapi: Mapping[str, object]
     reconcile: Reconcile
@@ -201,9 +202,9 @@ async def _signed_in(services: Services, request: Request) -> EndUser:
 
 async def _options(services: Services, request: Request, end_user: EndUser) -> LinkOptions:
     if services.link_options is None:
-        return services.settings.link_options
+        return services.own_link_options
     chosen = await link_options(services.link_options, request, end_user)
-    return chosen.over(services.settings.link_options)
+    return chosen.over(services.own_link_options)
 
 
 def _link(issued: IssuedLink) -> Response:

@@ -126,6 +126,7 @@ async def opened_services(
             store=store,
             end_user=resolver,
             link_options=brought.link_options,
+            own_link_options=settings.link_options,
             browser_module=_browser_module(),
             openapi=openapi_document(),
             reconcile=lambda on_progress, *, delete_all_unknown: Reconciler(
