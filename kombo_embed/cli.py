@@ -16,6 +16,8 @@ from kombo_embed.commands import events, integrations
 from kombo_embed.commands.printing import fail, told
 from kombo_embed.commands.reconcile import reconcile
 
+SERVERS = {"demo", "sandbox"}
+
 app = typer.Typer(
     name="kombo-embed",
     help="Let your customers connect their HR tools through Kombo.",
@@ -33,6 +35,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a fl
 
 @app.callback()
 def root(
+    context: typer.Context,
     *,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -40,8 +43,9 @@ def root(
 ) -> None:
     """Let your customers connect their HR tools through Kombo."""
     del version
-    # Python prints what nobody handles. That a call is tried again is of no use to who waits for the result.
-    logging.getLogger("stamina").addHandler(logging.NullHandler())
+    if context.invoked_subcommand not in SERVERS:
+        # Python prints what nobody handles. A command says itself why the database cannot be used, once.
+        logging.getLogger("kombo_embed.store").addHandler(logging.NullHandler())
 
 
 @app.command()
