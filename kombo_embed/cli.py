@@ -96,11 +96,11 @@ def sandbox(
 @app.command()
 def migrate(*, as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False) -> None:
     """Bring the database's tables to this version of kombo-embed."""
-    from kombo_embed.settings import Settings  # noqa: PLC0415 - heavy
+    from kombo_embed.settings import RecordSettings  # noqa: PLC0415 - heavy
     from kombo_embed.store.store import migrate as migrate_store  # noqa: PLC0415 - heavy
 
     with told():
-        version = asyncio.run(migrate_store(Settings().database_url.get_secret_value()))
+        version = asyncio.run(migrate_store(RecordSettings().database_url.get_secret_value()))
     typer.echo(json.dumps({"version": version}) if as_json else f"The tables are at version {version}.")
 
 
@@ -120,11 +120,14 @@ def magic_link(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Mint a link that is valid for a year, to send to a customer. Whoever has it can use it."""
     from kombo_embed import EndUser, KomboEmbed, LinkOptions, Settings  # noqa: PLC0415 - heavy
+    from kombo_embed.errors import AlreadyConnected  # noqa: PLC0415 - with its own
+    from kombo_embed.store.inspection import verify_file  # noqa: PLC0415 - heavy
 
     async def mint() -> str:
         end_user = EndUser(email=email, organization_name=organization, origin_id=origin_id)
         # Nobody signs in here, so what the app's settings say of that does not matter.
         settings = Settings(auth="callable")
+        verify_file(settings.database_url.get_secret_value())
         options = LinkOptions(duplicates="allow") if allow_duplicate else None
         async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
             return await embed.magic_link(
@@ -132,7 +135,10 @@ def magic_link(  # noqa: PLR0913 - one for each option
             )
 
     with told():
-        link = asyncio.run(mint())
+        try:
+            link = asyncio.run(mint())
+        except AlreadyConnected as error:
+            fail(f"{error} For a second one all the same, give --allow-duplicate.")
     typer.echo(json.dumps({"link": link}) if as_json else link)
 
 
