@@ -61,7 +61,7 @@ def demo(
     except ModuleNotFoundError as error:
         if error.name != "itsdangerous":
             raise
-        fail("The demo needs more packages: pip install 'kombo-embed[demo]'")
+        fail("The demo needs more packages: install kombo-embed with its extra 'demo'.")
     with told():
         code = run(port=port, sandbox_port=sandbox_port, open_browser=open_browser)
     raise typer.Exit(code)

@@ -260,7 +260,7 @@ async def waits_for(postgres: PostgresServer, kind: str) -> bool:
 
 def test_without_its_driver_the_start_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'kombo-embed\[postgres\]'"):
+    with pytest.raises(ConfigurationError, match="with its extra 'postgres'"):
         Database("postgresql+asyncpg://user:hush-hush@host/db")
 
 
