@@ -61,3 +61,13 @@ def test_without_the_extra_the_command_says_what_to_install() -> None:
     assert result.returncode == 1
     assert "its extra 'cli'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_database_that_cannot_be_used_is_told_once() -> None:
+    Path("kombo_embed.db").write_text("no database at all" * 100, encoding="utf-8")
+    result = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "kombo_embed", "events"], check=False, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("The database cannot be used now (DatabaseError). Check KOMBO_DATABASE_URL")
