@@ -65,7 +65,7 @@ def test_without_the_extra_the_command_says_what_to_install() -> None:
 
 def test_a_database_that_cannot_be_used_is_told_once() -> None:
     Path("kombo_embed.db").write_text("no database at all" * 100, encoding="utf-8")
-    result = subprocess.run(  # noqa: S603 - our own program
+    result = subprocess.run(
         [sys.executable, "-m", "kombo_embed", "events"], check=False, capture_output=True, text=True
     )
     assert (result.returncode, result.stdout) == (1, "")
