@@ -12,7 +12,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in {"typer", "rich", "uvicorn"}:
             raise
-        sys.exit("The command line needs more packages: pip install 'kombo-embed[cli]'")
+        sys.exit("The command line needs more packages: install kombo-embed with its extra 'cli'.")
     app()
 
 

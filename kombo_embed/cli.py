@@ -16,6 +16,8 @@ from kombo_embed.commands import events, integrations
 from kombo_embed.commands.printing import fail, told
 from kombo_embed.commands.reconcile import reconcile
 
+SERVERS = {"demo", "sandbox"}
+
 app = typer.Typer(
     name="kombo-embed",
     help="Let your customers connect their HR tools through Kombo.",
@@ -33,6 +35,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a fl
 
 @app.callback()
 def root(
+    context: typer.Context,
     *,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -40,8 +43,9 @@ def root(
 ) -> None:
     """Let your customers connect their HR tools through Kombo."""
     del version
-    # Python prints what nobody handles. That a call is tried again is of no use to who waits for the result.
-    logging.getLogger("stamina").addHandler(logging.NullHandler())
+    if context.invoked_subcommand not in SERVERS:
+        # Python prints what nobody handles. A command says itself why the database cannot be used, once.
+        logging.getLogger("kombo_embed.store").addHandler(logging.NullHandler())
 
 
 @app.command()
@@ -57,7 +61,7 @@ def demo(
     except ModuleNotFoundError as error:
         if error.name != "itsdangerous":
             raise
-        fail("The demo needs more packages: pip install 'kombo-embed[demo]'")
+        fail("The demo needs more packages: install kombo-embed with its extra 'demo'.")
     with told():
         code = run(port=port, sandbox_port=sandbox_port, open_browser=open_browser)
     raise typer.Exit(code)
@@ -92,11 +96,11 @@ def sandbox(
 @app.command()
 def migrate(*, as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False) -> None:
     """Bring the database's tables to this version of kombo-embed."""
-    from kombo_embed.settings import Settings  # noqa: PLC0415 - heavy
+    from kombo_embed.settings import RecordSettings  # noqa: PLC0415 - heavy
     from kombo_embed.store.store import migrate as migrate_store  # noqa: PLC0415 - heavy
 
     with told():
-        version = asyncio.run(migrate_store(Settings().database_url.get_secret_value()))
+        version = asyncio.run(migrate_store(RecordSettings().database_url.get_secret_value()))
     typer.echo(json.dumps({"version": version}) if as_json else f"The tables are at version {version}.")
 
 
@@ -116,11 +120,14 @@ def magic_link(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Mint a link that is valid for a year, to send to a customer. Whoever has it can use it."""
     from kombo_embed import EndUser, KomboEmbed, LinkOptions, Settings  # noqa: PLC0415 - heavy
+    from kombo_embed.errors import AlreadyConnected  # noqa: PLC0415 - with its own
+    from kombo_embed.store.inspection import verify_file  # noqa: PLC0415 - heavy
 
     async def mint() -> str:
         end_user = EndUser(email=email, organization_name=organization, origin_id=origin_id)
         # Nobody signs in here, so what the app's settings say of that does not matter.
         settings = Settings(auth="callable")
+        verify_file(settings.database_url.get_secret_value())
         options = LinkOptions(duplicates="allow") if allow_duplicate else None
         async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
             return await embed.magic_link(
@@ -128,7 +135,10 @@ def magic_link(  # noqa: PLR0913 - one for each option
             )
 
     with told():
-        link = asyncio.run(mint())
+        try:
+            link = asyncio.run(mint())
+        except AlreadyConnected as error:
+            fail(f"{error} For a second one all the same, give --allow-duplicate.")
     typer.echo(json.dumps({"link": link}) if as_json else link)
 
 

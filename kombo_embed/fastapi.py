@@ -35,7 +35,7 @@ except ModuleNotFoundError as error:
     if error.name != "fastapi":
         raise
     raise ConfigurationError(
-        "kombo_embed.fastapi needs FastAPI: pip install 'kombo-embed[fastapi]'"
+        "kombo_embed.fastapi needs FastAPI: install kombo-embed with its extra 'fastapi'."
     ) from None
 
 if TYPE_CHECKING:

@@ -255,7 +255,7 @@ class ConnectionFlow:
             # The one that is surely the same, and among those the one that waits to be reconnected.
             chosen = min(alike, key=lambda one: (one.category is None, one.next_action != "reconnect"))
             raise AlreadyConnected(
-                f"{request.tool} is connected already. Reconnect it, or allow a second one.",
+                f"{request.tool} is connected already. Reconnect it instead.",
                 integration=chosen,
             )
 

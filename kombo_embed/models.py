@@ -40,7 +40,7 @@ class EndUser:
             so everybody of one customer shares it and nobody else does.
 
     Raises:
-        IdentityError: A field is empty, not a string, or no email.
+        IdentityError: A field is empty, not a string, has a NUL character, or is no email.
     """
 
     email: str = field(repr=False)
@@ -65,6 +65,8 @@ def _verify(email: object, organization_name: object, origin_id: object) -> None
             raise IdentityError(f"EndUser.{name} must not be empty")
         if not value.isascii() and LONE_SURROGATE.search(value):
             raise IdentityError(f"EndUser.{name} has a lone surrogate, which is no text")
+        if "\x00" in value:
+            raise IdentityError(f"EndUser.{name} has a NUL character, which databases cannot hold")
     if len(str(origin_id)) > ORIGIN_ID_MAX_LENGTH:
         raise IdentityError(f"EndUser.origin_id is longer than {ORIGIN_ID_MAX_LENGTH} characters")
     if len(str(email)) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(str(email)) is None:

@@ -28,9 +28,11 @@ GOOD: dict[str, Any] = {"email": "ada@acme.example", "organization_name": "Acme"
         ("organization_name", ""),
         ("organization_name", "  "),
         ("organization_name", 7),
+        ("organization_name", "Acme\x00"),
         ("origin_id", ""),
         ("origin_id", 42),
         ("origin_id", None),
+        ("origin_id", "ac\x00me"),
     ],
 )
 def test_half_an_identity_is_no_end_user(field: str, value: object) -> None:

@@ -153,7 +153,7 @@ export class KomboConnectButton extends Base {
 
   #draw(): void {
     const { button, label, message, again } = this.#parts;
-    const { status } = this;
+    const { status, error } = this.#connector.state();
     const { language = this.closest<HTMLElement>("[lang]")?.lang } = this.#wishes();
     const texts = textsFor(language);
     const busy = BUSY.has(status);
@@ -163,7 +163,8 @@ export class KomboConnectButton extends Base {
     // Not `disabled`, which would take the focus from it: it comes back here when the dialog closes.
     button.setAttribute("aria-disabled", String(busy || this.disabled));
     label.textContent = this.label || texts.connect;
-    message.textContent = status === "failed" ? texts.failed : already ? texts.already : "";
+    const failed = error && (error.status === 401 ? texts.signIn : texts.failed);
+    message.textContent = failed ?? (already ? texts.already : "");
     again.textContent = texts.reconnect;
     again.hidden = !already;
   }

@@ -1,4 +1,5 @@
 // How <kombo-connect-button> looks: through a constructed style sheet, which no content security policy refuses.
+import { make } from "./make.js";
 
 // The colours of the page's own color-scheme, light or dark, unless the page sets others.
 const CSS =
@@ -33,13 +34,4 @@ export function build(shadow: ShadowRoot): Parts {
   button.append(label);
   shadow.append(button, message, again);
   return { button, label, message, again };
-}
-
-function make<Name extends keyof HTMLElementTagNameMap>(
-  name: Name,
-  attributes: Readonly<Record<string, string>>,
-): HTMLElementTagNameMap[Name] {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
 }

@@ -71,5 +71,5 @@ export class KomboEmbedError extends Error {
 
 /** Tells that the caller's signal ended the wait. */
 export function aborted(): KomboEmbedError {
-  return new KomboEmbedError("aborted", { detail: "The caller gave up waiting." });
+  return new KomboEmbedError("aborted", { detail: "The caller gave up." });
 }

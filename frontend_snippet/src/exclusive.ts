@@ -41,7 +41,7 @@ export function startOrJoin<T>(
 
 /** Tells that the page's one dialog is taken. */
 export function alreadyOpen(): KomboEmbedError {
-  return new KomboEmbedError("already_open", { detail: "Another flow is open on this page." });
+  return new KomboEmbedError("already_open", { detail: "Another flow is open." });
 }
 
 function begin<T>({ key, container }: Wish, start: (tell: (phase: Phase) => void) => Promise<T>): Running {

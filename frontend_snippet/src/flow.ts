@@ -81,13 +81,9 @@ async function finishWithoutToken(backend: Backend, { integrationPath }: LinkReq
 function neverShown(why: "slow" | "blocked"): KomboEmbedError {
   return why === "slow"
     ? new KomboEmbedError("dialog_timeout", { detail: "Kombo's page did not load." })
-    : new KomboEmbedError("dialog_blocked", {
-        detail: "The page's frame-src refuses Kombo's frame.",
-      });
+    : new KomboEmbedError("dialog_blocked", { detail: "Kombo's page was refused." });
 }
 
 function dialogFailed(): KomboEmbedError {
-  return new KomboEmbedError("dialog_failed", {
-    detail: "The dialog did not open. Is its container in the document?",
-  });
+  return new KomboEmbedError("dialog_failed", { detail: "The dialog did not open." });
 }

@@ -4,6 +4,7 @@
 export interface Texts {
   readonly connect: string;
   readonly failed: string;
+  readonly signIn: string;
   readonly close: string;
   readonly already: string;
   readonly reconnect: string;
@@ -13,6 +14,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   en: {
     connect: "Connect your HR tool",
     failed: "That did not work. Please try again.",
+    signIn: "Please sign in.",
     close: "Close",
     already: "This tool is connected already.",
     reconnect: "Reconnect",
@@ -20,6 +22,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   de: {
     connect: "HR-Tool verbinden",
     failed: "Das hat nicht geklappt. Bitte erneut versuchen.",
+    signIn: "Bitte anmelden.",
     close: "Schließen",
     already: "Dieses Tool ist bereits verbunden.",
     reconnect: "Erneut verbinden",
@@ -27,6 +30,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   fr: {
     connect: "Connecter un outil RH",
     failed: "Cela n’a pas fonctionné. Réessayez.",
+    signIn: "Identifiez-vous.",
     close: "Fermer",
     already: "Cet outil est déjà connecté.",
     reconnect: "Reconnecter",
@@ -34,6 +38,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   it: {
     connect: "Collega uno strumento HR",
     failed: "Non ha funzionato. Riprova.",
+    signIn: "Accedi prima.",
     close: "Chiudi",
     already: "Questo strumento è già collegato.",
     reconnect: "Ricollega",
@@ -41,6 +46,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   es: {
     connect: "Conectar una herramienta de RR. HH.",
     failed: "No ha funcionado. Inténtelo de nuevo.",
+    signIn: "Inicie sesión.",
     close: "Cerrar",
     already: "Esta herramienta ya está conectada.",
     reconnect: "Volver a conectar",

@@ -1,4 +1,5 @@
 // Kombo's frame covers the whole page. While nothing has come into it, this is what there is to click.
+import { make } from "./make.js";
 import type { Texts } from "./texts.js";
 
 // Set through the object model, which a strict content security policy lets pass.
@@ -11,13 +12,10 @@ const BUTTON =
 
 /** Shows, above the frame, that nothing came, and a button that closes it. The answer takes it away again. */
 export function showWayOut(frame: HTMLElement, texts: Texts, close: () => void): () => void {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = texts.close;
+  const button = make("button", { type: "button" });
+  button.append(texts.close);
   button.addEventListener("click", close);
-  const bar = document.createElement("div");
-  bar.setAttribute("role", "alertdialog");
-  bar.setAttribute("aria-label", texts.failed);
+  const bar = make("div", { role: "alertdialog", "aria-label": texts.failed });
   bar.append(texts.failed, button);
   bar.style.cssText = BAR + frame.style.zIndex;
   button.style.cssText = BUTTON;

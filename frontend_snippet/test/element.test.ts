@@ -191,6 +191,17 @@ describe("a tool that is connected already", () => {
   });
 });
 
+describe("a backend that nobody is signed in to", () => {
+  it("is told so that it helps: trying again would not", async () => {
+    const { backend, button, message, heard } = place();
+    backend.on("POST links", problem(401, "unauthenticated"));
+    button.click();
+    await settled();
+    expect(message.textContent).toBe("Please sign in.");
+    expect(heard).toMatchObject([{ type: "kombo-failed", detail: { code: "unauthenticated" } }]);
+  });
+});
+
 describe("what an earlier page could not tell the backend", () => {
   it("is told when the button arrives, and heard of as if it had happened here", async () => {
     const surroundings = page();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +13,15 @@ from kombo_embed.commands.looking import look
 from kombo_embed.commands.printing import fail, print_fields, print_json, print_table, span
 from kombo_embed.store.inspection import HostEvent, MalformedEvent
 
+NOT_TAKEN = "not taken"
+NOT_TAKEN_AFTER = timedelta(minutes=1)
+WHY_NOT_TAKEN = (
+    "An event is not taken while no app runs that has a handler for its type, or\n"
+    "while an earlier one of its integration waits. What nobody handles is removed\n"
+    "after KOMBO_EVENT_RETENTION days."
+)
 SHORT = 12  # characters of an id in the table; all that take ids take these
+SOON = "Your app, while it runs, delivers within seconds what it has a handler for."
 WHOLE_ONLY = {"integration", "data", "done_handlers"}  # they name people, and are shown with one event only
 
 app = typer.Typer(help="Hooks that wait, fail or were given up, and their replay.", add_completion=False)
@@ -58,6 +66,8 @@ def list_events(
         ],
         nothing="No event is on record." if everything else "No event waits, fails or was given up.",
     )
+    if any(_is_not_taken(event, now) for event in events):
+        typer.echo(WHY_NOT_TAKEN)
 
 
 @app.command("show")
@@ -94,7 +104,7 @@ def replay(
     if as_json:
         print_json({"replayed": replayed, "unknown": unknown})
     else:
-        typer.echo(f"{len(replayed)} set due again. Your app delivers them within seconds.")
+        typer.echo(f"{len(replayed)} set due again. {SOON}" if replayed else "Nothing to replay.")
         for name in unknown:
             typer.echo(f"{name}: there is no such event that is not delivered yet", err=True)
     if unknown:
@@ -136,4 +146,11 @@ def _short(event: HostEvent) -> dict[str, Any]:
 def _next(event: HostEvent, now: datetime) -> str:
     if event.state in {"delivered", "given up", "under way"}:
         return ""
+    if _is_not_taken(event, now):
+        return NOT_TAKEN
     return f"in {span(event.due_at, now)}" if event.due_at > now else "now"
+
+
+def _is_not_taken(event: HostEvent, now: datetime) -> bool:
+    """Which handlers the app has, a command cannot know: only that none was called for long."""
+    return event.state == "waiting" and event.attempts == 0 and now - event.due_at > NOT_TAKEN_AFTER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +30,16 @@ LISTED = (
     "updated_at",
     "deleted_at",
 )
+
+
+class Status(StrEnum):
+    """Kombo's words for how an integration is."""
+
+    ACTIVE = "ACTIVE"
+    INVALID = "INVALID"
+    INACTIVE = "INACTIVE"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print for programs.")]
 
 
@@ -37,15 +48,13 @@ def list_integrations(
     *,
     origin_id: Annotated[str | None, typer.Option(help="Of this customer of yours.")] = None,
     tool: Annotated[str | None, typer.Option(help="Of this tool, for example personio.")] = None,
-    status: Annotated[str | None, typer.Option(help="ACTIVE, INVALID or INACTIVE.")] = None,
+    status: Annotated[Status | None, typer.Option(case_sensitive=False, help="How it is.")] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Instead: those that were deleted.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List integrations, newest first."""
-    chosen = Filter(
-        origin_id=origin_id, tool=tool, status=status.upper() if status else None, deleted=deleted
-    )
+    chosen = Filter(origin_id=origin_id, tool=tool, status=status, deleted=deleted)
     found = look(lambda records: records.integrations(chosen, limit=limit))
     if as_json:
         print_json({"integrations": [{name: row[name] for name in LISTED} for row in found]})

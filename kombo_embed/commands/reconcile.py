@@ -49,8 +49,11 @@ def reconcile(
 
 
 async def _reconcile(*, quiet: bool, delete_all_unknown: bool) -> Reconciliation:
-    from kombo_embed import KomboEmbed  # noqa: PLC0415 - heavy
+    from kombo_embed import KomboEmbed, Settings  # noqa: PLC0415 - heavy
+    from kombo_embed.store.inspection import verify_file  # noqa: PLC0415 - heavy
 
+    settings = Settings()
+    verify_file(settings.database_url.get_secret_value())
     console = Console(stderr=True)
     status = nullcontext() if quiet or not console.is_terminal else console.status("Asking Kombo ...")
     with status as shown:
@@ -59,5 +62,5 @@ async def _reconcile(*, quiet: bool, delete_all_unknown: bool) -> Reconciliation
             if shown is not None:
                 shown.update(f"Asking Kombo ... {checked} read")
 
-        async with KomboEmbed(end_user=lambda _: None) as embed:
+        async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
             return await embed.reconcile(on_progress=show, delete_all_unknown=delete_all_unknown)

@@ -1,6 +1,7 @@
 """Keeps our calls out of the logs of the libraries that carry them.
 
-Their lines hold URLs, and ours hold activation tokens. Calls that the host makes itself are logged as before.
+Lines of httpx and httpcore hold URLs, and ours hold activation tokens. Calls that the host makes itself are
+logged as before.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ FOREIGN_LOGGERS = (
     "httpcore.http2",
     "httpcore.proxy",
     "httpcore.socks",
+    "stamina",  # it would log each second attempt; what Kombo answered is told by us
 )
 
 _calling_kombo: ContextVar[bool] = ContextVar("kombo_embed_calling_kombo", default=False)
@@ -32,14 +34,14 @@ _filter = _NotWhileCallingKombo()
 
 
 def silence_foreign_loggers() -> None:
-    """Teach the loggers of httpx and httpcore to be silent inside `quietly`."""
+    """Teach the libraries' loggers to be silent inside `quietly`."""
     for name in FOREIGN_LOGGERS:
         logging.getLogger(name).addFilter(_filter)
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Nothing that is called inside is logged by httpx and httpcore."""
+    """Nothing that is called inside is logged by the libraries."""
     reset = _calling_kombo.set(True)
     try:
         yield

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import datetime
@@ -20,10 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kombo_embed.errors import StoreUnavailable
 from kombo_embed.store.backend import Backend
 from kombo_embed.store.postgresql import PostgreSql
-from kombo_embed.store.quiet import silence_foreign_loggers
+from kombo_embed.store.quiet import quietly, silence_foreign_loggers
+from kombo_embed.store.reach import Reach
 from kombo_embed.store.sqlite import Sqlite
-
-logger = logging.getLogger("kombo_embed.store")
 
 ATTEMPTS = 5  # of one piece of work, within the deadline
 
@@ -45,14 +44,16 @@ class Database:
 
     Args:
         url: SQLAlchemy's, ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
+        monotonic: Seconds on a clock that never goes back.
 
     Raises:
         ConfigurationError: The driver is missing, or the URL has parameters that it does not know.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         silence_foreign_loggers()
         self._backend: Backend = Sqlite(url) if url.startswith("sqlite") else PostgreSql(url)
+        self._reach = Reach(monotonic)
         self._work: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -135,10 +136,19 @@ class Database:
         await self._backend.engine.dispose()
 
     async def _attempt(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        try:
+            result = await self._attempts(work)
+        except StoreUnavailable as error:
+            self._reach.failed(error)
+            raise
+        self._reach.succeeded()
+        return result
+
+    async def _attempts(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         retries = stamina.retry_context(
             on=_may_retry, attempts=ATTEMPTS, timeout=None, wait_initial=0.05, wait_max=1, wait_jitter=0.1
         )
-        with self._converted_errors():
+        with quietly(), self._converted_errors():
             async with asyncio.timeout(self._backend.deadline):
                 async for attempt in retries:
                     with attempt:
@@ -163,9 +173,8 @@ class Database:
         try:
             yield
         except self._backend.errors as error:
-            logger.warning("store.unavailable: %s", self._backend.reason(error))
             raise StoreUnavailable(
-                f"The database cannot be used now. {self._backend.remedy}",
+                f"The database cannot be used now ({self._backend.reason(error)}). {self._backend.remedy}",
                 may_retry=self._backend.is_passing(error),
             ) from None
 

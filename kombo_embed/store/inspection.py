@@ -90,7 +90,7 @@ class Inspection:
             StoreUnavailable: It cannot be read.
         """
         try:
-            _verify_file(self._url)
+            verify_file(self._url)
             await self._verify_tables()
             yield self
         finally:
@@ -218,10 +218,15 @@ class Inspection:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
-def _verify_file(url: URL) -> None:
-    """SQLite would make one: an empty one, in the wrong place."""
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+def verify_file(url: URL | str) -> None:
+    """Return if the SQLite file is there; SQLite would make an empty one, in the wrong place.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    parts = make_url(url)
+    if parts.get_backend_name() == "sqlite" and not Path(parts.database or "").is_file():
         raise ConfigurationError(
-            f"There is no database at {Path(url.database or '').absolute()}. "
-            "Name the app's with KOMBO_DATABASE_URL."
+            f"There is no database at {Path(parts.database or '').absolute()}. Name the app's with "
+            "KOMBO_DATABASE_URL, or make this one with kombo-embed migrate."
         )

@@ -146,7 +146,7 @@ def _driver() -> ModuleType:
             raise
         raise ConfigurationError(
             "kombo-embed cannot start: KOMBO_DATABASE_URL names PostgreSQL, which needs one more package: "
-            "pip install 'kombo-embed[postgres]'"
+            "install kombo-embed with its extra 'postgres'."
         ) from None
     driver: ModuleType = asyncpg
     return driver

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations
 
 PUBLIC_ID_BYTES = 16
+PUBLIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # so many bytes in base64url, without padding
 NEXT_MOMENT = timedelta(microseconds=1)
 
 
@@ -33,7 +35,9 @@ class Rows:
         return await self._one(integrations.c.integration_id == integration_id)
 
     async def find_public(self, public_id: str, origin_id: str) -> Integration | None:
-        """By our id, if it is this origin id's."""
+        """By our id, if it is this origin id's; what cannot be one of ours is not looked for."""
+        if PUBLIC_ID.fullmatch(public_id) is None:
+            return None
         return await self._one(integrations.c.public_id == public_id, integrations.c.origin_id == origin_id)
 
     async def of(self, origin_id: str) -> list[Integration]:

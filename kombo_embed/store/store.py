@@ -37,7 +37,7 @@ class SqlStore:
     """
 
     def __init__(self, url: str, *, environment: str, clock: Clock) -> None:
-        self._database = Database(url)
+        self._database = Database(url, monotonic=clock.monotonic)
         self._environment = environment
         self._clock = clock
         self.outbox = Outbox(self._database, environment=environment)

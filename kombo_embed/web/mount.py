@@ -174,7 +174,7 @@ def _shared_links(
     except ImportError:
         raise ConfigurationError(
             f"kombo-embed cannot start: {settings.prefix}REDIS_URL is set, but the Redis client is missing. "
-            "Install it: pip install 'kombo-embed[redis]'"
+            "Install kombo-embed with its extra 'redis'."
         ) from None
     url = settings.redis_url.get_secret_value()
     keys = [key.get_secret_value() for key in settings.link_encryption_keys]

@@ -75,6 +75,8 @@ FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, 5.5
 INTERNAL = {
     "identity_error": "The application could not tell who is signed in. Its log names the cause.",
     "identity_unavailable": "The issuer of the tokens is out of reach. Try again later.",
+    "store_unavailable": "This cannot be read or stored at the moment. Please try again in a few seconds.",
+    "kombo_rejected": "Kombo refused what the application asked for. The application's log names the cause.",
     "configuration": "The application's settings are missing or wrong. Its log names them.",
 }
 

@@ -114,6 +114,20 @@ async def test_a_person_signs_in_connects_a_tool_and_finds_it_there_after_a_relo
     assert len((await visit.demo.state())["integrations"]) == 1
 
 
+async def test_what_came_of_it_is_told_apart_and_a_second_time_is_marked(visit: Visit) -> None:
+    await visit.sign_in("ada")
+    rows = visit.page.get_by_test_id("integration")
+    for count in (1, 2):
+        await visit.connect("personio")
+        await visit.dialog.get_by_role("button", name="Done").click()
+        await expect(rows).to_have_count(count, timeout=15_000)
+        events = visit.page.get_by_test_id("event").filter(has_text="Personio is up and running")
+        await expect(events).to_have_count(count, timeout=15_000)
+    await expect(rows.first).to_contain_text("Connected")
+    await expect(rows.first).not_to_contain_text("twice")
+    await expect(rows.last).to_contain_text("Connected twice")
+
+
 async def test_closing_the_dialog_does_nothing_and_the_next_click_uses_the_same_link(visit: Visit) -> None:
     await visit.sign_in("ada")
     for _ in range(2):

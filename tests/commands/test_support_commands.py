@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from tests.support import API_KEY, make_host, running, served
 URL = "sqlite+aiosqlite:///kombo_embed.db"
 KOMBOS_ID = "personio:CBNMt7dSNCzBdnRTx87dev4E"
 EMAIL = "ada@acme.example"
+LONG_AGO = "2026-01-01 00:00:00.000000"
 
 
 @pytest.fixture
@@ -106,6 +108,17 @@ def test_events_are_listed_without_what_names_people() -> None:
 
 
 @pytest.mark.usefixtures("filled")
+def test_events_that_nobody_takes_are_told_so_with_what_becomes_of_them() -> None:
+    assert "not taken" not in run("events").stdout
+    with sqlite3.connect("kombo_embed.db") as database:
+        database.execute("update kombo_embed_outbox set due_at = ? where attempts = 0", (LONG_AGO,))
+    database.close()
+    listed = run("events").stdout
+    assert "KOMBO_EVENT_RETENTION" in listed
+    assert all(len(line) <= 80 for line in listed.splitlines())
+
+
+@pytest.mark.usefixtures("filled")
 def test_an_event_is_shown_whole_by_the_beginning_of_its_id() -> None:
     given_up = next(one for one in read("events")["events"] if one["state"] == "given up")
     event = read("events", "show", given_up["id"][:10])["event"]
@@ -126,6 +139,10 @@ def test_what_was_given_up_is_replayed_one_by_one_or_all_at_once() -> None:
     after = read("events", "show", given_up["id"])["event"]
     assert (after["state"], after["failures"], after["done_handlers"]) == ("waiting", 0, ["app.steady"])
     assert read("events", "replay", "--all") == {"replayed": [], "unknown": []}
+    assert run("events", "replay", "--all").stdout == "Nothing to replay.\n"
+    assert run("events", "replay", given_up["id"]).stdout.startswith(
+        "1 set due again. Your app, while it runs"
+    )
     assert run("events", "replay").exit_code == 1
 
 
@@ -139,6 +156,8 @@ def test_integrations_are_listed_filtered_and_shown_by_either_id() -> None:
     ]
     assert read("integrations", "list", "--origin-id", "nobody") == {"integrations": []}
     assert read("integrations", "list", "--status", "active") == {"integrations": []}
+    wrong = run("integrations", "list", "--status", "broken")
+    assert (wrong.exit_code, "invalid" in wrong.stderr, "inactive" in wrong.stderr) == (2, True, True)
     [gone] = read("integrations", "list", "--deleted")["integrations"]
     assert gone["tool"] == "workday"
     by_kombo = read("integrations", "show", KOMBOS_ID)
@@ -149,6 +168,16 @@ def test_integrations_are_listed_filtered_and_shown_by_either_id() -> None:
     # What came from elsewhere cannot colour or move the reader's terminal.
     assert "\x1b" not in listed
     assert run("integrations", "show", "nonsense").exit_code == 1
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_magic_link_to_what_is_connected_already_is_refused_with_the_option_that_allows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", API_KEY)
+    whom = ("--email", EMAIL, "--organization", "Acme", "--origin-id", "acme")
+    refused = run("magic-link", *whom, "--tool", "personio")
+    assert (refused.exit_code, "--allow-duplicate" in refused.stderr) == (1, True)
 
 
 async def test_reconcile_says_what_it_did_and_what_it_could_not(

@@ -41,7 +41,9 @@ FIELDS: dict[str, dict[str, Any]] = {
 RELINK = {name: FIELDS[name] for name in ("language", "scope_config_id", "link_type")}
 SETUP = {"language": FIELDS["language"], "link_type": {**FIELDS["link_type"], "required": True}}
 
-texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(str.strip)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30).filter(
+    str.strip
+)
 options = st.builds(
     LinkOptions,
     scope_config_id=st.none() | st.text(max_size=10),

@@ -16,6 +16,8 @@ from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
 from tests.support import (
     API_KEY,
+    DATABASE,
+    database_with_tables,
     eventually,
     make_settings,
     minted,
@@ -114,6 +116,7 @@ async def test_the_command_mints_a_magic_link(sandbox: Sandbox, tmp_path: Path) 
             output, complaints = await process.communicate()
         return process.returncode, output.decode(), complaints.decode()
 
+    (tmp_path / DATABASE).write_bytes(database_with_tables())
     someone = ("--email", "ada@acme.example", "--origin-id", "acme")
     async with served(sandbox.app) as url:
         code, output, complaints = await run(url, *someone, "--tool", "personio")

@@ -61,6 +61,7 @@ class App:
         answer = await self.complete(token)
         assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
         assert answer.headers["retry-after"] == "5"
+        assert answer.json()["detail"].startswith("This cannot be read or stored at the moment.")
 
     async def is_connected_after_all(self, token: str) -> None:
         assert (await self.client.get("/kombo/health")).status_code == 200

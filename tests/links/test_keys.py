@@ -32,7 +32,7 @@ PIECES = [
     "\\",
     '"',
     "]",
-    "\0",
+    "\1",
     " ",
     "\u200b",
     "1",
@@ -46,7 +46,7 @@ SPELLINGS: list[Callable[[str], str]] = [
     lambda text: unicodedata.normalize("NFD", text),
     lambda text: unicodedata.normalize("NFKC", text),
     lambda text: text.replace(":", "|"),
-    lambda text: text + "\0",
+    lambda text: text + "\1",
 ]
 SEALS = [Seal(), Seal([Fernet.generate_key().decode()])]
 
@@ -101,7 +101,7 @@ def alike(dice: random.Random, one: tuple[str, str, str]) -> tuple[str, str, str
     if dice.random() < 0.5:
         spell = dice.choice(SPELLINGS)
         return (spell(one[0]), spell(one[1]), spell(one[2]))
-    separator = dice.choice([":", "|", ",", "\0", '","', ""])
+    separator = dice.choice([":", "|", ",", "\1", '","', ""])
     whole = separator.join(one)
     cuts = sorted(dice.sample(range(1, len(whole)), 2)) if len(whole) > 2 else [1, 2]
     return (whole[: cuts[0]], whole[cuts[0] : cuts[1]].removeprefix(separator), whole[cuts[1] :])

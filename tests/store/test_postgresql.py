@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -92,6 +93,37 @@ async def test_while_the_server_is_down_it_is_told_and_afterwards_all_is_well(
         postgres.start()
     assert await complete(store, "another token") is False
     assert len(await store.find_integrations("acme")) == 1
+
+
+async def test_an_outage_is_one_line_of_the_log_and_its_end_another(
+    postgres: PostgresServer, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lines() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+    clock = ManualClock()
+    store = SqlStore(postgres_url, environment="default", clock=clock)
+    await store.open()
+    await postgres.aexecute(f"SELECT pg_terminate_backend(pid) {OURS}")
+    await store.check()
+    assert lines() == []  # nobody was refused
+    postgres.stop("immediate")
+    try:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await store.check()
+    finally:
+        postgres.start()
+    [gone] = lines()
+    assert gone.startswith("store.unavailable: ")
+    assert "KOMBO_DATABASE_URL" in gone
+    await store.check()
+    assert lines() == [gone]  # it may go again at once
+    clock.advance(5)
+    await store.check()
+    await store.check()
+    assert lines() == [gone, "store.back: the database can be used again"]
+    await store.close()
 
 
 async def test_connections_to_what_became_a_standby_are_left(
@@ -228,7 +260,7 @@ async def waits_for(postgres: PostgresServer, kind: str) -> bool:
 
 def test_without_its_driver_the_start_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'kombo-embed\[postgres\]'"):
+    with pytest.raises(ConfigurationError, match="with its extra 'postgres'"):
         Database("postgresql+asyncpg://user:hush-hush@host/db")
 
 

@@ -80,6 +80,19 @@ async def test_a_body_without_a_length_is_not_read_past_the_limit(
     assert sandbox.calls == {}
 
 
+async def test_an_id_that_cannot_be_one_of_ours_is_not_there(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, database_url: str
+) -> None:
+    app, _ = make_host(kombo, database_url=database_url, allow_disconnect=True)
+    calls = [("GET", ""), ("POST", "/relink"), ("POST", "/setup-link"), ("DELETE", "")]
+    async with running(app) as client:
+        for public_id in ("%00", "a" * 21 + "%00", "%ED%A0%80", "%F0%9F%98%80", "a" * 4000):
+            for method, path in calls:
+                answer = await client.request(method, f"/kombo/integrations/{public_id}{path}", headers=ADA)
+                assert (answer.status_code, answer.json()["code"]) == (404, "integration_not_found")
+    assert sandbox.calls == {}
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "json"])
 async def test_only_json_is_read(
     content_type: str, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport

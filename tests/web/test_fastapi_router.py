@@ -452,4 +452,4 @@ def test_without_fastapi_it_says_what_to_install() -> None:
     output = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    assert "pip install 'kombo-embed[fastapi]'" in output.stdout
+    assert "with its extra 'fastapi'" in output.stdout

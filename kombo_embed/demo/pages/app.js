@@ -108,13 +108,20 @@ function introduce() {
 
 function showIntegrations(integrations, kombo) {
   const list = document.getElementById("integrations");
-  showList(list, integrations, (integration) =>
+  showList(list, integrations.map(markAgain), (integration) =>
     drawIntegration(integration, (...given) => actOn(...given, kombo)),
   );
   document.getElementById("waiting").hidden = true;
   list.hidden = integrations.length === 0;
   document.getElementById("empty").hidden = integrations.length > 0;
   document.getElementById("count").textContent = integrations.length || "";
+}
+
+/** Where no tool is chosen before the dialog, nobody can know that it is there already; afterwards one can. */
+function markAgain(integration, place, integrations) {
+  const { tool, category } = integration;
+  const again = integrations.slice(0, place).some((one) => one.tool === tool && one.category === category);
+  return { ...integration, again };
 }
 
 function showEvents({ events, person }) {

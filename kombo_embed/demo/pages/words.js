@@ -14,11 +14,17 @@ export function categoryName(category) {
   return CATEGORIES[category] ?? category;
 }
 
+const CONNECTED_AGAIN = {
+  chip: "Connected twice",
+  tone: "warn",
+  next: "This tool was there already. If that was not meant, remove one of the two at Kombo.",
+};
+
 /** How an integration is: the chip, its tone, and what is to be done next, if anything. */
-export function stateOf({ tool, next_action: next }) {
+export function stateOf({ tool, next_action: next, again }) {
   const name = toolName(tool);
   const states = {
-    none: { chip: "Connected", tone: "good" },
+    none: again ? CONNECTED_AGAIN : { chip: "Connected", tone: "good" },
     enable: { chip: "Paused", tone: "plain", next: "Switched off at Kombo, so no data comes in." },
     reconnect: { chip: "Needs attention", tone: "warn", next: `${name} no longer accepts the credentials.` },
     finish_setup: { chip: "Setup unfinished", tone: "warn", next: "A few choices are left to make." },
@@ -57,7 +63,8 @@ function changeOf({ status, setup_status: setup }, name) {
   if (status === "INACTIVE") return { text: `${name} was switched off`, tone: "plain" };
   if (setup === "INCOMPLETE") return { text: `The setup of ${name} is not finished`, tone: "warn" };
   if (setup === "FINAL_SYNC_PENDING") return { text: `${name} is syncing for the first time`, tone: "plain" };
-  return { text: `${name} is up and running`, tone: "good" };
+  if (status && setup) return { text: `${name} is up and running`, tone: "good" };
+  return { text: status ? `${name} is active` : `${name} is set up`, tone: "good" };
 }
 
 /** An error of kombo-embed's, by its code: what to tell, and whether trying again can help. */
