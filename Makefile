@@ -10,6 +10,8 @@ MODULE := kombo_embed/web/static/kombo-embed.js
 FRONTEND := $(shell find frontend_snippet/src -name '*.ts' 2>/dev/null) \
             frontend_snippet/package.json frontend_snippet/package-lock.json frontend_snippet/build.mjs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# The tests start a hundred Pythons, each of which would compile everything again.
+TESTING := PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak check format bench bench-quick build lock screenshots clean
@@ -22,10 +24,10 @@ demo: $(VENV)/.demo $(MODULE) ## connect a tool in your browser, without a Kombo
 
 test: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed $(SPA)/node_modules/.installed ## all tests: Python, TypeScript, a real browser
 	@cd frontend_snippet && npm test --silent
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(TESTING) $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.dev $(MODULE) ## the long tests: a server killed 200 times, a thousand shuffles
-	@CI=true CRASH_TEST_KILLS=200 $(BIN)/python -m pytest tests/journeys/test_crashes.py tests/store/test_convergence.py $(ARGS)
+	@CI=true CRASH_TEST_KILLS=200 $(TESTING) $(BIN)/python -m pytest tests/journeys/test_crashes.py tests/store/test_convergence.py $(ARGS)
 
 check: $(VENV)/.dev $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
 	@$(BIN)/ruff check .
