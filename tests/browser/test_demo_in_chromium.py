@@ -78,14 +78,14 @@ async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
     )
     assert process.stdout is not None
     urls: list[str] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(urls) < 2:
             line = (await process.stdout.readline()).decode()
             assert line, "the demo ended before it began"
             urls += re.findall(r"http://localhost:\d+", line)
     yield Demo(*urls)
     process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         _, complaints = await process.communicate()
     assert (process.returncode, complaints.decode()) == (0, "")
 

@@ -52,13 +52,13 @@ async def started(*command: str, folder: Path, **environment: str) -> AsyncItera
 
     reading = asyncio.create_task(listen(process.stdout))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             url = await listening
         yield url, printed
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await process.wait()
             await reading
 
