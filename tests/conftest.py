@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 import stamina
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 from playwright.async_api import Error as PlaywrightError
 
 from kombo_embed.sandbox import Sandbox
@@ -94,6 +94,9 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+
+expect.set_options(timeout=30_000)  # a machine with much to do takes its time
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
