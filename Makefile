@@ -10,6 +10,8 @@ MODULE := kombo_embed/web/static/kombo-embed.js
 FRONTEND := $(shell find frontend_snippet/src -name '*.ts' 2>/dev/null) \
             frontend_snippet/package.json frontend_snippet/package-lock.json frontend_snippet/build.mjs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# The tests start a hundred Pythons, each of which would compile everything again.
+TESTING := PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak check format bench bench-quick build lock screenshots clean
@@ -22,10 +24,10 @@ demo: $(VENV)/.demo $(MODULE) ## connect a tool in your browser, without a Kombo
 
 test: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed $(SPA)/node_modules/.installed ## all tests: Python, TypeScript, a real browser
 	@cd frontend_snippet && npm test --silent
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(TESTING) $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.dev $(MODULE) ## the long tests, an hour of them: 200 kills, 10,000 completions, a million keys
-	@CI=true CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 LINKS_SOAK=1 $(BIN)/python -m pytest \
+	@CI=true CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 LINKS_SOAK=1 $(TESTING) $(BIN)/python -m pytest \
 	    tests/journeys/test_crashes.py tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
 	    tests/links $(ARGS)
 

@@ -121,13 +121,15 @@ def magic_link(  # noqa: PLR0913 - one for each option
     """Mint a link that is valid for a year, to send to a customer. Whoever has it can use it."""
     from kombo_embed import EndUser, KomboEmbed, LinkOptions, Settings  # noqa: PLC0415 - heavy
     from kombo_embed.errors import AlreadyConnected  # noqa: PLC0415 - with its own
-    from kombo_embed.store.inspection import verify_file  # noqa: PLC0415 - heavy
+    from kombo_embed.store.inspection import missing_file  # noqa: PLC0415 - heavy
 
     async def mint() -> str:
         end_user = EndUser(email=email, organization_name=organization, origin_id=origin_id)
         # Nobody signs in here, so what the app's settings say of that does not matter.
         settings = Settings(auth="callable")
-        verify_file(settings.database_url.get_secret_value())
+        new_file = missing_file(settings.database_url.get_secret_value())
+        if new_file is not None:
+            typer.echo(f"There was no database at {new_file} yet. Is it the app's KOMBO_DATABASE_URL?", err=True)
         options = LinkOptions(duplicates="allow") if allow_duplicate else None
         async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
             return await embed.magic_link(

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 import stamina
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 from playwright.async_api import Error as PlaywrightError
 
 from kombo_embed.sandbox import Sandbox
@@ -21,6 +21,19 @@ from tests.postgres import MISSING as NO_POSTGRES
 from tests.postgres import PostgresServer, find_binaries, running_postgres
 from tests.redis_server import RedisServer, running_redis
 from tests.support import API_KEY, SQLITE_URL, WEBHOOK_SECRET, LogRecorder
+
+TESTS = Path(__file__).parent
+# Begun first where several processes share the files, so that none is left alone with one of them at the end.
+LONG = (
+    "browser/",
+    "sandbox/test_sandbox_connect_page.py",
+    "journeys/test_crashes.py",
+    "demo/test_demo_servers.py",
+    "store/test_convergence.py",
+    "test_benchmarks.py",
+    "commands/",
+    "journeys/test_over_the_wire.py",
+)
 
 # SQLAlchemy turns its own down to WARNING on import, so the root alone would not reach it.
 LOUD_LIBRARIES = (
@@ -34,6 +47,12 @@ LOUD_LIBRARIES = (
     "sqlalchemy.pool",
     "alembic",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first, where pytest-xdist shares the tests; else files keep their order."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not item.path.relative_to(TESTS).as_posix().startswith(LONG))
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +94,9 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+
+expect.set_options(timeout=30_000)  # a machine with much to do takes its time
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import free_port
+
 
 class RedisServer:
     """One redis-server process, without a file unless it is asked to save one."""
 
     def __init__(self, executable: str, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._command = [
             executable,
             *("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
@@ -35,7 +36,7 @@ class RedisServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)  # noqa: S603 - found on the PATH
-        ends = time.monotonic() + 10
+        ends = time.monotonic() + 30
         while time.monotonic() < ends:
             try:
                 if self.command("PING") == b"+PONG":

@@ -6,11 +6,12 @@ import asyncio
 import functools
 import logging
 import resource
+import secrets
 import socket
 import tempfile
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def who_the_header_names(connection: HTTPConnection) -> EndUser | None:
 async def running(app: ASGIApp, *, base_url: str = "http://app.example") -> AsyncIterator[httpx.AsyncClient]:
     """The app, started and later stopped, with a client that calls it in-process."""
     async with (
-        LifespanManager(app, startup_timeout=10, shutdown_timeout=10) as manager,
+        LifespanManager(app, startup_timeout=30, shutdown_timeout=30) as manager,
         httpx.AsyncClient(transport=httpx.ASGITransport(manager.app), base_url=base_url) as client,
     ):
         yield client
@@ -185,11 +186,19 @@ class LogRecorder(logging.Handler):
         return "\n".join(self.lines)
 
 
-async def eventually(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+async def eventually(condition: Callable[[], bool], *, seconds: float = 30) -> None:
     """Wait for something that cannot be waited for: it happens beyond a socket or a process."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - as said
             await asyncio.sleep(0.01)
+
+
+def free_port() -> int:
+    """A port for a server that has to be told one, below those that the system gives to others meanwhile."""
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class ServerForTests(uvicorn.Server):

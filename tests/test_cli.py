@@ -40,14 +40,22 @@ def test_wrong_settings_are_told_without_a_traceback(arguments: list[str]) -> No
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("arguments", [MAGIC_LINK, ["reconcile"]])
-def test_what_needs_the_apps_database_makes_no_empty_one(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_needs_the_apps_database_makes_no_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KOMBO_API_KEY", "ks_dev_x")
-    result = runner.invoke(app, arguments)
+    result = runner.invoke(app, ["reconcile"])
     assert (result.exit_code, "There is no database at" in result.stderr) == (1, True)
     assert not Path("kombo_embed.db").exists()
+
+
+def test_a_magic_link_before_the_apps_first_start_says_that_there_was_no_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", "ks_dev_x")
+    monkeypatch.setenv("KOMBO_API_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("KOMBO_TIMEOUT", "0.2")
+    result = runner.invoke(app, MAGIC_LINK)
+    assert result.exit_code == 1
+    assert f"There was no database at {Path('kombo_embed.db').absolute()}" in result.stderr
 
 
 def test_without_the_extra_the_command_says_what_to_install() -> None:

@@ -69,7 +69,7 @@ async def test_a_handler_of_any_kind_is_left_alone_while_it_awaits_in_as_many_ca
 
     calls, handler = HandlerCalls(), kind(hang)
     async with called_as_often_as_may_be(calls, handler, lambda: len(entered)) as tasks:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await calls.call("handler", handler, EVENT) is Call.POSTPONED
         free.set()
         assert await asyncio.gather(*tasks) == [Call.DONE] * SLOW_CALLS
@@ -92,6 +92,6 @@ async def test_a_thread_counts_until_it_ends_also_if_nobody_waits_for_it_any_mor
         assert await calls.call("handler", hang, EVENT) is Call.POSTPONED
     finally:
         free.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await calls.call("handler", hang, EVENT) is not Call.DONE:  # noqa: ASYNC110 - a thread ends
             await asyncio.sleep(0)

@@ -224,9 +224,16 @@ def verify_file(url: URL | str) -> None:
     Raises:
         ConfigurationError: It is not.
     """
-    parts = make_url(url)
-    if parts.get_backend_name() == "sqlite" and not Path(parts.database or "").is_file():
+    missing = missing_file(url)
+    if missing is not None:
         raise ConfigurationError(
-            f"There is no database at {Path(parts.database or '').absolute()}. Name the app's with "
-            "KOMBO_DATABASE_URL, or make this one with kombo-embed migrate."
+            f"There is no database at {missing}. Name the app's with KOMBO_DATABASE_URL, or make this one with "
+            "kombo-embed migrate."
         )
+
+
+def missing_file(url: URL | str) -> Path | None:
+    """The SQLite file that the URL names, if it is not there."""
+    parts = make_url(url)
+    path = Path(parts.database or "")
+    return path.absolute() if parts.get_backend_name() == "sqlite" and not path.is_file() else None

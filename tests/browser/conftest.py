@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser
 
 from tests.browser.stage import Stage, Visit, raised_stage, visiting
-
-expect.set_options(timeout=15_000)  # a machine with much to do takes its time
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, FrameLocator, Page
+from playwright.async_api import Error as PlaywrightError
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, Response
@@ -68,7 +69,7 @@ class Visit:
 
     async def until(self, condition: str) -> None:
         """Wait for something in the page. Playwright's own waiting uses eval, which the policy refuses."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while not await self.page.evaluate(condition):  # noqa: ASYNC110 - it happens in another process
                 await asyncio.sleep(0.02)
 
@@ -81,7 +82,7 @@ class Visit:
             await self.choose(tool)
         await self.dialog.get_by_test_id("credentials").fill("anything")
         await self.dialog.get_by_test_id("finish").click()
-        await self.dialog.get_by_role("button", name="Done").click()  # as it would by itself, a little later
+        await leave(self.dialog)
 
     async def connect(self, tool: str = "personio") -> None:
         await self.page.get_by_role("button", name="Connect your HR tool").click()
@@ -89,7 +90,7 @@ class Visit:
 
     async def recorded_at_last(self) -> list[str]:
         """As `recorded`, as soon as there is something."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while not (tools := await self.recorded()):  # noqa: ASYNC110 - a page's last request brings it
                 await asyncio.sleep(0.02)
         return tools
@@ -97,6 +98,12 @@ class Visit:
     async def recorded(self) -> list[str]:
         """The tools that the host has on record for this organisation."""
         return [integration.tool for integration in await self.stage.embed.integrations(self.organization)]
+
+
+async def leave(dialog: FrameLocator) -> None:
+    """Press what is to be seen for a moment; a dialog whose moment is over has gone by itself."""
+    with suppress(PlaywrightError):
+        await dialog.get_by_role("button", name="Done").click(timeout=5_000)
 
 
 @asynccontextmanager
@@ -122,7 +129,7 @@ async def raised_stage(folder: Path) -> AsyncIterator[Stage]:
 async def visiting(browser: Browser, stage: Stage, **options: Any) -> AsyncIterator[Visit]:
     """Somebody of a new organisation opens a browser; errors in its console fail the test."""
     context = await browser.new_context(**options)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     organization = f"org-{secrets.token_hex(6)}"
     await context.add_cookies([{"name": "organization", "value": organization, "url": stage.url}])
     visit = Visit(stage, context, await context.new_page(), organization)

@@ -19,6 +19,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from kombo_embed.sandbox import Sandbox
+from tests.browser.stage import leave
 from tests.support import API_KEY, WEBHOOK_SECRET, served
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -66,7 +67,7 @@ async def finish(dialog: FrameLocator, tool: str | None = None) -> None:
         await dialog.locator(f"[data-testid=tool][data-tool={tool}]").click()
     await dialog.get_by_test_id("credentials").fill("anything")
     await dialog.get_by_test_id("finish").click()
-    await dialog.get_by_role("button", name="Done").click()
+    await leave(dialog)
 
 
 async def test_the_plain_page_connects_with_a_custom_element(

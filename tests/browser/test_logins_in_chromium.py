@@ -52,13 +52,13 @@ async def started(*command: str, folder: Path, **environment: str) -> AsyncItera
 
     reading = asyncio.create_task(listen(process.stdout))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             url = await listening
         yield url, printed
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await process.wait()
             await reading
 
@@ -97,7 +97,7 @@ async def test_a_person_signs_in_at_the_provider_and_connects_a_tool(
         await dialog.locator("[data-testid=tool][data-tool=personio]").click()
         await dialog.get_by_test_id("credentials").first.fill("anything")
         await dialog.get_by_test_id("finish").click()
-        await expect(page.locator("output")).to_have_text("personio", timeout=15_000)
+        await expect(page.locator("output")).to_have_text("personio")
         await eventually(lambda: "personio of org_1 is connected\n" in printed)
 
         await page.get_by_text("Sign out").click()

@@ -21,7 +21,7 @@ async def visit(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncItera
     app = create_app(make_settings(), session_secret="made-up", sandbox_url=SANDBOX_URL, http_transport=kombo)
     deliver_webhooks(sandbox, app)
     async with AsyncExitStack() as stack:
-        manager = await stack.enter_async_context(LifespanManager(app, startup_timeout=10))
+        manager = await stack.enter_async_context(LifespanManager(app, startup_timeout=30))
 
         async def open_browser(person: str | None = None) -> httpx.AsyncClient:
             transport = httpx.ASGITransport(manager.app)

@@ -25,7 +25,7 @@ async def events_of(
     client: httpx.AsyncClient, count: int, *, types: Collection[str] = ("integration.connected",)
 ) -> list[dict[str, Any]]:
     """The events of these types, or of these names of Kombo's, as soon as there are this many."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             events: list[dict[str, Any]] = (await client.get("/events")).json()["events"]
             found = [event for event in events if event.get("kombo_type", event["type"]) in types]

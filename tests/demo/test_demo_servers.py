@@ -40,7 +40,7 @@ class Demo:
 
     async def ended(self) -> tuple[int | None, str]:
         """The exit code and what it complained of."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):  # much less than a request that hangs takes
             _, complaints = await self.process.communicate()
         return self.process.returncode, complaints.decode()
 
@@ -64,7 +64,7 @@ async def started(temporary: Path, *ports: int, **environment: str) -> AsyncIter
     try:
         assert process.stdout is not None
         said = ""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "Ctrl-C" not in said and (line := await process.stdout.readline()):
                 said += line.decode()
         yield Demo(process, said)
@@ -85,7 +85,7 @@ async def left_open(url: str, request: str) -> tuple[asyncio.StreamReader, async
 
 async def filled(browser: httpx.AsyncClient, url: str, name: str) -> None:
     """Returns when this part of the answer is not empty any more."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             if (await browser.get(url)).json()[name]:
                 return

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import sys
 from collections import Counter
@@ -21,7 +20,7 @@ import pytest
 
 from kombo_embed.kombo.webhooks import sign
 from kombo_embed.sandbox import Sandbox
-from tests.support import API_KEY, WEBHOOK_SECRET, served
+from tests.support import API_KEY, WEBHOOK_SECRET, free_port, served
 
 KILLS = int(os.environ.get("CRASH_TEST_KILLS", "10"))  # `make soak` wants more
 DATABASE_URL = os.environ.get("CRASH_TEST_DATABASE_URL")  # a PostgreSQL, made and migrated; else SQLite
@@ -71,8 +70,6 @@ def database_url(folder: Path) -> str:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     environment = {
         **os.environ,
         "KOMBO_API_KEY": API_KEY,
@@ -80,7 +77,7 @@ def server(tmp_path: Path) -> Server:
         "KOMBO_DATABASE_URL": database_url(tmp_path),
         "HEARD": str(tmp_path / "heard.jsonl"),
     }
-    return Server(port, environment, tmp_path)
+    return Server(free_port(), environment, tmp_path)
 
 
 async def test_what_was_answered_is_there_once_and_every_hook_ran(server: Server, sandbox: Sandbox) -> None:

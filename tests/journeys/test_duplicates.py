@@ -69,7 +69,7 @@ async def shop(
         shop = Shop(client, sandbox, embed)
         embed.on("integration.duplicate")(shop.heard.append)
         await shop.connect()
-        async with asyncio.timeout(10):  # the details, which are asked for after the completion
+        async with asyncio.timeout(30):  # the details, which are asked for after the completion
             while (await embed.integrations("acme"))[0].status is None:  # noqa: ASYNC110 - beyond a task of the app's
                 await asyncio.sleep(0.01)
         yield shop

@@ -20,7 +20,7 @@ import pytest
 
 from kombo_embed.sandbox import Sandbox
 from tests.redis_server import RedisServer
-from tests.support import API_KEY, WEBHOOK_SECRET, eventually, minted, order_fault, person, served
+from tests.support import API_KEY, WEBHOOK_SECRET, eventually, free_port, minted, order_fault, person, served
 
 soak = pytest.mark.skipif(not os.environ.get("LINKS_SOAK"), reason="full size, with LINKS_SOAK=1")
 OFTEN = "100000/second"  # one person makes all the requests
@@ -74,8 +74,7 @@ async def processes(
 async def _process(
     kombo_url: str, redis: RedisServer, folder: Path, *, workers: int
 ) -> AsyncIterator[Process]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "host:app", "--port", str(port), "--workers", str(workers)),
         *("--log-level", "warning", "--no-access-log", "--backlog", "4096"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +29,7 @@ def said(log: LogRecorder, event: str) -> int:
 
 
 async def are_back(*several: Worker) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while [worker for worker in several if (await worker.health())["status"] != "ok"]:  # noqa: ASYNC110 - HTTP
             await asyncio.sleep(0.05)
 
@@ -75,10 +74,9 @@ async def test_a_redis_that_stands_still_holds_the_first_request_up_briefly_and_
     async with workers(1, kombo, redis_server) as (worker,):
         await worker.link(GRACE)
         redis_server.pause()
-        begun = time.monotonic()
-        await worker.link()
-        # Without its deadline, this waits until the test's end. How much less it is, benchmarks measure.
-        assert time.monotonic() - begun < 1
+        # Without its deadline, this waits for ever. How much less it is, benchmarks measure.
+        async with asyncio.timeout(20):
+            await worker.link()
         asked = await worker.ask()
         assert asked.headers["cache-status"].startswith("kombo-embed; hit")
         redis_server.resume()

@@ -30,7 +30,7 @@ async def command(tmp_path: Path, *options: str) -> AsyncIterator[asyncio.subpro
 
 async def address(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             line = (await process.stdout.readline()).decode()
             assert line, "it ended before it began"
@@ -48,7 +48,7 @@ async def test_it_serves_until_it_is_told_to_end(number: signal.Signals, tmp_pat
             assert (await client.get(f"{url}/v1/check-api-key", headers=headers)).status_code == 200
             assert (await client.get(url)).status_code == 200
             process.send_signal(number)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 _, complaints = await process.communicate()
     assert (process.returncode, complaints) == (0, b"")
 
@@ -66,7 +66,7 @@ async def test_its_key_and_secret_come_from_the_environment_and_from_the_env_fil
 async def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
     async with command(tmp_path, "--port", "0") as first:
         port = (await address(first)).rpartition(":")[2]
-        async with command(tmp_path, "--port", port) as second, asyncio.timeout(20):
+        async with command(tmp_path, "--port", port) as second, asyncio.timeout(60):
             output, complaints = await second.communicate()
     assert (second.returncode, output) == (1, b"")
     assert complaints.decode() == f"Port {port} is in use. Choose another one with --port.\n"

@@ -36,7 +36,7 @@ async def opened(url: str) -> AsyncIterator[SqlStore]:
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for something that can only be asked of the server."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await condition():
             pass
 
@@ -187,7 +187,7 @@ async def test_who_does_not_answer_is_waited_for_until_the_deadline(
         environment="default",
         clock=ManualClock(),
     )
-    async with asyncio.timeout(9):
+    async with asyncio.timeout(30):
         results = await asyncio.gather(complete(store), silent.open(), return_exceptions=True)
     assert all(isinstance(result, StoreUnavailable) for result in results)
     await blocker.close()
