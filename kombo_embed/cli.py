@@ -129,7 +129,9 @@ def magic_link(  # noqa: PLR0913 - one for each option
         settings = Settings(auth="callable")
         new_file = missing_file(settings.database_url.get_secret_value())
         if new_file is not None:
-            typer.echo(f"There was no database at {new_file} yet. Is it the app's KOMBO_DATABASE_URL?", err=True)
+            typer.echo(
+                f"There was no database at {new_file} yet. Is it the app's KOMBO_DATABASE_URL?", err=True
+            )
         options = LinkOptions(duplicates="allow") if allow_duplicate else None
         async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
             return await embed.magic_link(

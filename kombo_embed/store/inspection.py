@@ -227,8 +227,8 @@ def verify_file(url: URL | str) -> None:
     missing = missing_file(url)
     if missing is not None:
         raise ConfigurationError(
-            f"There is no database at {missing}. Name the app's with KOMBO_DATABASE_URL, or make this one with "
-            "kombo-embed migrate."
+            f"There is no database at {missing}. Name the app's with KOMBO_DATABASE_URL, or make this one "
+            "with kombo-embed migrate."
         )
 
 
