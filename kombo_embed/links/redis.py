@@ -77,7 +77,7 @@ class RedisLinks:
     async def look(self, key: LinkKey) -> ConnectionLink | None:
         """The link of this key."""
         asked_at = self._clock.monotonic()
-        found = await self._line.run(scripts.LOOK, [self._name("link", key), self._generation_of(key)])
+        found = await self._line.read(scripts.LOOK, [self._name("link", key), self._generation_of(key)])
         return None if found is None else self._opened(*found, asked_at=asked_at)
 
     async def claim(
@@ -178,7 +178,7 @@ class RedisLinks:
         return self._seal.name_of(kind, key)
 
     def _generation_of(self, key: LinkKey) -> bytes:
-        return self._seal.name("generation", key.environment, key.end_user.origin_id)
+        return self._seal.name("generation", key.environment, key.origin_id)
 
     def _opened(self, sealed: bytes, left: int, *, asked_at: float) -> ConnectionLink | None:
         body = self._seal.open(sealed)

@@ -68,6 +68,7 @@ class RedisLine:
                 "kombo-embed cannot start: KOMBO_REDIS_URL has a part that redis-py does not take."
             ) from None
         self._waiting: list[_Call] = []
+        self._reads: dict[tuple[Argument, ...], _Call] = {}  # of those that wait
         self._sending: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
@@ -94,17 +95,36 @@ class RedisLine:
         Raises:
             RedisGone: It may or may not have been run.
         """
-        loop = asyncio.get_running_loop()
-        call = _Call(("EVALSHA", script.sha, len(keys), *keys, *arguments), loop.create_future())
-        self._waiting.append(call)
-        if self._sending is None:
-            self._sending = loop.create_task(self._send(), name="kombo-embed redis")
-        return await call.answer
+        return await self._ask(("EVALSHA", script.sha, len(keys), *keys, *arguments)).answer
+
+    async def read(self, script: Script, keys: Sequence[bytes]) -> Any:  # noqa: ANN401 - as above
+        """Run a script that changes nothing; all who ask for the same before it is sent share the answer.
+
+        So a thousand first requests do not keep Redis busy for longer than it is given. Nobody gets an answer
+        that is older than the question.
+
+        Raises:
+            RedisGone: Redis cannot be used.
+        """
+        command: tuple[Argument, ...] = ("EVALSHA", script.sha, len(keys), *keys)
+        call = self._reads.get(command)
+        if call is None:
+            call = self._reads[command] = self._ask(command)
+            call.answer.add_done_callback(_look_at)
+        return await asyncio.shield(call.answer)
 
     async def aclose(self) -> None:
         """Close the connection."""
         await self._end_exchange()
         await self._connection.disconnect()
+
+    def _ask(self, command: tuple[Argument, ...]) -> _Call:
+        loop = asyncio.get_running_loop()
+        call = _Call(command, loop.create_future())
+        self._waiting.append(call)
+        if self._sending is None:
+            self._sending = loop.create_task(self._send(), name="kombo-embed redis")
+        return call
 
     async def _end_exchange(self) -> None:
         if self._sending is not None:
@@ -116,11 +136,14 @@ class RedisLine:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                for call in batch:
+                    self._reads.pop(call.command, None)
                 _settle(batch, await _in_time(self._exchange(batch)))
         except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as error:
             # What was asked may still be answered, to nobody: this connection is of no more use.
             await self._connection.disconnect(nowait=True)
             batch, self._waiting = [*batch, *self._waiting], []
+            self._reads.clear()
             _settle(batch, [error] * len(batch))
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -137,6 +160,11 @@ class RedisLine:
             except ResponseError as error:
                 answers.append(error)
         return answers
+
+
+def _look_at(answer: asyncio.Future[Any]) -> None:
+    if not answer.cancelled():
+        answer.exception()  # so that a failure is not reported as lost where all who asked have left
 
 
 def _settle(batch: Sequence[_Call], answers: Sequence[object]) -> None:

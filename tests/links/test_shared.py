@@ -42,6 +42,21 @@ async def test_a_link_minted_by_one_worker_is_handed_out_by_the_others(
     assert minted(sandbox) == 1
 
 
+async def test_many_who_ask_at_once_for_the_same_link_keep_redis_no_busier_than_a_few(
+    kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
+) -> None:
+    def scripts_run() -> int:
+        told = redis_server.answer("INFO", "commandstats").decode()
+        return int(told.partition("cmdstat_evalsha:calls=")[2].partition(",")[0])
+
+    async with workers(1, kombo, redis_server) as (worker,):
+        await worker.link()
+        before = scripts_run()
+        answers = await asyncio.gather(*(worker.ask() for _ in range(200)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert scripts_run() - before < 50
+
+
 async def test_first_requests_to_several_workers_at_once_are_one_call_to_kombo(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
