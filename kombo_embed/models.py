@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from kombo_embed.errors import IdentityError
 
@@ -136,13 +136,34 @@ class SetupRequest:
 AnyLinkRequest = LinkRequest | RelinkRequest | SetupRequest
 
 
-@dataclass(frozen=True, slots=True)
-class LinkKey:
-    """Whose link, and for what: two requests get the same link only if all of this is equal."""
-
+class _LinkKeyParts(NamedTuple):
     environment: str
-    end_user: EndUser
+    email: str
+    organization_name: str
+    origin_id: str
     request: AnyLinkRequest
+
+
+class LinkKey(_LinkKeyParts):
+    """Whose link, and for what: two requests get the same link only if all of this is equal.
+
+    A flat tuple, since each request looks one up: its hash and its comparison need no Python.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, environment: str, end_user: EndUser, request: AnyLinkRequest) -> Self:
+        """The key of this end user's link."""
+        who = end_user.email, end_user.organization_name, end_user.origin_id
+        return super().__new__(cls, environment, *who, request)
+
+    @property
+    def end_user(self) -> EndUser:
+        """Whose link."""
+        return EndUser(self.email, self.organization_name, self.origin_id)
+
+    def __repr__(self) -> str:
+        return f"LinkKey(environment={self.environment!r}, origin_id={self.origin_id!r}, {self.request!r})"
 
 
 class ConnectionLink(NamedTuple):

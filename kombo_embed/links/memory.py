@@ -13,16 +13,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import islice
 
-from kombo_embed.models import AnyLinkRequest, ConnectionLink, LinkDrop, LinkKey
+from kombo_embed.models import ConnectionLink, LinkDrop, LinkKey
 from kombo_embed.ports import Clock
 
 SWEPT_PER_WRITE = 2
 SHARD_SIZE = 4096  # links
 
-# A key's parts: their hashes and comparisons need no Python.
-Slot = tuple[str, str, str, str, AnyLinkRequest]
 # The mark of the turn, and the link in parts: a tuple of such is nothing for the garbage collector to visit.
-Shard = dict[Slot, tuple[int, bytes, float]]
+Shard = dict[LinkKey, tuple[int, bytes, float]]
 
 
 class MemoryLinkCache:
@@ -39,16 +37,15 @@ class MemoryLinkCache:
 
     async def get(self, key: LinkKey) -> ConnectionLink | None:
         """The link kept for this key, if it is still valid."""
-        slot = _slot(key)
-        shard = self._shards[hash(key.end_user.email) % len(self._shards)]
-        kept = shard.get(slot)
+        shard = self._shards[hash(key.email) % len(self._shards)]
+        kept = shard.get(key)
         if kept is None:
             return None
         mark, body, deadline = kept
-        dropped = self._drops.last((key.environment, key.end_user.origin_id))
+        dropped = self._drops.last((key.environment, key.origin_id))
         if dropped <= mark and self._clock.monotonic() < deadline:
             return ConnectionLink(body, deadline)
-        del shard[slot]
+        del shard[key]
         return None
 
     @asynccontextmanager
@@ -70,34 +67,28 @@ class MemoryLinkCache:
 
     def keep(self, key: LinkKey, link: ConnectionLink, mark: int) -> bool:
         """Keep a link whose minting began at the mark, unless its origin id was dropped since."""
-        slot = _slot(key)
-        shard = self._shards[hash(key.end_user.email) % len(self._shards)]
+        shard = self._shards[hash(key.email) % len(self._shards)]
         self._sweep(shard)
         if self._dropped_since(key, mark):
             return False
-        shard.pop(slot, None)  # a new link is the last to end, whatever was kept before
+        shard.pop(key, None)  # a new link is the last to end, whatever was kept before
         if len(shard) >= self._shard_size:
             del shard[next(iter(shard))]
-        shard[slot] = (mark, link.body, link.deadline)
+        shard[key] = (mark, link.body, link.deadline)
         return True
 
     def __len__(self) -> int:
         return sum(len(shard) for shard in self._shards)
 
     def _dropped_since(self, key: LinkKey, mark: int) -> bool:
-        return self._drops.last((key.environment, key.end_user.origin_id)) > mark
+        return self._drops.last((key.environment, key.origin_id)) > mark
 
     def _sweep(self, shard: Shard) -> None:
         now = self._clock.monotonic()
-        for slot in list(islice(shard, SWEPT_PER_WRITE)):
-            if shard[slot][2] <= now:
-                del shard[slot]
+        for key in list(islice(shard, SWEPT_PER_WRITE)):
+            if shard[key][2] <= now:
+                del shard[key]
         self._drops.sweep(now)
-
-
-def _slot(key: LinkKey) -> Slot:
-    end_user = key.end_user
-    return key.environment, end_user.email, end_user.organization_name, end_user.origin_id, key.request
 
 
 class MemoryTurn:

@@ -33,7 +33,8 @@ class Seal:
 
     def name_of(self, kind: str, key: LinkKey) -> bytes:
         """As `name`, of everything that is in the key."""
-        return self._hashed(kind, _flat(key))
+        *who, request = key
+        return self._hashed(kind, [*who, _flat(request)])
 
     def close(self, value: bytes) -> bytes:
         """Seal a value."""

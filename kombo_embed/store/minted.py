@@ -23,8 +23,8 @@ async def save(rows: Rows, key: LinkKey, *, expires_in: float, link_type: LinkTy
         MINTED,
         {
             "environment": rows.environment,
-            "origin_id": key.end_user.origin_id,
-            "email": key.end_user.email,
+            "origin_id": key.origin_id,
+            "email": key.email,
             "purpose": _purpose(key, link_type),
             "integration_id": None if isinstance(request, LinkRequest) else request.integration_id,
             "category": request.category if isinstance(request, LinkRequest) else None,

@@ -38,7 +38,7 @@ def ended(origin_id: str) -> LinkDrop:
 
 
 def someone(number: int) -> LinkKey:
-    return replace(KEY, end_user=replace(KEY.end_user, email=f"p{number}@b.example"))
+    return LinkKey("default", replace(KEY.end_user, email=f"p{number}@b.example"), KEY.request)
 
 
 async def test_a_link_is_given_until_its_deadline_and_not_after() -> None:
@@ -77,8 +77,8 @@ async def test_a_drop_reaches_links_kept_before_and_minted_meanwhile_but_not_lat
 async def test_a_drop_leaves_other_organisations_and_environments_alone() -> None:
     clock = ManualClock()
     links = cache(clock)
-    other_origin = replace(KEY, end_user=replace(KEY.end_user, origin_id="c"))
-    other_environment = replace(KEY, environment="us")
+    other_origin = LinkKey("default", replace(KEY.end_user, origin_id="c"), KEY.request)
+    other_environment = LinkKey("us", KEY.end_user, KEY.request)
     for key in (KEY, other_origin, other_environment):
         await keep(links, key, link(clock))
     await links.drop("default", ended("b"))
