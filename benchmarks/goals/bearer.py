@@ -5,27 +5,43 @@ from __future__ import annotations
 from benchmarks.bench import Bench
 from benchmarks.figures import Bound
 from benchmarks.lines import Line
-from benchmarks.paired import Goal, Side, compare, rate_line, repeating
+from benchmarks.paired import Goal, Requests, Side, compare, rate_line, repeating
 from benchmarks.processes import Worker
 from benchmarks.tokens import ALGORITHM, AUDIENCE, ISSUER, Issuer
 from benchmarks.wire import ask_for_link_with_token
 
 AT_LEAST, STRETCH = 0.85, 0.95
-WHAT = f"cached link, {ALGORITHM} bearer / the constant route with joserfc's verification alone"
+NEW_TOKENS = 5_000  # more than are remembered
+WHAT = f"cached link, {ALGORITHM} bearer{{}} / the constant route with joserfc's verification alone"
 
 
 async def measure(bench: Bench) -> list[Line]:
-    """One token, the same on both sides; nothing of it is kept between requests on either side."""
+    """One token again and again, as a page sends it; and each token for the first time."""
     issuer = Issuer.create()
-    requests = repeating(ask_for_link_with_token(issuer.token(1)))
+    again = repeating(ask_for_link_with_token(issuer.token(1)))
+    goal = Goal(number=4, what=WHAT.format(""), bound=Bound("at least", AT_LEAST), stretch=STRETCH)
+    anew = Goal(number=4, what=WHAT.format(", a new token each time"))
+    return [
+        await _line(bench, issuer, goal, again),
+        await _line(bench, issuer, anew, new_tokens(bench, issuer)),
+    ]
+
+
+def new_tokens(bench: Bench, issuer: Issuer) -> Requests:
+    """Requests of one end user, so many that none of their tokens is remembered when its turn comes again."""
+    count = max(bench.effort.connections, min(NEW_TOKENS, bench.effort.links // 40))
+    tokens = [issuer.token(1, token_id=number) for number in range(count)]
+    return repeating(*(ask_for_link_with_token(token) for token in tokens))
+
+
+async def _line(bench: Bench, issuer: Issuer, goal: Goal, requests: Requests) -> Line:
     names = {"ours": "ours_by_settings", "joserfc alone": "joserfc_constant"}
     sides = [
         Side(name=name, worker=await bearer_worker(bench, app, issuer), requests=requests)
         for name, app in names.items()
     ]
     ours, alone = await compare(bench, sides)
-    goal = Goal(number=4, what=WHAT, bound=Bound("at least", AT_LEAST), stretch=STRETCH)
-    return [rate_line(goal, ours, alone)]
+    return rate_line(goal, ours, alone)
 
 
 async def bearer_worker(bench: Bench, app: str, issuer: Issuer) -> Worker:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Bound
-from benchmarks.goals.bearer import bearer_worker
+from benchmarks.goals.bearer import bearer_worker, new_tokens
 from benchmarks.goals.webhooks import USUAL, delivery
 from benchmarks.lines import Line
-from benchmarks.paired import Goal, Side, compare, cpu_line, repeating
+from benchmarks.paired import Goal, Requests, Side, compare, cpu_line, repeating
 from benchmarks.processes import Worker
 from benchmarks.tokens import Issuer, spoilt
 from benchmarks.wire import ask_for_link, ask_for_link_with_token
 
 AT_MOST, STRETCH = 1.2, 1.0
 BEARER = "a bearer token with a wrong signature, CPU / a good one"
+KNOWN = "a bearer token with a wrong signature, CPU / a good one that was seen before"
 
 
 async def measure(bench: Bench) -> list[Line]:
@@ -34,16 +35,28 @@ async def measure(bench: Bench) -> list[Line]:
     issuer = Issuer.create()
     token = issuer.token(1)
     by_bearer = await bearer_worker(bench, "ours_by_settings", issuer)
-    requests = (ask_for_link_with_token(spoilt(token)), ask_for_link_with_token(token), 200)
-    return [*lines, await _line(bench, by_bearer, BEARER, requests)]
+    bad = ask_for_link_with_token(spoilt(token))
+    known = repeating(ask_for_link_with_token(token))
+    anew = Goal(number=14, what=BEARER, bound=Bound("at most", AT_MOST), stretch=STRETCH)
+    return [
+        *lines,
+        await _compared(bench, by_bearer, anew, bad, new_tokens(bench, issuer)),
+        await _compared(bench, by_bearer, Goal(number=14, what=KNOWN), bad, known),
+    ]
 
 
 async def _line(bench: Bench, worker: Worker, what: str, requests: tuple[bytes, bytes, int]) -> Line:
     bad, good, status = requests
+    goal = Goal(number=14, what=what, bound=Bound("at most", AT_MOST), stretch=STRETCH)
+    return await _compared(bench, worker, goal, bad, repeating(good), status=status)
+
+
+async def _compared(
+    bench: Bench, worker: Worker, goal: Goal, bad: bytes, good: Requests, *, status: int = 200
+) -> Line:
     sides = [
         Side(name="refused", worker=worker, requests=repeating(bad), status=401),
-        Side(name="accepted", worker=worker, requests=repeating(good), status=status),
+        Side(name="accepted", worker=worker, requests=good, status=status),
     ]
     refused, accepted = await compare(bench, sides)
-    goal = Goal(number=14, what=what, bound=Bound("at most", AT_MOST), stretch=STRETCH)
     return cpu_line(goal, refused, accepted)

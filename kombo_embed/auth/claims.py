@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kombo_embed.errors import IdentityError
 from kombo_embed.models import EndUser
@@ -53,18 +54,13 @@ def read_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) -> 
         IdentityError: Something is missing or is no part of an end user; the message names the setting and
             the path, never a value.
     """
-    origin_id = _read(source, paths.origin_id, f"{paths.prefix}CLAIM_ORIGIN_ID", step)
+    origin_id = _read(source, paths, "origin_id", step)
     if isinstance(origin_id, int | uuid.UUID) and not isinstance(origin_id, bool):
         origin_id = str(origin_id)
-    values = {
-        "email": _read(source, paths.email, f"{paths.prefix}CLAIM_EMAIL", step),
-        "organization_name": _read(
-            source, paths.organization_name, f"{paths.prefix}CLAIM_ORGANIZATION_NAME", step
-        ),
-        "origin_id": origin_id,
-    }
+    email = _read(source, paths, "email", step)
+    organization_name = _read(source, paths, "organization_name", step)
     try:
-        return EndUser(**values)  # type: ignore[arg-type]  # it looks at the types itself
+        return EndUser(email, organization_name, origin_id)  # it looks at the types itself
     except IdentityError as error:
         raise IdentityError(
             f"{error} (read from {paths.email!r}, {paths.organization_name!r} and {paths.origin_id!r}, "
@@ -72,9 +68,11 @@ def read_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) -> 
         ) from None
 
 
-def _read(source: object, path: str, variable: str, step: Step) -> object:
+def _read(source: object, paths: ClaimPaths, name: str, step: Step) -> Any:  # noqa: ANN401 - a login's
+    path = getattr(paths, name)
     value = _follow(source, path, step)
     if value is MISSING or value is None:
+        variable = f"{paths.prefix}CLAIM_{name.upper()}"
         raise IdentityError(f"there is no {path!r}, where {variable} says to look")
     return value
 
