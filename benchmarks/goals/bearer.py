@@ -10,8 +10,9 @@ from benchmarks.processes import Worker
 from benchmarks.tokens import ALGORITHM, AUDIENCE, ISSUER, Issuer
 from benchmarks.wire import ask_for_link_with_token
 
+REMEMBERS_ONE = {"BENCH_TOKENS_REMEMBERED": "1"}
 AT_LEAST, STRETCH = 0.85, 0.95
-NEW_TOKENS = 5_000  # more than are remembered
+NEW_TOKENS = 64  # to a worker that remembers one
 WHAT = f"cached link, {ALGORITHM} bearer{{}} / the constant route with joserfc's verification alone"
 
 
@@ -23,28 +24,27 @@ async def measure(bench: Bench) -> list[Line]:
     anew = Goal(number=4, what=WHAT.format(", a new token each time"))
     return [
         await _line(bench, issuer, goal, again),
-        await _line(bench, issuer, anew, new_tokens(bench, issuer)),
+        await _line(bench, issuer, anew, new_tokens(issuer), **REMEMBERS_ONE),
     ]
 
 
-def new_tokens(bench: Bench, issuer: Issuer) -> Requests:
-    """Requests of one end user, so many that none of their tokens is remembered when its turn comes again."""
-    count = max(bench.effort.connections, min(NEW_TOKENS, bench.effort.links // 40))
-    tokens = [issuer.token(1, token_id=number) for number in range(count)]
+def new_tokens(issuer: Issuer) -> Requests:
+    """Requests of one end user, each with another token than the one before."""
+    tokens = [issuer.token(1, token_id=number) for number in range(NEW_TOKENS)]
     return repeating(*(ask_for_link_with_token(token) for token in tokens))
 
 
-async def _line(bench: Bench, issuer: Issuer, goal: Goal, requests: Requests) -> Line:
+async def _line(bench: Bench, issuer: Issuer, goal: Goal, requests: Requests, **environment: str) -> Line:
     names = {"ours": "ours_by_settings", "joserfc alone": "joserfc_constant"}
     sides = [
-        Side(name=name, worker=await bearer_worker(bench, app, issuer), requests=requests)
+        Side(name=name, worker=await bearer_worker(bench, app, issuer, **environment), requests=requests)
         for name, app in names.items()
     ]
     ours, alone = await compare(bench, sides)
     return rate_line(goal, ours, alone)
 
 
-async def bearer_worker(bench: Bench, app: str, issuer: Issuer) -> Worker:
+async def bearer_worker(bench: Bench, app: str, issuer: Issuer, **environment: str) -> Worker:
     """An app that trusts this issuer."""
     key_set_url = await bench.publish(issuer.key_set())
     return await bench.worker(
@@ -56,4 +56,5 @@ async def bearer_worker(bench: Bench, app: str, issuer: Issuer) -> Worker:
         KOMBO_OIDC_ISSUER=ISSUER,
         KOMBO_OIDC_AUDIENCE=AUDIENCE,
         KOMBO_JWKS_URL=key_set_url,
+        **environment,
     )
