@@ -36,15 +36,17 @@ SIGNED_IN = """<!doctype html>
   <meta name="viewport" content="width=device-width" />
   <title>Settings</title>
   <h1>Settings</h1>
-  <p><button id="connect">Connect your HR tool</button> <output></output></p>
+  <p><button id="connect" disabled>Connect your HR tool</button> <output></output></p>
   <form method="post" action="/sign-out"><button>Sign out</button></form>
   <script type="module">
     import { connect } from "/kombo/kombo-embed.js";
 
-    document.querySelector("#connect").addEventListener("click", async () => {
+    const button = document.querySelector("#connect");
+    button.addEventListener("click", async () => {
       const result = await connect().catch((error) => ({ status: error.detail }));
       document.querySelector("output").textContent = result.integration?.tool ?? result.status;
     });
+    button.disabled = false; // a click before this line would have been lost
   </script>
 </html>
 """
