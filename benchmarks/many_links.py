@@ -21,8 +21,8 @@ from cachetools import TTLCache
 from benchmarks.apps.upstream import LINK
 from benchmarks.in_process import SimulatedClock
 from benchmarks.machine import resident_bytes
-from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.models import ConnectionLink, EndUser, LinkKey, LinkRequest
+from kombo_embed.link_cache.memory import MemoryLinkCache
+from kombo_embed.models import CacheKey, ConnectionLink, EndUser, LinkRequest
 
 LIFETIME = 3600.0
 STEPS = 20_000
@@ -31,10 +31,10 @@ STEPS = 20_000
 class Cache(Protocol):
     """What is measured."""
 
-    async def keep(self, key: LinkKey, number: int) -> None:
+    async def keep(self, key: CacheKey, number: int) -> None:
         """Keep a link of 700 bytes."""
 
-    async def get(self, key: LinkKey) -> object:
+    async def get(self, key: CacheKey) -> object:
         """Look for a link."""
 
 
@@ -45,14 +45,14 @@ class Ours:
         self._clock = clock
         self._cache = MemoryLinkCache(size=size, lifetime=LIFETIME, clock=clock)
 
-    async def keep(self, key: LinkKey, number: int) -> None:
+    async def keep(self, key: CacheKey, number: int) -> None:
         """Keep a link as the issuer does."""
         expires_at = datetime.fromtimestamp(self._clock.time(), UTC) + timedelta(seconds=LIFETIME)
         deadline = self._clock.monotonic() + LIFETIME
         link = ConnectionLink.minted(LINK.format(number=number), expires_at=expires_at, deadline=deadline)
-        self._cache.keep(key, link, self._cache.mark())
+        self._cache.put(key, link, self._cache.mark())
 
-    async def get(self, key: LinkKey) -> object:
+    async def get(self, key: CacheKey) -> object:
         """Look for a link."""
         return await self._cache.get(key)
 
@@ -61,20 +61,20 @@ class ByHand:
     """What one would take: cachetools' TTLCache."""
 
     def __init__(self, size: int, clock: SimulatedClock) -> None:
-        self._cache: TTLCache[LinkKey, str] = TTLCache(size, LIFETIME, timer=clock.monotonic)
+        self._cache: TTLCache[CacheKey, str] = TTLCache(size, LIFETIME, timer=clock.monotonic)
 
-    async def keep(self, key: LinkKey, number: int) -> None:
+    async def keep(self, key: CacheKey, number: int) -> None:
         """Keep a link."""
         self._cache[key] = LINK.format(number=number)
 
-    async def get(self, key: LinkKey) -> object:
+    async def get(self, key: CacheKey) -> object:
         """Look for a link."""
         return self._cache.get(key)
 
 
-def _key(number: int) -> LinkKey:
+def _key(number: int) -> CacheKey:
     end_user = EndUser(f"p{number}@c.example", "Customer", f"org_{number}")
-    return LinkKey("default", end_user, REQUEST)
+    return CacheKey("default", end_user, REQUEST)
 
 
 REQUEST = LinkRequest("HRIS", "en")

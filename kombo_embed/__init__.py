@@ -14,10 +14,11 @@ from kombo_embed._version import __version__
 if TYPE_CHECKING:
     from kombo_embed.embed import KomboEmbed
     from kombo_embed.errors import ConfigurationError, KomboEmbedError, KomboError
-    from kombo_embed.models import EndUser, Event, Integration, LinkOptions
+    from kombo_embed.integration import Event, Integration
+    from kombo_embed.middleware import KomboEmbedMiddleware
+    from kombo_embed.models import EndUser, LinkOptions
     from kombo_embed.settings import Settings
     from kombo_embed.store.tables import metadata
-    from kombo_embed.web.middleware import KomboEmbedMiddleware
 
 __all__ = [
     "ConfigurationError",
@@ -37,11 +38,11 @@ __all__ = [
 _HOMES = {
     "ConfigurationError": "errors",
     "EndUser": "models",
-    "Event": "models",
-    "Integration": "models",
+    "Event": "integration",
+    "Integration": "integration",
     "KomboEmbed": "embed",
     "KomboEmbedError": "errors",
-    "KomboEmbedMiddleware": "web.middleware",
+    "KomboEmbedMiddleware": "middleware",
     "KomboError": "errors",
     "LinkOptions": "models",
     "Settings": "settings",

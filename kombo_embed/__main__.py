@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line, or say what to install for it."""
     try:
-        from kombo_embed.cli import app  # noqa: PLC0415 - its packages are an extra
+        from kombo_embed.cli.app import app  # noqa: PLC0415 - its packages are an extra
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in {"typer", "rich", "uvicorn"}:
             raise

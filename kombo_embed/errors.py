@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
-    from kombo_embed.models import Integration
+    from kombo_embed.integration import Integration
 
 
 class KomboEmbedError(Exception):
@@ -217,15 +217,15 @@ class WebhooksNotConfigured(KomboEmbedError):
 class StoreUnavailable(KomboEmbedError):
     """The database cannot be used at the moment. Asking again later is right.
 
-    ``retry_after`` is in seconds; ``may_retry`` is whether asking again at once may help.
+    ``retry_after`` is in seconds; ``retryable`` is whether asking again at once may help.
     """
 
     code = "store_unavailable"
 
-    def __init__(self, message: str, *, retry_after: int = 5, may_retry: bool = False) -> None:
+    def __init__(self, message: str, *, retry_after: int = 5, retryable: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        self.may_retry = may_retry
+        self.retryable = retryable
 
 
 class KomboError(KomboEmbedError):
@@ -240,16 +240,16 @@ class KomboRateLimited(KomboError):
 
     code = "kombo_rate_limited"
 
-    def __init__(self, message: str, *, retry_after: int, told: bool = False) -> None:
+    def __init__(self, message: str, *, retry_after: int, has_retry_after: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        self.told = told
+        self.has_retry_after = has_retry_after
 
 
 class KomboUnavailable(KomboError):
     """Kombo cannot be reached, or says that it is down.
 
-    ``retry_after`` is in seconds; ``told`` is whether Kombo itself said so; ``may_retry`` is whether asking
+    ``retry_after`` is in seconds; ``told`` is whether Kombo itself said so; ``retryable`` is whether asking
     again at once is safe; ``tried`` is whether this call was sent, or was held back since others had failed.
     """
 
@@ -260,15 +260,15 @@ class KomboUnavailable(KomboError):
         message: str,
         *,
         retry_after: int,
-        told: bool = False,
-        may_retry: bool = True,
-        tried: bool = True,
+        has_retry_after: bool = False,
+        retryable: bool = True,
+        sent: bool = True,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        self.told = told
-        self.may_retry = may_retry
-        self.tried = tried
+        self.has_retry_after = has_retry_after
+        self.retryable = retryable
+        self.sent = sent
 
 
 class KomboTimeout(KomboError):

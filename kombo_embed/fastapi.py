@@ -14,17 +14,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kombo_embed.auth.host import CallableResolver, refusal_of
+from kombo_embed.auth.callable import CallableResolver, refusal_of
 from kombo_embed.errors import ConfigurationError, InvalidRequest, KomboEmbedError
-from kombo_embed.web.bodies import invalid
-from kombo_embed.web.calls import CALLS, Call, Opened, Shape
+from kombo_embed.web.app import method_refused, route_missing
 from kombo_embed.web.cors import allow_origins_to_read
+from kombo_embed.web.cross_origin import verify_origin
 from kombo_embed.web.endpoints import Services
 from kombo_embed.web.openapi import PROBLEM_TYPE, answer_of, not_modified, operation_of, problems_of
-from kombo_embed.web.origin import verify_origin
 from kombo_embed.web.problems import problem, problem_of_host
+from kombo_embed.web.requests import invalid
+from kombo_embed.web.routes import OPERATIONS, Opened, Operation, Shape
 from kombo_embed.web.schemas import KomboProblem
-from kombo_embed.web.surface import method_refused, route_missing
 
 try:
     from fastapi import APIRouter, Depends
@@ -59,13 +59,13 @@ def router(embed: KomboEmbed, end_user: EndUserDependency | None = None) -> APIR
             It may raise ``HTTPException``, and must not read the body. By default the embed's ``end_user``.
     """
     if end_user is not None:
-        embed.ask_elsewhere()
+        embed.resolve_in_router()
     api = APIRouter(tags=["Kombo Connect"])
-    for call in CALLS:
+    for call in OPERATIONS:
         _add(api, call, embed.services, end_user if call.signed_in else None)
     # The host's router would answer these with its own 405, and with redirects to whatever Host says.
-    for path in dict.fromkeys(call.path for call in CALLS):
-        known = tuple(sorted(call.method for call in CALLS if call.path == path))
+    for path in dict.fromkeys(call.path for call in OPERATIONS):
+        known = tuple(sorted(call.method for call in OPERATIONS if call.path == path))
         others = [method for method in METHODS if method not in known]
         refused = _always(partial(method_refused, known), embed.services)
         api.add_route(path, refused, methods=others, include_in_schema=False)
@@ -74,7 +74,7 @@ def router(embed: KomboEmbed, end_user: EndUserDependency | None = None) -> APIR
     return api
 
 
-def _add(api: APIRouter, call: Call, opened: Opened, end_user: EndUserDependency | None) -> None:
+def _add(api: APIRouter, call: Operation, opened: Opened, end_user: EndUserDependency | None) -> None:
     status, shape = next(iter(call.answers.items()))
     api.add_api_route(
         call.path,
@@ -91,7 +91,7 @@ def _add(api: APIRouter, call: Call, opened: Opened, end_user: EndUserDependency
     )
 
 
-def _responses(call: Call) -> dict[int | str, dict[str, Any]]:
+def _responses(call: Operation) -> dict[int | str, dict[str, Any]]:
     """The documented answers; FastAPI adds the schemas of the models to those that name one."""
     (usual, shape), *more = call.answers.items()
     described: dict[int | str, dict[str, Any]] = {usual: answer_of(call, usual)}
@@ -115,7 +115,7 @@ class _ProblemResponse(JSONResponse):
     media_type = PROBLEM_TYPE
 
 
-def _endpoint(call: Call, opened: Opened, end_user: EndUserDependency | None) -> Endpoint:
+def _endpoint(call: Operation, opened: Opened, end_user: EndUserDependency | None) -> Endpoint:
     async def own(request: Request) -> Response:
         request.scope[SOLVED] = True
         return await call.respond(opened, request)
@@ -131,7 +131,7 @@ def _endpoint(call: Call, opened: Opened, end_user: EndUserDependency | None) ->
     return own if end_user is None else told
 
 
-def _route_class(call: Call, opened: Opened) -> type[APIRoute]:
+def _route_class(call: Operation, opened: Opened) -> type[APIRoute]:
     class KomboRoute(APIRoute):
         def get_route_handler(self) -> Answer:
             solve = super().get_route_handler()
@@ -144,7 +144,7 @@ def _route_class(call: Call, opened: Opened) -> type[APIRoute]:
     return KomboRoute
 
 
-async def _respond(call: Call, opened: Opened, solve: Answer, request: Request) -> Response:
+async def _respond(call: Operation, opened: Opened, solve: Answer, request: Request) -> Response:
     """Check the origin, then solve the host's dependencies; the endpoint then does as everywhere."""
     allowed: tuple[str, ...] = ()
     try:

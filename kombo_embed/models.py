@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -144,7 +143,7 @@ class _LinkKeyParts(NamedTuple):
     request: AnyLinkRequest
 
 
-class LinkKey(_LinkKeyParts):
+class CacheKey(_LinkKeyParts):
     """Whose link, and for what: two requests get the same link only if all of this is equal.
 
     A flat tuple, since each request looks one up: its hash and its comparison need no Python.
@@ -163,7 +162,7 @@ class LinkKey(_LinkKeyParts):
         return EndUser(self.email, self.organization_name, self.origin_id)
 
     def __repr__(self) -> str:
-        return f"LinkKey(environment={self.environment!r}, origin_id={self.origin_id!r}, {self.request!r})"
+        return f"CacheKey(environment={self.environment!r}, origin_id={self.origin_id!r}, {self.request!r})"
 
 
 class ConnectionLink(NamedTuple):
@@ -194,32 +193,7 @@ class ConnectionLink(NamedTuple):
         return str(json.loads(self.body)["link"])
 
 
-@dataclass(frozen=True, slots=True)
-class LinkDrop:
-    """That the links of an origin id ended: a row of the database, the same for all processes.
-
-    ``row_id`` grows, but a row may become visible after others with greater ids; ``drop_id`` is random.
-    """
-
-    row_id: int
-    drop_id: str
-    origin_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class CoolDown:
-    """That Kombo said to wait, for so many seconds from now; ``limited``: because of its request limit."""
-
-    seconds: float
-    limited: bool
-
-    @property
-    def whole_seconds(self) -> int:
-        """The seconds, for a ``Retry-After``: at least one."""
-        return max(1, math.ceil(self.seconds))
-
-
-class CacheOutcome(StrEnum):
+class CacheStatus(StrEnum):
     """What the link cache did for a request, in the words of RFC 9211."""
 
     HIT = "hit"
@@ -233,131 +207,5 @@ class IssuedLink(NamedTuple):
     """A link on its way to the browser, with what the cache did and how many seconds it has left."""
 
     link: ConnectionLink
-    outcome: CacheOutcome
+    outcome: CacheStatus
     remaining: float
-
-
-@dataclass(frozen=True, slots=True)
-class Integration:
-    """The lasting tie between one of your customers and a tool.
-
-    Attributes:
-        integration_id: Kombo's id, for your own calls to Kombo. Kombo asks that it stays on the server.
-        public_id: Our id for it, random: the only one that a browser sees.
-        origin_id: Your customer's id, as in `EndUser`; None where Kombo names none.
-        tool: Kombo's id of the tool, for example ``personio``.
-        category: ``HRIS``, ``ATS``, ``ASSESSMENT`` or ``LMS``; None until known.
-        organization_name: Your customer's name as Kombo has it.
-        email: The address of the person who connected it, where Kombo names one.
-        status: ``ACTIVE``, ``INVALID`` or ``INACTIVE``; None until known.
-        setup_status: ``INCOMPLETE``, ``FINAL_SYNC_PENDING`` or ``COMPLETED``; None until known.
-        connected_at: When we learnt of it (UTC).
-        updated_at: When we last changed the record (UTC).
-    """
-
-    integration_id: str
-    public_id: str
-    origin_id: str | None
-    tool: str
-    category: str | None
-    organization_name: str | None
-    email: str | None = field(repr=False)
-    status: str | None
-    setup_status: str | None
-    connected_at: datetime
-    updated_at: datetime
-
-    @property
-    def next_action(self) -> str:
-        """What the customer has to do next: the first that holds of Kombo's states, or ``none``."""
-        by_status = {"INACTIVE": "enable", "INVALID": "reconnect"}
-        by_setup = {"INCOMPLETE": "finish_setup", "FINAL_SYNC_PENDING": "wait_for_sync"}
-        return by_status.get(self.status or "") or by_setup.get(self.setup_status or "") or "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A completed flow's record, and whether it was recorded just now."""
-
-    integration: Integration
-    first: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened, for the handlers of `KomboEmbed.on`.
-
-    Attributes:
-        id: Unique and the same on every delivery: handlers are called at least once.
-        type: For example ``integration.connected``.
-        occurred_at: When we learnt of it (UTC).
-        origin_id: Your customer's id; None where Kombo names none.
-        integration: The record as it was then; None where the event is about none.
-        data: With ``kombo.event``: Kombo's own event as received (``id``, ``type``, ``data``). With
-            ``flow.failed``: ``tool``, ``category`` and Kombo's ``log_url``. With ``flow.abandoned``: the
-            link's ``tool``, ``category``, ``language``, ``minted_at`` and ``expires_at``. With
-            ``integration.duplicate``: ``integration_ids`` (Kombo's) and ``public_ids`` of all that are alike,
-            oldest first. Else empty.
-    """
-
-    id: str
-    type: str
-    occurred_at: datetime
-    origin_id: str | None
-    integration: Integration | None
-    data: dict[str, object] = field(repr=False, default_factory=dict)
-
-
-ALL_NOT_FOUND = "all_not_found"  # why an integration was not deleted that Kombo does not know
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconciliation:
-    """What came of re-reading all known integrations from Kombo.
-
-    Attributes:
-        checked: How many were read, or tried.
-        updated: Records that changed.
-        deleted: Those that Kombo does not know any more; they are marked as deleted.
-        failed: Those that could not be read: Kombo's id, and the code of the error. It is ``all_not_found``
-            where Kombo knows none of all integrations, so that none was deleted.
-    """
-
-    checked: int
-    updated: int
-    deleted: int
-    failed: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """An event that this process has taken, with the names of the handlers done with it already.
-
-    ``attempts`` counts this one, too. Of those before, ``failures`` ended with a handler that failed, and the
-    others with the death of their process.
-    """
-
-    row_id: int
-    event: Event
-    attempts: int
-    done_handlers: tuple[str, ...]
-    failures: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of an event that was taken.
-
-    Attributes:
-        delivery: The event as it was taken.
-        done_handlers: The handlers that are done with it, by name.
-        due_at: When to give it out again; None where nothing is left to do.
-        failed: Whether a handler failed, rather than having no time for it.
-        given_up: Whether it failed so often that it is not given out any more, until somebody replays it.
-    """
-
-    delivery: Delivery
-    done_handlers: tuple[str, ...] = ()
-    due_at: datetime | None = None
-    failed: bool = False
-    given_up: bool = False

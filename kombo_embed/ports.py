@@ -1,7 +1,12 @@
-"""The sockets: what may be brought by the host or by a test, and what whoever brings it must hold to."""
+"""Protocols between the rooms, and the values that cross them.
+
+A Protocol stands here where a host may bring an implementation of its own (`Clock`, `LinkCache`, the callables),
+or where a room must not import the room that implements it (`RecordStore`, `Outbox`, `RateLimiter`).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -10,20 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import HTTPConnection
 
-from kombo_embed.models import (
-    Completion,
-    ConnectionLink,
-    Delivery,
-    EndUser,
-    Event,
-    Integration,
-    LinkDrop,
-    LinkKey,
-    LinkOptions,
-    LinkType,
-    Outcome,
-)
-from kombo_embed.reports import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
+from kombo_embed.integration import Completion, Event, Integration
+from kombo_embed.models import CacheKey, ConnectionLink, EndUser, LinkOptions, LinkType
+from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
 if TYPE_CHECKING:
     import httpx
@@ -34,198 +28,249 @@ EventHandler = Callable[[Event], Awaitable[object] | object]
 
 
 class Clock(Protocol):
-    """Where time comes from. The standard library's module ``time`` is one, but for sleeping machines."""
+    """A source of time. The standard library's module ``time`` is one, except on machines that sleep."""
 
     def time(self) -> float:
-        """Seconds since the epoch (UTC)."""
+        """Return seconds since the epoch (UTC)."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that is never set back, and that SHOULD go on while the machine sleeps."""
+        """Return seconds on a clock that is never set back and SHOULD continue while the machine sleeps."""
 
 
 class EndUserResolver(Protocol):
-    """Who is asking."""
+    """Finds the signed-in end user of a request."""
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
-        """The signed-in end user, or None where nobody is signed in.
+        """Return the signed-in end user, or None if the request is not signed in.
 
         Raises:
-            Unauthenticated: What should prove it does not.
-            IdentityError: The host's code failed, or gave half an identity.
-            IdentityUnavailable: It cannot be verified at the moment.
+            Unauthenticated: The credentials are not valid.
+            IdentityError: The host's code failed or returned an incomplete identity.
+            IdentityUnavailable: The credentials cannot be verified at the moment.
         """
 
 
 class RateLimiter(Protocol):
-    """How often each end user may do one thing."""
+    """Limits how often each end user may do one thing."""
 
     async def spend(self, end_user: EndUser) -> None:
-        """Count once more for this end user.
+        """Count one more act of this end user.
 
         Raises:
-            RateLimited: It was done too often; nothing was counted.
+            RateLimited: The limit is reached; nothing was counted.
         """
 
 
-class MintTurn(Protocol):
-    """The right to mint the link of one key, until the context that gave it ends."""
+@dataclass(frozen=True, slots=True)
+class CoolDown:
+    """A wait that Kombo asked for (``Retry-After``).
+
+    Attributes:
+        seconds: How long from now.
+        rate_limited: Whether the cause is Kombo's request limit, and not an outage.
+    """
+
+    seconds: float
+    rate_limited: bool
 
     @property
-    def found(self) -> ConnectionLink | None:
-        """What somebody else minted while this turn was waited for: then there is nothing left to mint."""
+    def retry_after_seconds(self) -> int:
+        """Return the wait as whole seconds for a ``Retry-After`` header, at least 1."""
+        return max(1, math.ceil(self.seconds))
 
-    async def keep(self, link: ConnectionLink) -> bool:
-        """Keep the link; False, keeping nothing, if its origin id was dropped while it was minted.
 
-        After False the turn goes on, and counts drops from now on.
+@dataclass(frozen=True, slots=True)
+class Invalidation:
+    """One invalidation of an origin id's links: a database row that every process applies to its cache.
+
+    ``row_id`` increases, but on PostgreSQL a row may become visible after rows with greater ids;
+    ``invalidation_id`` is random and unique.
+    """
+
+    row_id: int
+    invalidation_id: str
+    origin_id: str
+
+
+class MintLease(Protocol):
+    """The right to mint the link of one cache key, until the context that gave it exits."""
+
+    @property
+    def link(self) -> ConnectionLink | None:
+        """Return the link that another caller minted while this one waited; then no mint is needed."""
+
+    async def put(self, link: ConnectionLink) -> bool:
+        """Cache the link; return False, caching nothing, if its origin id was invalidated during the mint.
+
+        After False the lease continues and watches for invalidations from then on.
         """
 
 
 class LinkCache(Protocol):
-    """Where links wait until their hour is over.
+    """A cache of connection links.
 
-    An implementation MUST NOT return a link past its deadline, or one whose turn began before the last `drop`
-    of its origin id; it MUST be bounded; and it MUST NOT fail: where it cannot remember, it forgets.
+    An implementation MUST NOT return a link past its deadline, or one whose lease began before the last
+    `invalidate` of its origin id; it MUST be bounded; and it MUST NOT raise: if its backend fails, it misses.
     """
 
-    async def get(self, key: LinkKey) -> ConnectionLink | None:
-        """The link kept for this key, if it is still valid."""
+    async def get(self, key: CacheKey) -> ConnectionLink | None:
+        """Return the cached link of this key if it is still valid."""
 
-    def turn(self, key: LinkKey, *, fresh: bool) -> AbstractAsyncContextManager[MintTurn]:
-        """Wait for the turn to mint this key's link; to be asked for before Kombo is.
+    def lease(self, key: CacheKey, *, fresh: bool) -> AbstractAsyncContextManager[MintLease]:
+        """Wait for the lease to mint this key's link; acquire it before Kombo is called.
 
-        A process asks for one turn per key at a time. An implementation that several processes share SHOULD
-        give the turn to one of them at a time, the others waiting for what that one mints; it raises to those
-        that wait the `KomboError` that leaves the context. With ``fresh``, a link that was kept before this
-        call is not what was waited for.
+        A process requests one lease per key at a time. A cache that several processes share SHOULD give the
+        lease to one of them at a time while the others wait for its link; the `KomboError` that leaves the
+        holder's context is raised to those that wait. With ``fresh``, a link that was cached before this call
+        does not satisfy the wait.
         """
 
-    async def drop(self, environment: str, drop: LinkDrop) -> None:
-        """Forget all links of an origin id, also those that are being minted at this moment.
+    async def invalidate(self, environment: str, invalidation: Invalidation) -> None:
+        """Invalidate all links of an origin id, those being minted included.
 
-        It may be told more than once of the same drop.
+        The same invalidation may be applied more than once.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event that this process has leased for delivery.
+
+    Attributes:
+        row_id: The event's row in the outbox.
+        event: The event.
+        attempts: Deliveries begun so far, this one included.
+        done_handlers: Names of the handlers that have succeeded already.
+        failures: Earlier attempts in which a handler failed; the remaining ones ended with their process.
+    """
+
+    row_id: int
+    event: Event
+    attempts: int
+    done_handlers: tuple[str, ...]
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOutcome:
+    """The result of one delivery.
+
+    Attributes:
+        delivery: The delivery.
+        done_handlers: Names of the handlers that have succeeded.
+        due_at: When to deliver again; None if nothing is left to do.
+        failed: Whether a handler failed, as opposed to having been postponed.
+        dead: Whether the event is now a dead letter: not delivered again until it is replayed.
+    """
+
+    delivery: Delivery
+    done_handlers: tuple[str, ...] = ()
+    due_at: datetime | None = None
+    failed: bool = False
+    dead: bool = False
 
 
 class Outbox(Protocol):
-    """Where events for the host wait, written in the transaction of what they tell of.
+    """Events for the host's handlers, written in the transaction of what they report.
 
-    An event taken MUST be held by nobody else until its lease ends, and per integration events MUST be given
-    out in the order in which they were written. ``now`` is by the caller's clock: where machines share
-    an outbox, its leases MUST end by a clock that is one for all. All methods raise `StoreUnavailable`.
+    A leased event MUST NOT be leased by another process until its lease ends, and the events of one
+    integration MUST be leased in the order in which they were written. All methods raise `StoreUnavailable`.
     """
 
     async def take(
         self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
     ) -> list[Delivery]:
-        """Take up to ``limit`` events of these types that are due and that nobody else has."""
+        """Lease up to ``limit`` due events of these types."""
 
     async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
-        """Keep events while their handlers still run, and note which of these are done."""
+        """Extend leases while handlers run, and save which handlers have succeeded."""
 
-    async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
-        """Note what became of events, in one transaction; what another holds now is left alone."""
+    async def save(self, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
+        """Save outcomes in one transaction; events that another process has leased meanwhile are skipped."""
 
     async def defer(self, delivery: Delivery, *, due_at: datetime) -> None:
-        """Should this process die with the event, give it out no earlier than this."""
+        """Set the earliest redelivery time for the case that this process dies while handling the event."""
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Let go of events that were not finished, as if the handlers that are not done were never called."""
+        """Return unfinished events to the outbox without counting the attempt."""
 
 
-class Store(Protocol):
-    """Where integrations stay. What a method returned from MUST be on disk.
+class RecordStore(Protocol):
+    """The database as the core sees it, without SQL. When a method returns, its changes are on disk.
 
-    All methods raise `StoreUnavailable` when the database cannot be used.
+    All methods raise `StoreUnavailable` if the database cannot be used.
     """
 
-    @property
-    def outbox(self) -> Outbox:
-        """The events that this store's own changes make."""
-
-    async def open(self) -> None:
-        """Make ready; on SQLite, bring the tables to this version."""
-
-    async def close(self) -> None:
-        """Give everything back."""
-
-    async def check(self) -> None:
-        """Return if the database can be read."""
-
-    async def save_link_minted(
-        self, key: LinkKey, expires_in: float, *, link_type: LinkType = "EMBEDDED"
+    async def save_minted_link(
+        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED"
     ) -> None:
-        """Remember that a link was minted: for whom, for what, until when. Never the link itself."""
+        """Record that a link was minted: for whom, for what, until when. The link itself is not stored."""
 
     async def save_completion(
-        self, reported: ReportedIntegration, *, activation_token: str, recorded_for: str
+        self, reported: ReportedIntegration, *, activation_token: str, origin_id: str
     ) -> Completion | None:
-        """Record what Kombo says of an integration, under this origin id, once; None if it is deleted."""
+        """Record an integration under this origin id, once; None if it was deleted before."""
 
-    async def find_completed(self, activation_token: str) -> Integration | None:
-        """The integration that this activation token was exchanged for already, if it was."""
+    async def find_completion(self, activation_token: str) -> Integration | None:
+        """Return the integration that this activation token was exchanged for earlier."""
 
-    async def has_minted_for(self, origin_id: str) -> bool:
-        """Whether a link was ever minted here for this origin id."""
+    async def has_minted_link(self, origin_id: str) -> bool:
+        """Return whether a link was ever minted here for this origin id."""
 
     async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
-        """Keep a received event, once, and what it tells; the origin id whose links it ends."""
+        """Record a webhook event and what it reports, once; return the origin id whose links it invalidates."""
 
     async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
-        """Keep a signed body that is no event, for people to look at; once, however often it comes."""
+        """Record a signed body that cannot be parsed, once per distinct body."""
 
     async def save_deleted(
         self, integration: Integration, *, unless_changed_since: datetime | None = None
     ) -> None:
-        """Mark an integration as deleted; it stays so, whatever is told of it later."""
+        """Mark an integration as deleted, for good."""
 
     async def save_details(
         self, details: IntegrationDetails, *, states_unless_changed_since: datetime
     ) -> Integration | None:
-        """Take over what Kombo says of an integration now; the record if that changed it.
+        """Merge Kombo's current details; return the record if that changed it.
 
-        Where the record changed since the given moment, its status and setup status are left alone.
+        If the record changed since the given time, its status and setup status are not touched.
         """
 
-    async def find_drops(self, *, after: int) -> list[LinkDrop]:
-        """What ended links, of the last hour at least, with row ids after this one, in their order.
+    async def find_invalidations(self, *, after: int) -> list[Invalidation]:
+        """Return the invalidations of the last hour at least with row ids after this one, in order."""
 
-        Each transaction that ends links MUST write one, so that other processes learn of it.
-        """
-
-    async def prune_drops(self, *, before: datetime) -> None:
-        """Forget the drops that were written before this moment: no link is as old any more."""
+    async def prune_invalidations(self, *, before: datetime) -> None:
+        """Delete the invalidations written before this time."""
 
     async def find_integrations(self, origin_id: str) -> list[Integration]:
-        """The origin id's integrations, oldest first."""
+        """Return the origin id's integrations, oldest first."""
 
     async def find_integration(self, integration_id: str) -> Integration | None:
-        """One integration, by Kombo's id."""
+        """Return one integration by Kombo's id."""
 
     async def find_public(self, public_id: str, origin_id: str) -> Integration | None:
-        """One integration, by our public id, if it is this origin id's."""
+        """Return one integration by its public id if it belongs to this origin id."""
 
-    async def find_known(self, *, after: str, limit: int) -> list[Integration]:
-        """The next integrations that are not deleted, by Kombo's ids; ``""`` is before the first."""
+    async def list_integrations_after(self, integration_id: str, *, limit: int) -> list[Integration]:
+        """Return the next page of all integrations, ordered by Kombo's id; ``""`` starts at the first."""
 
-    async def settle_ended_links(self, *, limit: int) -> int:
-        """Tell of each link that ended and led to nothing, once over all processes; how many those were."""
+    async def close_expired_links(self, *, limit: int) -> int:
+        """Write `flow.abandoned` for each expired link without a completion; return how many were written."""
 
     async def prune(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` rows of each kind that are older and not needed; how many those were."""
+        """Delete up to ``limit`` old rows of each kind; return how many were deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
-    """What the host or a test brought; None is: choose by the settings.
+    """What the host or a test supplies; None leaves the choice to the settings.
 
-    ``end_user_elsewhere`` is whether a router of the host's asks who is signed in.
+    ``end_user_from_router`` is whether a router of the host's resolves the end user.
     """
 
     end_user: EndUserCallable | None = None
-    end_user_elsewhere: bool = False
+    end_user_from_router: bool = False
     link_options: LinkOptionsCallable | None = None
     http_transport: httpx.AsyncBaseTransport | None = None
     clock: Clock | None = None
-    store: Store | None = None
     link_cache: LinkCache | None = None

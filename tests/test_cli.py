@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kombo_embed import __version__
-from kombo_embed.cli import app
+from kombo_embed.cli.app import app
 
 runner = CliRunner()
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kombo_embed import Event, handlers
-from kombo_embed.handlers import SLOW_CALLS, Call, HandlerCalls
+from kombo_embed import Event
+from kombo_embed.events import handler as handlers
+from kombo_embed.events.handler import SLOW_CALLS, Call, HandlerRunner
 from kombo_embed.ports import EventHandler
 from tests.support import eventually
 
@@ -46,7 +47,7 @@ def slow_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def called_as_often_as_may_be(
-    calls: HandlerCalls, handler: EventHandler, entered: Callable[[], int]
+    calls: HandlerRunner, handler: EventHandler, entered: Callable[[], int]
 ) -> AsyncIterator[list[asyncio.Task[Call]]]:
     """So many calls of a handler that it is left alone; entered, and not ended."""
     tasks = [asyncio.create_task(calls.call("handler", handler, EVENT)) for _ in range(SLOW_CALLS)]
@@ -67,7 +68,7 @@ async def test_a_handler_of_any_kind_is_left_alone_while_it_awaits_in_as_many_ca
         entered.append(event)
         await free.wait()
 
-    calls, handler = HandlerCalls(), kind(hang)
+    calls, handler = HandlerRunner(), kind(hang)
     async with called_as_often_as_may_be(calls, handler, lambda: len(entered)) as tasks:
         async with asyncio.timeout(30):
             assert await calls.call("handler", handler, EVENT) is Call.POSTPONED
@@ -84,7 +85,7 @@ async def test_a_thread_counts_until_it_ends_also_if_nobody_waits_for_it_any_mor
         entered.append(event)
         free.wait()
 
-    calls = HandlerCalls()
+    calls = HandlerRunner()
     async with called_as_often_as_may_be(calls, hang, lambda: len(entered)) as tasks:
         for task in tasks:
             task.cancel()

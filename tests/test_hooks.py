@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import insert
 
-from kombo_embed import Event, hooks
+from kombo_embed import Event
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.hooks import FAILURES_MAX, HookRunner
-from kombo_embed.models import Delivery, Outcome
-from kombo_embed.ports import Clock, EventHandler
-from kombo_embed.reports import ReportedIntegration
-from kombo_embed.store.inspection import Inspection
-from kombo_embed.store.store import SqlStore
+from kombo_embed.events import dispatcher
+from kombo_embed.events.dispatcher import FAILURES_MAX, Dispatcher
+from kombo_embed.ports import Clock, Delivery, DeliveryOutcome, EventHandler
+from kombo_embed.store.store import Store
+from kombo_embed.store.support import RecordsReader
 from kombo_embed.store.tables import outbox
+from kombo_embed.upstream import ReportedIntegration
 from tests.support import ManualClock, eventually
 
 URL = "sqlite+aiosqlite:///kombo_embed.db"
@@ -32,7 +32,7 @@ class OneEventOutbox:
         self.waiting: Delivery | None = Delivery(1, EVENT, 1, ())
         self.delivered = asyncio.Event()
         self.given_up = asyncio.Event()
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[DeliveryOutcome] = []
         self.deferred: list[tuple[Delivery, datetime]] = []
         self.released: list[Delivery] = []
         self.looks = 0
@@ -50,13 +50,13 @@ class OneEventOutbox:
     async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
         """A lease that never ends needs none."""
 
-    async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+    async def save(self, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
         del now
         for outcome in outcomes:
             self.outcomes.append(outcome)
             if outcome.due_at is None:
                 self.delivered.set()
-            elif not outcome.given_up:
+            elif not outcome.dead:
                 taken = outcome.delivery
                 failures = taken.failures + outcome.failed
                 self.waiting = Delivery(1, EVENT, failures + 1, outcome.done_handlers, failures)
@@ -72,7 +72,7 @@ class OneEventOutbox:
 
 async def deliver(*handlers: object) -> OneEventOutbox:
     outbox = OneEventOutbox()
-    runner = HookRunner(outbox, {EVENT.type: list(handlers)}, clock=ManualClock())  # type: ignore[arg-type]
+    runner = Dispatcher(outbox, {EVENT.type: list(handlers)}, clock=ManualClock())  # type: ignore[arg-type]
     runner.start()
     async with asyncio.timeout(5):
         await outbox.delivered.wait()
@@ -116,7 +116,7 @@ async def test_what_one_handler_has_done_is_not_done_again_because_another_faile
 
 async def test_without_a_handler_the_outbox_is_left_alone() -> None:
     outbox = OneEventOutbox()
-    runner = HookRunner(outbox, {EVENT.type: []}, clock=ManualClock())
+    runner = Dispatcher(outbox, {EVENT.type: []}, clock=ManualClock())
     runner.start()
     runner.wake()
     await asyncio.sleep(0)
@@ -131,7 +131,7 @@ async def test_a_handler_that_hangs_ends_with_the_app() -> None:
         entered.set()
         await asyncio.Event().wait()
 
-    runner = HookRunner(outbox, {EVENT.type: [hang]}, clock=ManualClock())
+    runner = Dispatcher(outbox, {EVENT.type: [hang]}, clock=ManualClock())
     runner.start()
     async with asyncio.timeout(5):
         await entered.wait()
@@ -163,13 +163,13 @@ async def test_what_one_handler_has_done_is_not_done_again_after_a_restart_while
 async def test_what_a_handler_has_done_is_noted_while_another_still_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hooks, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(dispatcher, "HEARTBEAT", 0.01)
     noted = asyncio.Event()
 
     class Watched(OneEventOutbox):
         async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
             del now
-            assert lease_seconds == hooks.LEASE
+            assert lease_seconds == dispatcher.LEASE
             if any(name.endswith("steady") for one in deliveries for name in one.done_handlers):
                 noted.set()
 
@@ -179,7 +179,7 @@ async def test_what_a_handler_has_done_is_noted_while_another_still_hangs(
     async def hang(_event: Event) -> None:
         await asyncio.Event().wait()
 
-    runner = HookRunner(Watched(), {EVENT.type: [steady, hang]}, clock=ManualClock())
+    runner = Dispatcher(Watched(), {EVENT.type: [steady, hang]}, clock=ManualClock())
     runner.start()
     async with asyncio.timeout(5):
         await noted.wait()
@@ -194,7 +194,7 @@ async def test_a_handler_that_hangs_does_not_stop_the_others_nor_other_events() 
         await stuck.wait()
 
     async with store_with_events(300) as store:
-        runner = HookRunner(
+        runner = Dispatcher(
             store.outbox,
             {"integration.connected": [hang, heard.append], "kombo.event": [heard.append]},
             clock=time,
@@ -214,7 +214,7 @@ async def test_a_plain_handler_that_hangs_does_not_stop_the_others_nor_the_end_o
 
     async with store_with_events(100) as store:
         handlers: dict[str, list[EventHandler]] = {"integration.connected": [hang, heard.append]}
-        runner = HookRunner(store.outbox, handlers, clock=time)
+        runner = Dispatcher(store.outbox, handlers, clock=time)
         runner.start()
         await eventually(lambda: len(heard) >= 100, seconds=60)
         hanging = [thread for thread in threading.enumerate() if thread.name == "kombo-embed hook"]
@@ -229,7 +229,7 @@ async def test_a_plain_handler_that_hangs_does_not_stop_the_others_nor_the_end_o
 async def test_three_hundred_events_that_wait_are_each_heard_once() -> None:
     heard: list[Event] = []
     async with store_with_events(300) as store:
-        runner = HookRunner(store.outbox, {"integration.connected": [heard.append]}, clock=time)
+        runner = Dispatcher(store.outbox, {"integration.connected": [heard.append]}, clock=time)
         runner.start()
         await eventually(lambda: len(heard) == 300, seconds=60)
         await runner.aclose()
@@ -249,13 +249,13 @@ async def test_an_event_whose_handler_goes_on_failing_is_given_up_and_said_so_on
         raise RuntimeError
 
     outbox = OneEventOutbox()
-    runner = HookRunner(outbox, {EVENT.type: [steady, broken]}, clock=ManualClock())
+    runner = Dispatcher(outbox, {EVENT.type: [steady, broken]}, clock=ManualClock())
     runner.start()
     async with asyncio.timeout(20):
         await outbox.given_up.wait()
     await runner.aclose()
     assert (calls.count("steady"), calls.count("broken")) == (1, FAILURES_MAX)
-    assert [outcome.given_up for outcome in outbox.outcomes] == [False] * (FAILURES_MAX - 1) + [True]
+    assert [outcome.dead for outcome in outbox.outcomes] == [False] * (FAILURES_MAX - 1) + [True]
     waits = [one.due_at.timestamp() - ManualClock().time() for one in outbox.outcomes if one.due_at]
     assert waits[:3] == [2.0, 4.0, 8.0]
     assert max(waits) == 3600
@@ -279,11 +279,11 @@ async def test_one_that_was_given_up_is_not_in_the_way_and_a_replay_calls_only_w
     clock = ManualClock()
     async with opened_store(clock) as store:
         reported = ReportedIntegration("personio:x", "personio", "acme", "Acme", None)
-        await store.save_completion(reported, activation_token="t", recorded_for="acme")
+        await store.save_completion(reported, activation_token="t", origin_id="acme")
         [integration] = await store.find_integrations("acme")
         await store.save_deleted(integration)
         both = {"integration.connected": [steady, shaky], "integration.deleted": [shaky]}
-        runner = HookRunner(store.outbox, both, clock=clock)
+        runner = Dispatcher(store.outbox, both, clock=clock)
         runner.start()
         while ("shaky", "integration.deleted") not in calls:
             clock.advance(3600)
@@ -291,7 +291,7 @@ async def test_one_that_was_given_up_is_not_in_the_way_and_a_replay_calls_only_w
             await asyncio.sleep(0.01)
         assert calls == [("steady", "integration.connected"), ("shaky", "integration.deleted")]
         broken = False
-        async with Inspection(URL, environment="default", clock=clock).opened() as inspection:
+        async with RecordsReader(URL, environment="default", clock=clock).opened() as inspection:
             [given_up] = [one for one in await inspection.events(delivered=False, limit=9) if one.given_up_at]
             assert await inspection.replay([given_up.id[:8], "nonsense"]) == ([given_up.id], ["nonsense"])
         runner.wake()
@@ -312,7 +312,7 @@ async def test_an_event_whose_process_died_is_tried_soon_at_first_and_in_the_end
     async def work(_event: Event) -> None:
         assert len(outbox.deferred) == 1
 
-    runner = HookRunner(outbox, {EVENT.type: [work]}, clock=ManualClock())
+    runner = Dispatcher(outbox, {EVENT.type: [work]}, clock=ManualClock())
     runner.start()
     async with asyncio.timeout(5):
         await outbox.delivered.wait()
@@ -336,18 +336,18 @@ async def test_a_handler_that_is_cancelled_from_within_has_failed() -> None:
 async def test_what_ends_while_the_database_is_gone_is_noted_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hooks, "POLL", 0.01)
+    monkeypatch.setattr(dispatcher, "POLL", 0.01)
     calls: list[Event] = []
 
     class Unsteady(OneEventOutbox):
-        async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+        async def save(self, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
             if len(self.deferred) < 3:
                 self.deferred.append((outcomes[0].delivery, now))
                 raise StoreUnavailable("The database is gone.")
             await super().save(outcomes, now=now)
 
     outbox = Unsteady()
-    runner = HookRunner(outbox, {EVENT.type: [calls.append]}, clock=ManualClock())
+    runner = Dispatcher(outbox, {EVENT.type: [calls.append]}, clock=ManualClock())
     runner.start()
     async with asyncio.timeout(5):
         await outbox.delivered.wait()
@@ -356,27 +356,27 @@ async def test_what_ends_while_the_database_is_gone_is_noted_when_it_is_back(
 
 
 async def run_until(
-    store: SqlStore, handlers: dict[str, list[EventHandler]], condition: Callable[[], bool]
+    store: Store, handlers: dict[str, list[EventHandler]], condition: Callable[[], bool]
 ) -> None:
     """A process from its start to its end."""
-    runner = HookRunner(store.outbox, handlers, clock=time)
+    runner = Dispatcher(store.outbox, handlers, clock=time)
     runner.start()
     await eventually(condition)
     await runner.aclose()
 
 
 @asynccontextmanager
-async def opened_store(clock: Clock) -> AsyncIterator[SqlStore]:
-    store = SqlStore(URL, environment="default", clock=clock)
+async def opened_store(clock: Clock) -> AsyncIterator[Store]:
+    store = Store(URL, environment="default", clock=clock)
     await store.open()
     try:
         yield store
     finally:
-        await store.close()
+        await store.aclose()
 
 
 @asynccontextmanager
-async def store_with_events(number: int, *, clock: Clock = time) -> AsyncIterator[SqlStore]:
+async def store_with_events(number: int, *, clock: Clock = time) -> AsyncIterator[Store]:
     """A store with an ``integration.connected`` and a ``kombo.event`` of each of so many integrations."""
     now = datetime.fromtimestamp(clock.time(), UTC)
     rows: list[dict[str, object]] = [

@@ -1,4 +1,4 @@
-"""Who may know whom: the house's plan, read from the imports."""
+"""The three dependency rules of CONTRIBUTING.md, read from the imports."""
 
 from __future__ import annotations
 
@@ -11,73 +11,85 @@ import pytest
 import kombo_embed
 
 PACKAGE = Path(kombo_embed.__file__).parent
-GROUND = {"_version", "errors", "models", "reports"}
-MAY_KNOW: dict[str, set[str]] = {
-    "_version": set(),
-    "errors": {"models"},  # by name only, while types are checked
-    "models": {"errors"},
-    "reports": set(),
-    "spelling": set(),
-    "hosts": set(),
-    "clock": set(),
-    "database_urls": set(),
-    "ports": GROUND,
-    "identity_settings": {"hosts"},
-    "shared_settings": {"hosts"},
-    "settings": GROUND | {"hosts", "spelling", "identity_settings", "shared_settings", "database_urls"},
-    "kombo": GROUND | {"hosts", "ports"},
-    "links": GROUND | {"ports"},
-    "store": GROUND | {"ports"},
-    "auth": GROUND | {"hosts", "ports"},
-    "rates": GROUND | {"ports"},
-    "handlers": GROUND | {"ports"},
-    "hooks": GROUND | {"ports", "handlers"},
-    "housekeeping": GROUND | {"ports"},
-    "choice": GROUND | {"settings", "kombo"},
-    "issuing": GROUND | {"ports", "settings", "kombo", "links"},
-    "catalog": GROUND | {"ports", "kombo", "links"},
-    "flow": GROUND | {"ports", "settings", "kombo", "links", "choice", "issuing", "redeliveries"},
-    "redeliveries": {"ports"},
-    "reconciling": GROUND | {"ports", "kombo"},
-    "listening": set(),
-    "serving": set(),
-    "sandbox": GROUND | {"listening", "serving"},
+# Rule 1: each module imports only those before it.
+GROUND = (
+    "_version",
+    "integration",
+    "errors",
+    "models",
+    "upstream",
+    "clock",
+    "urls",
+    "logs",
+    "single_flight",
+    "ports",
+    "http_client",
+)
+# Rule 2: rooms import the ground and never each other.
+ROOMS = {"kombo", "link_cache", "store", "auth", "events", "rate_limit"}
+ABOVE_GROUND = {
+    "settings": set[str](),
+    "sandbox": set[str](),
+    "lifetime": set[str](),
+    "middleware": set[str](),
+    "core": {"settings", "kombo", "link_cache"},
+    "web": {"core", "settings"} | ROOMS,
+    # Above it all: these may import everything below.
+    "composition": {"core", "settings", "web"} | ROOMS,
+    "embed": {"composition", "lifetime", "middleware", "web", "settings", "core"},
+    "fastapi": {"embed", "web", "auth"},
     "testing": {"sandbox", "settings"},
 }
-# The top of the house may know everything below it; mount.py joins it all.
-TOP = {"web", "embed", "fastapi", "demo", "cli", "commands", "__main__", "__init__"}
+UNRESTRICTED = {"__init__", "__main__", "cli", "demo"}
+# Rule 3: implementations that a setting chooses. Only the composition root imports them.
+IMPLEMENTATIONS = {
+    "auth.bearer",
+    "auth.request_user",
+    "auth.session",
+    "events.dispatcher",
+    "link_cache.failover",
+    "link_cache.memory",
+    "link_cache.redis",
+    "rate_limit",
+}
+# The only modules that import a library.
 LIBRARIES = {
-    "httpx": {"kombo", "sandbox", "auth", "testing"},
-    "pytest": {"testing"},
-    "authlib": {"auth"},
-    "joserfc": {"auth"},
-    "sqlalchemy": {"store"},
     "alembic": {"store"},
     "asyncpg": {"store"},
-    "redis": {"links"},
-    "cryptography": {"links"},
-    "cachetools": {"catalog", "redeliveries"},
-    "limits": {"rates"},
-    "stamina": {"kombo", "store"},
-    "pydantic": {"kombo", "settings", "identity_settings", "shared_settings", "web"},
-    "pydantic_settings": {"settings", "identity_settings", "shared_settings"},
-    "typer": {"cli", "commands"},
-    "rich": {"commands"},
-    "uvicorn": {"serving"},
+    "authlib": {"auth"},
+    "cachetools": {"core", "link_cache"},
+    "cryptography": {"link_cache"},
     "fastapi": {"fastapi"},
+    "httpx": {"http_client", "sandbox", "testing"},
+    "joserfc": {"auth"},
+    "limits": {"rate_limit"},
+    "pydantic": {"kombo", "link_cache", "sandbox", "settings", "web"},
+    "pydantic_settings": {"settings"},
+    "pytest": {"testing"},
+    "redis": {"link_cache"},
+    "rich": {"cli"},
+    "sqlalchemy": {"store"},
+    "stamina": {"kombo", "store"},
+    "typer": {"cli"},
+    "uvicorn": {"sandbox"},
 }
 
 
-def modules() -> Iterator[tuple[str, str, ast.Module]]:
+def modules() -> dict[str, ast.Module]:
+    found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        yield parts[0], ".".join(parts), ast.parse(path.read_text(encoding="utf-8"))
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
 
 
-def imports(tree: ast.Module, *, typing_too: bool) -> Iterator[str]:
+MODULES = modules()
+
+
+def imported_names(tree: ast.AST, *, for_typing: bool = True) -> Iterator[str]:
     skipped: set[ast.AST] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING" and not typing_too:
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING" and not for_typing:
             skipped.update(node.body)
         if node in skipped:
             continue
@@ -88,43 +100,61 @@ def imports(tree: ast.Module, *, typing_too: bool) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize(("room", "module", "tree"), [pytest.param(*m, id=m[1]) for m in modules()])
-def test_a_room_knows_only_the_rooms_below_it(room: str, module: str, tree: ast.Module) -> None:
-    known = {
-        name.split(".")[1]
-        for name in imports(tree, typing_too=True)
-        if name.startswith("kombo_embed.") and name.split(".")[1] != room
-    }
-    if room in TOP:
+def own_imports(module: str) -> set[str]:
+    """The package's modules that a module imports, those for type checking and within functions included."""
+    found = set()
+    for name in imported_names(MODULES[module]):
+        inner = name.removeprefix("kombo_embed.") if name.startswith("kombo_embed.") else ""
+        for candidate in (inner, f"{inner}.__init__"):
+            if candidate in MODULES:
+                found.add(candidate)
+    return found - {module}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+@pytest.mark.parametrize("module", GROUND)
+def test_ground_modules_import_only_ground_below_them(module: str) -> None:
+    assert own_imports(module) <= set(GROUND[: GROUND.index(module)])
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) not in GROUND])
+def test_rooms_import_only_what_the_rules_allow(module: str) -> None:
+    room = room_of(module)
+    if room in UNRESTRICTED:
         return
-    rooms = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("__py")}
-    assert known & rooms <= MAY_KNOW[room], module
+    allowed = {*GROUND, room} | (set() if room in ROOMS else ABOVE_GROUND[room])
+    assert {room_of(name) for name in own_imports(module)} <= allowed
 
 
-@pytest.mark.parametrize(("room", "module", "tree"), [pytest.param(*m, id=m[1]) for m in modules()])
-def test_each_library_lives_in_its_own_room(room: str, module: str, tree: ast.Module) -> None:
-    used = {name.split(".")[0] for name in imports(tree, typing_too=False)}
+@pytest.mark.parametrize("module", list(MODULES))
+def test_only_the_composition_root_imports_what_a_setting_chooses(module: str) -> None:
+    chosen = {name for name in own_imports(module) & IMPLEMENTATIONS if room_of(name) != room_of(module)}
+    assert not chosen or module == "composition"
+
+
+@pytest.mark.parametrize("module", list(MODULES))
+def test_each_library_is_imported_in_its_own_room(module: str) -> None:
+    used = {name.split(".")[0] for name in imported_names(MODULES[module], for_typing=False)}
     for library in used & LIBRARIES.keys():
-        assert room in LIBRARIES[library], f"{module} imports {library}"
+        assert room_of(module) in LIBRARIES[library] | {"demo"}, library
 
 
-def test_there_are_no_import_cycles() -> None:
-    graph: dict[str, set[str]] = {}
-    names = {module: tree for _, module, tree in modules()}
-    for module, tree in names.items():
-        top_level = ast.Module(body=[n for n in tree.body if not isinstance(n, ast.If)], type_ignores=[])
-        direct = [n for n in top_level.body if isinstance(n, ast.Import | ast.ImportFrom)]
-        found = imports(ast.Module(body=list(direct), type_ignores=[]), typing_too=False)
-        below = {name.removeprefix("kombo_embed.") for name in found if name.startswith("kombo_embed.")}
-        graph[module] = {name for name in below if name in names and name != module}
-    seen: set[str] = set()
+def test_no_import_cycle_exists_even_for_type_checking() -> None:
+    finished: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:
         assert module not in path, " -> ".join([*path, module])
-        if module not in seen:
-            for below in graph[module]:
+        if module not in finished:
+            for below in sorted(own_imports(module)):
                 visit(below, (*path, module))
-            seen.add(module)
+            finished.add(module)
 
-    for module in graph:
+    for module in MODULES:
         visit(module, ())
+
+
+def test_at_most_twenty_modules_stand_at_the_top_level() -> None:
+    assert len([name for name in MODULES if "." not in name and name != "__init__"]) <= 20

@@ -12,7 +12,7 @@ from limits.aio.storage import Storage
 
 from kombo_embed import EndUser
 from kombo_embed.errors import RateLimited
-from kombo_embed.rates import BoundedStorage, EndUserRate
+from kombo_embed.rate_limit import BoundedStorage, EndUserRate
 from kombo_embed.sandbox import Sandbox
 from tests.redis_server import RedisServer
 from tests.support import (

@@ -14,8 +14,8 @@ from pydantic_core import PydanticUndefined
 
 import kombo_embed
 from kombo_embed import Settings
-from kombo_embed.web.calls import create_routes
 from kombo_embed.web.problems import STATUSES
+from kombo_embed.web.routes import create_routes
 from tests.support import SANDBOX_URL, running
 
 ROOT = Path(__file__).parent.parent

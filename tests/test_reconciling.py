@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from kombo_embed import Event, KomboEmbed
-from kombo_embed.reconciling import PATIENCE, PAUSE, TRIES, Reconciler
+from kombo_embed.core.reconcile import TOTAL_WAIT_SECONDS, RETRY_SECONDS, ATTEMPTS, Reconciler
 from kombo_embed.sandbox import Sandbox
 from tests.support import API_KEY, ManualClock, change_state, eventually, make_host, order_fault, running
 
@@ -138,7 +138,9 @@ async def waiting(lost: Lost) -> Waiting:
 
     services = await lost.embed.services()
     client = services.flow._client  # noqa: SLF001 - the host's own, with its gate
-    reconciler = Reconciler(client, services.store, clock=lost.clock, wake_hooks=lambda: None, sleep=wait)
+    reconciler = Reconciler(
+        client, services.store, clock=lost.clock, wake_dispatcher=lambda: None, sleep=wait
+    )
     return Waiting(reconciler, waits)
 
 
@@ -152,7 +154,7 @@ async def test_kombos_wish_to_wait_is_respected_within_bounds(lost: Lost, waitin
         await order_fault(lost.sandbox, one, "rate_limited", times=1000, retry_after=30)
     result = await waiting.reconciler.run()
     assert set(result.failed.values()) == {"kombo_rate_limited"}
-    assert lost.clock.monotonic() - started <= PATIENCE
+    assert lost.clock.monotonic() - started <= TOTAL_WAIT_SECONDS
 
 
 async def test_patience_does_not_start_again_with_each_success(lost: Lost, waiting: Waiting) -> None:
@@ -162,7 +164,7 @@ async def test_patience_does_not_start_again_with_each_success(lost: Lost, waiti
         await order_fault(lost.sandbox, one, "rate_limited", times=4, retry_after=60)
     result = await waiting.reconciler.run()
     assert 1 <= len(result.failed) < len(lost.ids)
-    assert lost.clock.monotonic() - started <= PATIENCE
+    assert lost.clock.monotonic() - started <= TOTAL_WAIT_SECONDS
 
 
 async def test_one_that_kombo_always_fails_on_is_not_waited_for(lost: Lost, waiting: Waiting) -> None:
@@ -170,12 +172,12 @@ async def test_one_that_kombo_always_fails_on_is_not_waited_for(lost: Lost, wait
     before = lost.asked()
     result = await waiting.reconciler.run()
     assert (result.checked, result.failed) == (3, {lost.ids[1]: "kombo_unavailable"})
-    assert waiting.waits == [PAUSE] * (TRIES - 1)
-    assert lost.asked() - before == 2 + TRIES
+    assert waiting.waits == [RETRY_SECONDS] * (ATTEMPTS - 1)
+    assert lost.asked() - before == 2 + ATTEMPTS
 
 
 async def test_one_that_fails_for_a_moment_is_read_all_the_same(lost: Lost, waiting: Waiting) -> None:
-    await order_fault(lost.sandbox, lost.ids[1], "empty_500", times=TRIES - 1)
+    await order_fault(lost.sandbox, lost.ids[1], "empty_500", times=ATTEMPTS - 1)
     result = await waiting.reconciler.run()
     assert (result.checked, result.failed) == (3, {})
 
@@ -187,7 +189,7 @@ async def test_one_whose_failures_close_the_gate_is_not_waited_for_either(
     await order_fault(lost.sandbox, lost.ids[1], "html_503", times=1000)
     result = await waiting.reconciler.run()
     assert result.failed == {lost.ids[1]: "kombo_unavailable"}
-    assert sum(waiting.waits) <= PATIENCE / 10
+    assert sum(waiting.waits) <= TOTAL_WAIT_SECONDS / 10
 
 
 async def test_a_record_that_changes_meanwhile_is_left_alone(lost: Lost) -> None:

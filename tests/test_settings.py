@@ -7,8 +7,8 @@ from cryptography.fernet import Fernet
 
 from kombo_embed import ConfigurationError, Settings
 from kombo_embed.settings import RecordSettings, mount_path_from_environment
-from kombo_embed.shared_settings import is_on_this_machine
-from kombo_embed.spelling import near_misses
+from kombo_embed.settings.near_misses import near_misses
+from kombo_embed.settings.shared import is_on_this_machine
 
 KEY = "ks_dev_made-up"
 

@@ -9,9 +9,9 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from kombo_embed.auth.believed import BelievedTokens
-from kombo_embed.auth.claims import ClaimPaths, read_end_user
-from kombo_embed.auth.keys import IssuerKeys
-from kombo_embed.auth.tokens import LEEWAY, TokenRefused, TokenVerifier, UnverifiedToken
+from kombo_embed.auth.claims import ClaimPaths, parse_end_user
+from kombo_embed.auth.jwks import IssuerKeys
+from kombo_embed.auth.jwt import LEEWAY, TokenRefused, TokenVerifier, UnverifiedToken
 from kombo_embed.errors import IdentityError, Unauthenticated
 from kombo_embed.models import EndUser
 from kombo_embed.ports import Clock
@@ -81,7 +81,7 @@ class BearerResolver:
         if match is None:
             raise TokenRefused("malformed")
         claims = await self._verified(self._verifier.read(match[1]))
-        return read_end_user(claims, self._paths), claims["exp"] + LEEWAY
+        return parse_end_user(claims, self._paths), claims["exp"] + LEEWAY
 
     async def _verified(self, token: UnverifiedToken) -> dict[str, Any]:
         now = self._clock.time()

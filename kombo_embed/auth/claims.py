@@ -45,7 +45,7 @@ def key_or_attribute_of(source: object, name: str) -> object:
     return key_of(source, name) if isinstance(source, Mapping) else getattr(source, name, MISSING)
 
 
-def read_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) -> EndUser:
+def parse_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) -> EndUser:
     """The end user that a login tells of.
 
     An origin id that is an integer or a UUID becomes its string: here the host has no place to do that.

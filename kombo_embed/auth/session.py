@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from starlette.requests import HTTPConnection
 
-from kombo_embed.auth.claims import ClaimPaths, read_end_user
+from kombo_embed.auth.claims import ClaimPaths, parse_end_user
 from kombo_embed.errors import IdentityError
 from kombo_embed.models import EndUser
 
@@ -54,6 +54,6 @@ class SessionResolver:
         if not isinstance(entry, Mapping):
             raise IdentityError(f"{where} must be a mapping, not {type(entry).__name__}")
         try:
-            return read_end_user(entry, self._paths)
+            return parse_end_user(entry, self._paths)
         except IdentityError as error:
             raise IdentityError(f"in {where}: {error}") from None

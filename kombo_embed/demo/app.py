@@ -21,7 +21,7 @@ from kombo_embed import EndUser, Event, KomboEmbed, Settings
 from kombo_embed.demo.activity import Activity
 from kombo_embed.demo.answers import asset, page, problem, tagged_json
 from kombo_embed.demo.people import ORGANIZATIONS, PEOPLE, Person
-from kombo_embed.embed import EVENT_TYPES
+from kombo_embed.integration import EVENT_TYPES
 
 if TYPE_CHECKING:
     import httpx

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 from kombo_embed import Settings
-from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.models import ConnectionLink, LinkKey
+from kombo_embed.link_cache.memory import MemoryLinkCache
+from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.sandbox import Sandbox
 
 
@@ -21,7 +21,7 @@ class LinksThatOpen(MemoryLinkCache):
         super().__init__(size=settings.link_cache_size, lifetime=settings.lifetime, clock=time)
         self._sandbox = sandbox
 
-    async def get(self, key: LinkKey) -> ConnectionLink | None:
+    async def get(self, key: CacheKey) -> ConnectionLink | None:
         """The link kept for this key, if it is still valid and would open."""
         link = await super().get(key)
         return link if link is not None and self._sandbox.opens(link.link) else None

@@ -25,10 +25,10 @@ from kombo_embed import Settings
 from kombo_embed.demo.app import create_app
 from kombo_embed.demo.links import LinksThatOpen
 from kombo_embed.demo.people import ORGANIZATIONS, PEOPLE
-from kombo_embed.listening import LOOPBACK, PortUnavailable, listen
 from kombo_embed.sandbox import Sandbox
+from kombo_embed.sandbox.ports import LOOPBACK, PortUnavailable, listen
+from kombo_embed.sandbox.server import Server, serve_until, stop_at_signals
 from kombo_embed.sandbox.transports import new_network_transport
-from kombo_embed.serving import Server, serve_until, stop_at_signals
 
 
 def run(*, port: int, sandbox_port: int, open_browser: bool, host: str = LOOPBACK) -> int:

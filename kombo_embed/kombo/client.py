@@ -23,17 +23,26 @@ from kombo_embed.errors import (
     KomboTimeout,
     KomboUnavailable,
 )
-from kombo_embed.hosts import is_loopback
-from kombo_embed.kombo import answers, failures, requests
-from kombo_embed.kombo.backoff import Backoff
-from kombo_embed.kombo.gate import Gate
-from kombo_embed.kombo.quiet import quietly, silence_foreign_loggers
-from kombo_embed.models import AnyLinkRequest, CoolDown, EndUser, LinkType
-from kombo_embed.ports import Clock
-from kombo_embed.reports import IntegrationDetails, ReportedIntegration, Tool
+from kombo_embed.kombo import requests, responses
+from kombo_embed.kombo.circuit_breaker import CircuitBreaker
+from kombo_embed.kombo.retry import RetryPolicy
+from kombo_embed.logs import mute_loggers, muted
+from kombo_embed.models import AnyLinkRequest, EndUser, LinkType
+from kombo_embed.ports import Clock, CoolDown
+from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, Tool
+from kombo_embed.urls import is_loopback
 
 logger = logging.getLogger("kombo_embed.kombo")
 
+FOREIGN_LOGGERS = (
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+    "stamina",
+)
 BODY_MAX_BYTES = 64 * 1024
 LONG_BODY_MAX_BYTES = 4 * 1024 * 1024  # for lists of tools and models
 ATTEMPTS = 3
@@ -49,7 +58,7 @@ class KomboClient:
         timeout: Seconds for a whole call, from its start to the last byte of its last attempt.
         connect_timeout: Seconds for the connection alone.
         clock: Where time comes from.
-        tell_cool_down: Called with each wait that Kombo asks for.
+        share_cool_down: Called with each wait that Kombo asks for.
         transport: Another httpx transport than the network, for tests.
     """
 
@@ -61,14 +70,14 @@ class KomboClient:
         timeout: float,
         connect_timeout: float,
         clock: Clock,
-        tell_cool_down: Callable[[CoolDown], None] | None = None,
+        share_cool_down: Callable[[CoolDown], None] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        silence_foreign_loggers()
+        mute_loggers(*FOREIGN_LOGGERS)
         self._base_url = base_url
         self._timeout = timeout
         self._clock = clock
-        self._gate = Gate(clock=clock, tell=tell_cool_down)
+        self._circuit_breaker = CircuitBreaker(clock=clock, share_cool_down=share_cool_down)
         self._client = httpx.AsyncClient(
             headers={
                 "Authorization": f"Bearer {api_key}",
@@ -91,9 +100,9 @@ class KomboClient:
         """Close all connections."""
         await self._client.aclose()
 
-    def heed(self, cool_down: CoolDown) -> None:
+    def apply_cool_down(self, cool_down: CoolDown) -> None:
         """Do not call Kombo for as long as it told another process."""
-        self._gate.heed(cool_down)
+        self._circuit_breaker.apply_cool_down(cool_down)
 
     async def mint_link(
         self, end_user: EndUser, request: AnyLinkRequest, *, link_type: LinkType = "EMBEDDED"
@@ -104,7 +113,7 @@ class KomboClient:
             IntegrationNotFound: The integration to reconnect cannot be one of Kombo's; nothing was sent.
             KomboError: Kombo refused, failed, or could not be reached in time.
         """
-        return answers.read_link(await self._call(requests.mint_link(end_user, request, link_type)))
+        return responses.parse_link(await self._call(requests.mint_link(end_user, request, link_type)))
 
     async def integration_by_token(self, activation_token: str) -> ReportedIntegration:
         """Exchange an activation token for the integration that it stands for.
@@ -122,7 +131,7 @@ class KomboClient:
             if error.cause == "request":
                 raise ActivationRejected("Kombo does not accept this activation token.") from None
             raise
-        return answers.read_integration(body)
+        return responses.parse_integration(body)
 
     async def integration_details(self, integration_id: str) -> IntegrationDetails:
         """How an integration is.
@@ -132,7 +141,7 @@ class KomboClient:
             KomboError: Kombo refused, failed, or could not be reached in time.
         """
         request = requests.integration_details(integration_id)
-        return answers.read_details(await self._call(request, body_max_bytes=LONG_BODY_MAX_BYTES))
+        return responses.parse_details(await self._call(request, body_max_bytes=LONG_BODY_MAX_BYTES))
 
     async def set_enabled(self, integration_id: str, *, enabled: bool) -> None:
         """Switch an integration on or off.
@@ -158,24 +167,24 @@ class KomboClient:
         Raises:
             KomboError: Kombo refused the key, failed, or could not be reached in time.
         """
-        return answers.read_environment(await self._call(requests.check_api_key()))
+        return responses.parse_environment(await self._call(requests.check_api_key()))
 
-    async def tools_of(self, category: str) -> list[Tool]:
+    async def list_tools(self, category: str) -> list[Tool]:
         """The tools of a category.
 
         Raises:
             KomboError: Kombo refused, failed, or could not be reached in time.
         """
-        request = requests.tools_of(category)
-        return answers.read_tools(await self._call(request, body_max_bytes=LONG_BODY_MAX_BYTES))
+        request = requests.list_tools(category)
+        return responses.parse_tools(await self._call(request, body_max_bytes=LONG_BODY_MAX_BYTES))
 
     async def _call(self, request: requests.KomboRequest, *, body_max_bytes: int = BODY_MAX_BYTES) -> bytes:
         deadline = asyncio.get_running_loop().time() + self._timeout
-        retries = stamina.retry_context(on=Backoff(deadline), attempts=ATTEMPTS, timeout=None)
-        with quietly():
+        retries = stamina.retry_context(on=RetryPolicy(deadline), attempts=ATTEMPTS, timeout=None)
+        with muted():
             async for attempt in retries:
                 # Outside the attempt: what the gate refuses is told at once, not tried again.
-                passage = self._gate.enter(tried=attempt.num > 1)
+                passage = self._circuit_breaker.enter(sent=attempt.num > 1)
                 with attempt, passage:
                     return await self._attempt(request, deadline, body_max_bytes)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -189,12 +198,12 @@ class KomboClient:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             logger.warning("kombo.unreachable: %s", type(error).__name__)
             raise KomboUnavailable(
-                "Kombo cannot be reached.", retry_after=failures.RETRY_AFTER_DEFAULT
+                "Kombo cannot be reached.", retry_after=responses.RETRY_AFTER_DEFAULT
             ) from None
         if status == httpx.codes.OK:
             return body
         now = datetime.fromtimestamp(self._clock.time(), UTC)
-        failure = failures.read_error(status, retry_after, body, now=now)
+        failure = responses.parse_error(status, retry_after, body, now=now)
         logger.warning("kombo.refused: status %s, %s", status, failure)
         raise failure
 

@@ -11,14 +11,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from kombo_embed.errors import FieldError, IntegrationNotFound, InvalidRequest
-from kombo_embed.models import (
-    AnyLinkRequest,
-    EndUser,
-    LinkRequest,
-    LinkType,
-    RelinkRequest,
-    SetupRequest,
-)
+from kombo_embed.models import AnyLinkRequest, EndUser, LinkRequest, LinkType, RelinkRequest, SetupRequest
 
 # Dots alone, slashes and the like would reach another of Kombo's endpoints with our key.
 TOKEN = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~=+:-]{1,4096}")
@@ -106,7 +99,7 @@ def check_api_key() -> KomboRequest:
     return KomboRequest("GET", "/check-api-key")
 
 
-def tools_of(category: str) -> KomboRequest:
+def list_tools(category: str) -> KomboRequest:
     """Ask for the tools of a category."""
     return KomboRequest("GET", f"/tools/{category.lower()}")
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from kombo_embed.errors import FieldError, InvalidRequest, WebhookRejected, WebhooksNotConfigured
 from kombo_embed.models import ORIGIN_ID_MAX_LENGTH
-from kombo_embed.reports import (
+from kombo_embed.upstream import (
     FailedFlow,
     Report,
     ReportedDeletion,
@@ -100,7 +100,7 @@ def verify(body: bytes, signature: str | None, secrets: Iterable[str]) -> None:
         raise WebhookRejected(f"{SIGNATURE_HEADER} is missing or is not this body's signature.")
 
 
-def read_event(body: bytes) -> WebhookEvent:
+def parse_event(body: bytes) -> WebhookEvent:
     """The event in a verified body. Unknown types and fields are accepted: Kombo adds some.
 
     Raises:
@@ -116,7 +116,7 @@ def read_event(body: bytes) -> WebhookEvent:
     return WebhookEvent(event_id=event.id, type=event.type, data=data)
 
 
-def read_report(event: WebhookEvent) -> Report | None:
+def parse_report(event: WebhookEvent) -> Report | None:
     """What an event tells of an integration or a flow; None for events of other types.
 
     Raises:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from kombo_embed.listening import LOOPBACK, PortUnavailable, listen
+from kombo_embed.sandbox.ports import LOOPBACK, PortUnavailable, listen
 from kombo_embed.sandbox.sandbox import Sandbox
-from kombo_embed.serving import Server, serve_until, stop_at_signals
+from kombo_embed.sandbox.server import Server, serve_until, stop_at_signals
 
 
 def run(sandbox: Sandbox, *, port: int) -> int:

@@ -175,7 +175,7 @@ class Database:
         except self._backend.errors as error:
             raise StoreUnavailable(
                 f"The database cannot be used now ({self._backend.reason(error)}). {self._backend.remedy}",
-                may_retry=self._backend.is_passing(error),
+                retryable=self._backend.is_passing(error),
             ) from None
 
 
@@ -195,4 +195,4 @@ def finishing(
 
 
 def _may_retry(error: Exception) -> bool:
-    return isinstance(error, StoreUnavailable) and error.may_retry
+    return isinstance(error, StoreUnavailable) and error.retryable

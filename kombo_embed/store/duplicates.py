@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import RowMapping
 
 from kombo_embed.store.locks import hold
-from kombo_embed.store.rows import Rows
 from kombo_embed.store.tables import integrations
+from kombo_embed.store.transaction import Rows
 
 
 async def tell(rows: Rows, row: RowMapping) -> None:

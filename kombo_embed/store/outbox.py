@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, Update, and_, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kombo_embed.models import Delivery, Event, Integration, Outcome
+from kombo_embed.integration import Event, Integration
+from kombo_embed.ports import Delivery, DeliveryOutcome
 from kombo_embed.store.database import Database, finishing
 from kombo_embed.store.tables import outbox
 
@@ -110,7 +111,7 @@ class Outbox:
                 await connection.execute(self._note(ids, lease_ends_at=until, **done))
 
     @finishing
-    async def save(self, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+    async def save(self, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
         """Note what became of events, in one transaction; what another holds now is left alone."""
         done = [outcome.delivery.row_id for outcome in outcomes if outcome.due_at is None]
         async with self._database.writing() as connection:
@@ -133,14 +134,14 @@ class Outbox:
             for ids, done in _by_done_handlers(deliveries):
                 await connection.execute(self._note(ids, attempts=outbox.c.attempts - 1, **done, **FREE))
 
-    def _later(self, outcome: Outcome, now: datetime) -> Update:
+    def _later(self, outcome: DeliveryOutcome, now: datetime) -> Update:
         # An attempt that was put off is none.
         column, step = (outbox.c.failures, 1) if outcome.failed else (outbox.c.attempts, -1)
         return self._note(
             [outcome.delivery.row_id],
             done_handlers=list(outcome.done_handlers),
             due_at=outcome.due_at,
-            given_up_at=now if outcome.given_up else None,
+            given_up_at=now if outcome.dead else None,
             **{column.name: column + step},
             **FREE,
         )

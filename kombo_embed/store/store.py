@@ -10,24 +10,32 @@ from datetime import UTC, datetime
 from sqlalchemy import literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kombo_embed.models import Completion, Integration, LinkDrop, LinkKey, LinkType
-from kombo_embed.ports import Clock
-from kombo_embed.reports import (
+from kombo_embed.integration import Completion, Integration
+from kombo_embed.models import CacheKey, LinkType
+from kombo_embed.ports import Clock, Invalidation
+from kombo_embed.store import (
+    apply_event,
+    invalidations,
+    migrations,
+    minted_links,
+    retention,
+    webhook_events,
+)
+from kombo_embed.store.database import Database, finishing
+from kombo_embed.store.inserts import insert_once
+from kombo_embed.store.integrations import Records
+from kombo_embed.store.outbox import Outbox
+from kombo_embed.store.tables import completions, integrations
+from kombo_embed.upstream import (
     IntegrationDetails,
     Report,
     ReportedDeletion,
     ReportedIntegration,
     WebhookEvent,
 )
-from kombo_embed.store import applying, drops, inbox, migrations, minted, pruning
-from kombo_embed.store.database import Database, finishing
-from kombo_embed.store.inserts import insert_once
-from kombo_embed.store.outbox import Outbox
-from kombo_embed.store.records import Records
-from kombo_embed.store.tables import completions, integrations
 
 
-class SqlStore:
+class Store:
     """Keeps the records of one Kombo environment in a database.
 
     Args:
@@ -64,7 +72,7 @@ class SqlStore:
             async with self._database.reading() as connection:
                 await connection.run_sync(migrations.verify)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close all connections."""
         await self._database.aclose()
 
@@ -79,26 +87,26 @@ class SqlStore:
             await connection.execute(select(literal(1)).select_from(integrations).limit(1))
 
     @finishing
-    async def save_link_minted(
-        self, key: LinkKey, expires_in: float, *, link_type: LinkType = "EMBEDDED"
+    async def save_minted_link(
+        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED"
     ) -> None:
         """Remember for whom and for what a link was minted: a completion's category comes from here."""
         async with self._writing() as records:
-            await minted.save(records, key, expires_in=expires_in, link_type=link_type)
+            await minted_links.save(records, key, lifetime_seconds=lifetime_seconds, link_type=link_type)
 
     @finishing
-    async def has_minted_for(self, origin_id: str) -> bool:
+    async def has_minted_link(self, origin_id: str) -> bool:
         """Whether a link was minted here for this origin id."""
         async with self._reading() as records:
-            return await minted.exists_for(records, origin_id)
+            return await minted_links.exists_for(records, origin_id)
 
     @finishing
     async def save_completion(
-        self, reported: ReportedIntegration, *, activation_token: str, recorded_for: str
+        self, reported: ReportedIntegration, *, activation_token: str, origin_id: str
     ) -> Completion | None:
         """Record what Kombo says of an integration under an origin id, and which token stood for it."""
         async with self._writing() as records:
-            completion = await records.connect(reported, origin_id=recorded_for, learnt_by="browser")
+            completion = await records.connect(reported, origin_id=origin_id, learnt_by="browser")
             await insert_once(
                 records.connection,
                 completions,
@@ -107,11 +115,11 @@ class SqlStore:
                 integration_id=reported.integration_id,
                 completed_at=records.now,
             )
-            await drops.write(records, recorded_for if completion else None)
+            await invalidations.write(records, origin_id if completion else None)
         return completion
 
     @finishing
-    async def find_completed(self, activation_token: str) -> Integration | None:
+    async def find_completion(self, activation_token: str) -> Integration | None:
         """The integration that this activation token was exchanged for, if it was exchanged here."""
         async with self._reading() as records:
             integration_id = await self._completed(records.connection, _hash(activation_token))
@@ -121,15 +129,15 @@ class SqlStore:
     async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
         """Keep a received event, once, and what it tells; the origin id whose links it ends."""
         async with self._writing() as records:
-            ended_for = await applying.apply(records, event, report)
-            await drops.write(records, ended_for)
+            ended_for = await apply_event.apply(records, event, report)
+            await invalidations.write(records, ended_for)
             return ended_for
 
     @finishing
     async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
         """Keep a signed body that is no event, once."""
         async with self._writing() as records:
-            await inbox.keep_malformed(records, body, reason=reason)
+            await webhook_events.keep_malformed(records, body, reason=reason)
 
     @finishing
     async def save_deleted(
@@ -145,7 +153,7 @@ class SqlStore:
         )
         async with self._writing() as records:
             await records.delete(ReportedDeletion(reported), unless_changed_since=unless_changed_since)
-            await drops.write(records, integration.origin_id)
+            await invalidations.write(records, integration.origin_id)
 
     @finishing
     async def save_details(
@@ -156,16 +164,16 @@ class SqlStore:
             return await records.refresh(details, states_unless_changed_since=states_unless_changed_since)
 
     @finishing
-    async def find_drops(self, *, after: int) -> list[LinkDrop]:
+    async def find_invalidations(self, *, after: int) -> list[Invalidation]:
         """What ended links, with row ids after this one, in their order."""
         async with self._database.reading() as connection:
-            return await drops.find(connection, self._environment, after=after)
+            return await invalidations.find(connection, self._environment, after=after)
 
     @finishing
-    async def prune_drops(self, *, before: datetime) -> None:
+    async def prune_invalidations(self, *, before: datetime) -> None:
         """Forget the drops that were written before this moment."""
         async with self._database.writing() as connection:
-            await drops.prune(connection, self._environment, before=before)
+            await invalidations.prune(connection, self._environment, before=before)
 
     @finishing
     async def find_integrations(self, origin_id: str) -> list[Integration]:
@@ -186,33 +194,33 @@ class SqlStore:
             return await records.find_public(public_id, origin_id)
 
     @finishing
-    async def find_known(self, *, after: str, limit: int) -> list[Integration]:
+    async def list_integrations_after(self, integration_id: str, *, limit: int) -> list[Integration]:
         """The next integrations that are not deleted, by Kombo's ids; ``""`` is before the first."""
         async with self._reading() as records:
-            return await records.after(after, limit=limit)
+            return await records.after(integration_id, limit=limit)
 
     @finishing
-    async def settle_ended_links(self, *, limit: int) -> int:
+    async def close_expired_links(self, *, limit: int) -> int:
         """Look at links that have ended, each once over all processes; how many led to nothing.
 
         Most looks find nothing: they must not stand in the line of the writers.
         """
         async with self._reading() as records:
-            ended = await minted.ended(records, limit=limit)
+            ended = await minted_links.ended(records, limit=limit)
         if not ended:
             return 0
         async with self._writing() as records:
-            return await minted.settle(records, ended)
+            return await minted_links.settle(records, ended)
 
     @finishing
     async def prune(self, *, before: datetime, limit: int) -> int:
         """Delete up to ``limit`` rows of each kind that nobody needs any more; how many those were."""
         async with self._reading() as records:
-            found = await pruning.find(records, before=before, limit=limit)
+            found = await retention.find(records, before=before, limit=limit)
         if not found:
             return 0
         async with self._writing() as records:
-            return await pruning.remove(records, found)
+            return await retention.remove(records, found)
 
     async def _completed(self, connection: AsyncConnection, token_hash: str) -> str | None:
         query = select(completions.c.integration_id).where(

@@ -216,12 +216,12 @@ outbox = Table(
 
 # That links of an origin id ended, written in the transaction of what ended them, so that every process
 # learns of it. Ids are never used twice: what a process has read already, it tells by them.
-dropped_links = Table(
+link_invalidations = Table(
     "kombo_embed_dropped_links",
     metadata,
     Column("id", _number(), primary_key=True),
     Column("environment", String(64), nullable=False),
-    Column("drop_id", String(32), nullable=False),
+    Column("invalidation_id", String(32), nullable=False),
     Column("origin_id", Words(), nullable=False),
     Column("dropped_at", UtcDateTime, nullable=False),
     Index("ix_kombo_embed_dropped_links_environment", "environment", "id"),

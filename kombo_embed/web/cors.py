@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kombo_embed.web.answers import HEADERS
+from kombo_embed.web.responses import HEADERS
 
 
 def allow_origins(app: ASGIApp, allowed: Collection[str]) -> ASGIApp:

@@ -1,32 +1,34 @@
 """Our endpoints: each asks who is there, reads the body, calls the flow, and answers.
 
-`kombo_embed.web.calls` has the table that gives them their paths.
+`kombo_embed.web.routes` has the table that gives them their paths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kombo_embed.auth.host import link_options
-from kombo_embed.catalog import ToolCatalog
-from kombo_embed.choice import Choice
+from kombo_embed.auth.callable import link_options
+from kombo_embed.core.flow import ConnectionFlow
+from kombo_embed.core.link_request import LinkChoice
+from kombo_embed.core.reconcile import Reconciler
+from kombo_embed.core.tools import ToolCatalogue
 from kombo_embed.errors import (
     BrowserModuleMissing,
     StoreUnavailable,
     Unauthenticated,
 )
-from kombo_embed.flow import ConnectionFlow
 from kombo_embed.kombo import webhooks
-from kombo_embed.models import CacheOutcome, EndUser, IssuedLink, LinkOptions, Reconciliation
-from kombo_embed.ports import EndUserResolver, LinkOptionsCallable, Store
+from kombo_embed.models import CacheStatus, EndUser, IssuedLink, LinkOptions
+from kombo_embed.ports import EndUserResolver, LinkOptionsCallable
 from kombo_embed.settings import Settings
-from kombo_embed.web.answers import HEADERS, NoContent, ReadyAnswer, answer, tagged, tagged_answer
-from kombo_embed.web.bodies import (
+from kombo_embed.store.store import Store
+from kombo_embed.web.headers import header_value
+from kombo_embed.web.requests import (
     WEBHOOK_MAX_BYTES,
     CompletionBody,
     NoBody,
@@ -36,27 +38,18 @@ from kombo_embed.web.bodies import (
     read_choice,
     read_json,
 )
-from kombo_embed.web.headers import header_value
+from kombo_embed.web.responses import HEADERS, NoContent, ReadyAnswer, answer, tagged, tagged_answer
 from kombo_embed.web.shown import show
 
 HIT = b"kombo-embed; hit; ttl=%d"  # RFC 9211
 CACHE_STATUS = {
-    CacheOutcome.STORED: b"kombo-embed; fwd=uri-miss; stored",
-    CacheOutcome.COLLAPSED: b"kombo-embed; fwd=uri-miss; collapsed",
-    CacheOutcome.PASSED: b"kombo-embed; fwd=uri-miss",
-    CacheOutcome.STALE: b"kombo-embed; hit; ttl=%(ttl)d; detail=kombo-unavailable",
+    CacheStatus.STORED: b"kombo-embed; fwd=uri-miss; stored",
+    CacheStatus.COLLAPSED: b"kombo-embed; fwd=uri-miss; collapsed",
+    CacheStatus.PASSED: b"kombo-embed; fwd=uri-miss",
+    CacheStatus.STALE: b"kombo-embed; hit; ttl=%(ttl)d; detail=kombo-unavailable",
 }
 SIGNATURE = webhooks.SIGNATURE_HEADER.lower().encode()
 MODULE_HEADERS = {**HEADERS, "Cache-Control": "no-cache"}  # it is nobody's: kept, and asked for by its tag
-
-
-class Reconcile(Protocol):
-    """Re-reads every known integration from Kombo."""
-
-    def __call__(
-        self, on_progress: Callable[[int], None] | None, *, delete_all_unknown: bool
-    ) -> Awaitable[Reconciliation]:
-        """Do it once."""
 
 
 class Shared(Protocol):
@@ -69,19 +62,19 @@ class Shared(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the endpoints work with, composed by `kombo_embed.web.mount`."""
+    """What the endpoints work with, composed by `kombo_embed.composition`."""
 
     settings: Settings
     flow: ConnectionFlow
-    catalog: ToolCatalog
+    catalogue: ToolCatalogue
     store: Store
     end_user: EndUserResolver
     link_options: LinkOptionsCallable | None
-    own_link_options: LinkOptions
+    default_link_options: LinkOptions
     browser_module: bytes | None
     openapi: Mapping[str, object]
-    reconcile: Reconcile
-    shared_links: Shared | None
+    reconciler: Reconciler
+    redis: Shared | None
 
 
 async def issue_link(services: Services, request: Request) -> Response:
@@ -119,7 +112,7 @@ async def issue_relink(services: Services, request: Request) -> Response:
     """``POST /integrations/{id}/relink``."""
     end_user = await _signed_in(services, request)
     body = await read_json(request, RelinkBody)
-    choice = Choice(language=body.language, fresh=body.fresh)
+    choice = LinkChoice(language=body.language, fresh=body.fresh)
     options = await _options(services, request, end_user)
     return _link(await services.flow.issue_relink(end_user, request.path_params["id"], choice, options))
 
@@ -128,7 +121,7 @@ async def issue_setup_link(services: Services, request: Request) -> Response:
     """``POST /integrations/{id}/setup-link``."""
     end_user = await _signed_in(services, request)
     body = await read_json(request, RelinkBody)
-    choice = Choice(language=body.language, fresh=body.fresh)
+    choice = LinkChoice(language=body.language, fresh=body.fresh)
     return _link(await services.flow.issue_setup_link(end_user, request.path_params["id"], choice))
 
 
@@ -144,7 +137,7 @@ async def list_tools(services: Services, request: Request) -> Response:
     """``GET /tools``: with what the organisation has connected already."""
     end_user = await _signed_in(services, request)
     category = read_category(request, services.settings)
-    tools = await services.catalog.tools_of(category)
+    tools = await services.catalogue.list_tools(category)
     integrations = await services.flow.integrations(end_user.origin_id)
     connected = {integration.tool for integration in integrations if integration.category in (None, category)}
     shown = [
@@ -183,7 +176,7 @@ async def describe(services: Services, request: Request) -> Response:
 async def report_health(services: Services, request: Request) -> Response:
     """``GET /health``: whether the database can be read, and Redis is there. Kombo is not asked."""
     del request
-    redis = services.shared_links
+    redis = services.redis
     checks = {} if redis is None else {"redis": "ok" if redis.is_up else "gone"}
     try:
         await services.store.check()
@@ -202,12 +195,12 @@ async def _signed_in(services: Services, request: Request) -> EndUser:
 
 async def _options(services: Services, request: Request, end_user: EndUser) -> LinkOptions:
     if services.link_options is None:
-        return services.own_link_options
+        return services.default_link_options
     chosen = await link_options(services.link_options, request, end_user)
-    return chosen.over(services.own_link_options)
+    return chosen.over(services.default_link_options)
 
 
 def _link(issued: IssuedLink) -> Response:
     link, outcome, remaining = issued
-    status = HIT % remaining if outcome is CacheOutcome.HIT else CACHE_STATUS[outcome] % {b"ttl": remaining}
+    status = HIT % remaining if outcome is CacheStatus.HIT else CACHE_STATUS[outcome] % {b"ttl": remaining}
     return ReadyAnswer(link.body, cache_status=status)

@@ -18,9 +18,9 @@ from kombo_embed.errors import (
 )
 from kombo_embed.kombo.webhooks import SIGNATURE_HEADER
 from kombo_embed.models import Category
-from kombo_embed.web.calls import CALLS, Call, Shape
 from kombo_embed.web.endpoints import list_tools, receive_webhook
 from kombo_embed.web.problems import STATUSES
+from kombo_embed.web.routes import OPERATIONS, Operation, Shape
 from kombo_embed.web.schemas import KomboLink, KomboProblem
 
 COMPONENTS = "#/components/schemas/{model}"
@@ -38,7 +38,7 @@ Ref = Callable[[type[BaseModel]], dict[str, Any]]
 def openapi_document() -> dict[str, Any]:
     """All calls as a document; its paths are relative to where it was found."""
     paths: dict[str, dict[str, Any]] = {}
-    for call in CALLS:
+    for call in OPERATIONS:
         answers = {str(status): answer_of(call, status, _reference) for status in call.answers}
         operation = operation_of(call, _reference) | {
             "operationId": call.handler.__name__,
@@ -57,7 +57,7 @@ def openapi_document() -> dict[str, Any]:
     }
 
 
-def operation_of(call: Call, ref: Ref) -> dict[str, Any]:
+def operation_of(call: Operation, ref: Ref) -> dict[str, Any]:
     """What a call takes: its parameters and its body."""
     operation: dict[str, Any] = {}
     parameters = list(_parameters(call))
@@ -72,7 +72,7 @@ def operation_of(call: Call, ref: Ref) -> dict[str, Any]:
     return operation
 
 
-def answer_of(call: Call, status: int, ref: Ref | None = None) -> dict[str, Any]:
+def answer_of(call: Operation, status: int, ref: Ref | None = None) -> dict[str, Any]:
     """One of a call's answers of success; without ``ref`` models are left to the host's document."""
     shape = call.answers[status]
     described: dict[str, Any] = {"description": _described(shape), "headers": _headers(call)}
@@ -84,14 +84,14 @@ def answer_of(call: Call, status: int, ref: Ref | None = None) -> dict[str, Any]
     return described
 
 
-def not_modified(call: Call) -> dict[str, Any]:
+def not_modified(call: Operation) -> dict[str, Any]:
     """The answer 304, where there is one."""
     if not call.tagged:
         return {}
     return {"304": {"description": "If-None-Match names what it still is.", "headers": _headers(call)}}
 
 
-def problems_of(call: Call, *more: type[KomboEmbedError]) -> dict[str, Any]:
+def problems_of(call: Operation, *more: type[KomboEmbedError]) -> dict[str, Any]:
     """The problems that a call may answer with, and these, by status."""
     by_status: dict[int, list[type[KomboEmbedError]]] = {}
     for kind in (*call.all_problems, *more):
@@ -125,7 +125,7 @@ def _first_line(kind: type) -> str:
     return (kind.__doc__ or "").partition("\n")[0]
 
 
-def _headers(call: Call) -> dict[str, Any]:
+def _headers(call: Operation) -> dict[str, Any]:
     """The headers of success that mean something to a caller."""
     if call.tagged:
         return {"ETag": _header("For If-None-Match.")}
@@ -134,7 +134,7 @@ def _headers(call: Call) -> dict[str, Any]:
     return {}
 
 
-def _parameters(call: Call) -> Iterable[dict[str, Any]]:
+def _parameters(call: Operation) -> Iterable[dict[str, Any]]:
     if "{id}" in call.path:
         yield {"name": "id", "in": "path", "required": True, "schema": TEXT, "description": "Our public id."}
     if call.tagged:
@@ -154,8 +154,8 @@ def _reference(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    answers = {shape for call in CALLS for shape in call.answers.values() if isinstance(shape, type)}
-    bodies = {call.body for call in CALLS if call.body is not None}
+    answers = {shape for call in OPERATIONS for shape in call.answers.values() if isinstance(shape, type)}
+    bodies = {call.body for call in OPERATIONS if call.body is not None}
     shapes = [(model, "serialization") for model in sorted(answers | {KomboProblem}, key=_name)]
     taken = [(model, "validation") for model in sorted(bodies, key=_name)]
     _, schemas = models_json_schema([*shapes, *taken], ref_template=COMPONENTS)  # type: ignore[list-item]

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from kombo_embed import errors
-from kombo_embed.web.answers import HEADERS, encoded
+from kombo_embed.web.responses import HEADERS, encoded
 from kombo_embed.web.shown import show
 
 STATUSES: dict[type[errors.KomboEmbedError], int] = {

@@ -1,4 +1,4 @@
-"""The shapes of our answers, for the documents that describe them; `kombo_embed.web.bodies` has the bodies'.
+"""The shapes of our answers, for the documents that describe them; `kombo_embed.web.requests` has the bodies'.
 
 Their names begin with Kombo, since they also stand in a host's own OpenAPI document.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from kombo_embed.models import Integration
+from kombo_embed.integration import Integration
 
 
 def show(integration: Integration) -> dict[str, object]:

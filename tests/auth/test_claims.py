@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from kombo_embed.auth.claims import ClaimPaths, read_end_user
+from kombo_embed.auth.claims import ClaimPaths, parse_end_user
 from kombo_embed.errors import IdentityError
 
 
 def origin_id(path: str, **source: Any) -> str:
     paths = ClaimPaths(email="email", organization_name="name", origin_id=path, prefix="KOMBO_US_")
-    return read_end_user({"email": "ada@acme.example", "name": "Acme", **source}, paths).origin_id
+    return parse_end_user({"email": "ada@acme.example", "name": "Acme", **source}, paths).origin_id
 
 
 def test_a_key_with_dots_wins_over_steps() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kombo_embed.auth.key_set import read_key_set
+from kombo_embed.auth.jwk_set import parse_key_set
 from tests.auth.tokens import b64, ec_key, ed_key, rsa_key
 
 GOOD = ec_key()
@@ -13,7 +13,7 @@ HUGE = b64(b"\xff" * 2056)  # 16,448 bits
 
 
 def key_ids(*members: Any) -> list[str | None]:
-    return [key.kid for key in read_key_set(json.dumps({"keys": members}).encode())]
+    return [key.kid for key in parse_key_set(json.dumps({"keys": members}).encode())]
 
 
 def test_keys_of_all_kinds_are_read_in_order() -> None:
@@ -53,4 +53,4 @@ def test_a_key_of_no_use_is_left_out_and_does_not_spoil_the_others(name: str) ->
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b"{}", b'{"keys": {}}', b"\xff", b"[" * 100_000])
 def test_what_is_no_key_set_is_told(body: bytes) -> None:
     with pytest.raises(ValueError, match="no JSON Web Key Set"):
-        read_key_set(body)
+        parse_key_set(body)

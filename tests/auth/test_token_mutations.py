@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kombo_embed.auth.key_set import read_key_set
-from kombo_embed.auth.tokens import TokenRefused, TokenVerifier
+from kombo_embed.auth.jwk_set import parse_key_set
+from kombo_embed.auth.jwt import TokenRefused, TokenVerifier
 from kombo_embed.sandbox import Sandbox
 from tests.auth.issuer import bearer_world
 from tests.auth.tokens import AUDIENCE, ISSUER, NOW, b64, ec_key, ed_key, make_token, rsa_key
@@ -85,7 +85,7 @@ def mutated(token: str, mutation: bytes) -> str:
 
 def test_no_changed_token_is_believed() -> None:
     verifier = TokenVerifier(issuer=ISSUER, audience=AUDIENCE, algorithms=("RS256", "ES256", "EdDSA"))
-    keys = read_key_set(json.dumps({"keys": [key.jwk() for key in KEYS]}).encode())
+    keys = parse_key_set(json.dumps({"keys": [key.jwk() for key in KEYS]}).encode())
     for token in TOKENS:
         assert verifier.verify(verifier.read(token), keys, now=NOW)["sub"] == "ada"
     tried = 0

@@ -16,11 +16,11 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from kombo_embed.cli import app
-from kombo_embed.models import Outcome
-from kombo_embed.reports import ReportedIntegration, WebhookEvent
+from kombo_embed.cli.app import app
+from kombo_embed.ports import DeliveryOutcome
 from kombo_embed.sandbox import Sandbox
-from kombo_embed.store.store import SqlStore
+from kombo_embed.store.store import Store
+from kombo_embed.upstream import ReportedIntegration, WebhookEvent
 from tests.support import API_KEY, make_host, running, served
 
 URL = "sqlite+aiosqlite:///kombo_embed.db"
@@ -32,7 +32,7 @@ LONG_AGO = "2026-01-01 00:00:00.000000"
 @pytest.fixture
 async def filled() -> None:
     """One event given up, one that fails, one delivered, a deletion, and something of another environment."""
-    store = SqlStore(URL, environment="default", clock=time)
+    store = Store(URL, environment="default", clock=time)
     await store.open()
     for number, tool in enumerate(["personio", "hibob", "workday"]):
         one = ReportedIntegration(
@@ -45,20 +45,20 @@ async def filled() -> None:
     )
     later = now + timedelta(hours=1)
     outcomes = [
-        Outcome(first, ("app.steady",), later, failed=True, given_up=True),
-        Outcome(second, (), later, failed=True),
-        Outcome(third),
+        DeliveryOutcome(first, ("app.steady",), later, failed=True, dead=True),
+        DeliveryOutcome(second, (), later, failed=True),
+        DeliveryOutcome(third),
     ]
     await store.outbox.save(outcomes, now=now)
     [*_, last] = await store.find_integrations("acme")
     await store.save_deleted(last)
-    await store.close()
-    other = SqlStore(URL, environment="other", clock=time)
+    await store.aclose()
+    other = Store(URL, environment="other", clock=time)
     await other.save_event(
         WebhookEvent("e", "integration-created", {}),
         ReportedIntegration("other:1", "other", "acme", None, None),
     )
-    await other.close()
+    await other.aclose()
 
 
 def run(*arguments: str) -> Result:

@@ -114,7 +114,7 @@ def client(kombo: httpx.AsyncBaseTransport) -> KomboClient:
 
 async def test_the_whole_life_of_an_integration(sandbox: Sandbox, client: KomboClient) -> None:
     assert await client.check_api_key()
-    assert "personio" in {tool.id for tool in await client.tools_of("HRIS")}
+    assert "personio" in {tool.id for tool in await client.list_tools("HRIS")}
     wanted = LinkRequest("HRIS", "de", options=LinkOptions(enable_filtering=True, enable_static_ips=True))
     flow = await sandbox.complete(await client.mint_link(ADA, wanted), "personio")
 

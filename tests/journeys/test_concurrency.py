@@ -21,7 +21,7 @@ from tests.support import (
 ADA, GRACE = person("ada@acme"), person("grace@acme")
 
 
-class Gate(httpx.AsyncBaseTransport):
+class HeldTransport(httpx.AsyncBaseTransport):
     """Holds every call to Kombo until it is opened."""
 
     def __init__(self, kombo: httpx.AsyncBaseTransport) -> None:
@@ -40,7 +40,7 @@ class Gate(httpx.AsyncBaseTransport):
 async def test_five_hundred_first_requests_at_once_are_one_call_to_kombo(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    gate = Gate(kombo)
+    gate = HeldTransport(kombo)
     app, _ = make_host(gate)
     async with running(app) as client:
         asked = [asyncio.create_task(client.post("/kombo/links", headers=ADA, json={})) for _ in range(500)]
@@ -57,7 +57,7 @@ async def test_five_hundred_first_requests_at_once_are_one_call_to_kombo(
 async def test_the_first_caller_hanging_up_changes_nothing_for_the_rest(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    gate = Gate(kombo)
+    gate = HeldTransport(kombo)
     app, _ = make_host(gate)
     async with running(app) as client:
         first = asyncio.create_task(client.post("/kombo/links", headers=ADA, json={}))
@@ -76,7 +76,7 @@ async def test_the_first_caller_hanging_up_changes_nothing_for_the_rest(
 async def test_a_failure_reaches_everybody_who_waits_and_is_not_kept(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    class Flaky(Gate):
+    class Flaky(HeldTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             if self.calls < 3:  # each of the attempts of one call
                 self.calls += 1
@@ -113,7 +113,7 @@ async def test_fresh_replaces_the_cached_link_and_joins_a_running_mint(
 async def test_a_link_minted_while_its_organisation_completes_is_not_kept(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    gate = Gate(kombo)
+    gate = HeldTransport(kombo)
     app, _ = make_host(gate)
     async with running(app) as client:
         gate.open.set()
@@ -155,7 +155,7 @@ async def test_a_link_is_replaced_when_less_than_the_margin_is_left(
 async def test_while_kombo_is_down_a_link_that_is_still_valid_helps_out(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
-    class Down(Gate):
+    class Down(HeldTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             if self.calls:
                 raise httpx.ConnectError("refused")

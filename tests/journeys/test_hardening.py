@@ -425,7 +425,7 @@ async def test_all_methods_of_a_path_are_told(kombo: httpx.AsyncBaseTransport) -
 async def test_an_empty_cache_that_is_brought_is_used(kombo: httpx.AsyncBaseTransport) -> None:
     class Brought:
         kept = 0
-        found = None
+        link = None
 
         def __len__(self) -> int:
             return 0
@@ -434,16 +434,16 @@ async def test_an_empty_cache_that_is_brought_is_used(kombo: httpx.AsyncBaseTran
             del key
 
         @asynccontextmanager
-        async def turn(self, key: object, *, fresh: bool) -> AsyncIterator[Brought]:
+        async def lease(self, key: object, *, fresh: bool) -> AsyncIterator[Brought]:
             del key, fresh
             yield self
 
-        async def keep(self, link: object) -> bool:
+        async def put(self, link: object) -> bool:
             del link
             self.kept += 1
             return True
 
-        async def drop(self, environment: str, drop: object) -> None:
+        async def invalidate(self, environment: str, drop: object) -> None:
             del environment, drop
 
     brought = Brought()

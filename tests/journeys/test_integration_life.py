@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kombo_embed import EndUser, Event, KomboEmbed
-from kombo_embed.kombo.webhooks import read_report
-from kombo_embed.reports import ReportedIntegration, WebhookEvent
+from kombo_embed.kombo.webhooks import parse_report
 from kombo_embed.sandbox import Sandbox
-from kombo_embed.store.store import SqlStore
+from kombo_embed.store.store import Store
+from kombo_embed.upstream import ReportedIntegration, WebhookEvent
 from tests.support import (
     ManualClock,
     change_state,
@@ -290,29 +290,29 @@ async def test_whatever_the_order_the_records_end_the_same(
 ) -> None:
     # Each example has an environment of its own, which is as good as a new database.
     environment = f"example-{next(numbers)}"
-    store = SqlStore("sqlite+aiosqlite:///order.db", environment=environment, clock=ManualClock())
+    store = Store("sqlite+aiosqlite:///order.db", environment=environment, clock=ManualClock())
     await store.open()
     for one in [*happenings, *([DELETED] if deleted else [])]:
         if isinstance(one, ReportedIntegration):
-            await store.save_completion(one, activation_token="t", recorded_for="acme")
+            await store.save_completion(one, activation_token="t", origin_id="acme")
         else:
-            await store.save_event(one, read_report(one))
+            await store.save_event(one, parse_report(one))
     found = await store.find_integrations("acme")
     ends = [(i.tool, i.category, i.status, i.setup_status, i.origin_id) for i in found]
     assert ends == ([] if deleted else [("personio", "HRIS", "INACTIVE", "COMPLETED", "acme")])
     types = ["integration.connected", "integration.deleted"]
     told = await store.outbox.take(types, limit=10, now=store._now(), lease_seconds=1)  # noqa: SLF001
     assert [one.event.type for one in told] == ["integration.connected"]
-    await store.close()
+    await store.aclose()
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations([0, 1])))
 async def test_deleted_stays_deleted_also_when_that_is_told_first(order: tuple[int, ...]) -> None:
-    store = SqlStore("sqlite+aiosqlite:///deleted.db", environment="default", clock=ManualClock())
+    store = Store("sqlite+aiosqlite:///deleted.db", environment="default", clock=ManualClock())
     await store.open()
     for number in order:
         event = [CREATED, DELETED][number]
-        await store.save_event(event, read_report(event))
+        await store.save_event(event, parse_report(event))
     assert await store.find_integrations("acme") == []
-    assert await store.save_completion(COMPLETED, activation_token="t", recorded_for="acme") is None
-    await store.close()
+    assert await store.save_completion(COMPLETED, activation_token="t", origin_id="acme") is None
+    await store.aclose()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from kombo_embed.cli import app as commands
+from kombo_embed.cli.app import app as commands
 from kombo_embed.kombo.webhooks import sign
 from tests.support import WEBHOOK_SECRET, make_host, running
 

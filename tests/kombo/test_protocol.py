@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kombo_embed import EndUser, LinkOptions, errors
-from kombo_embed.kombo import answers, failures, requests
+from kombo_embed.kombo import requests, responses
 from kombo_embed.models import LinkRequest
 
 ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
@@ -81,7 +81,7 @@ def test_a_token_that_could_reach_elsewhere_is_refused(token: str) -> None:
     ],
 )
 def test_https_links_are_read_and_http_ones_of_this_machine(link: str) -> None:
-    assert answers.read_link(answer({"link": link})) == link
+    assert responses.parse_link(answer({"link": link})) == link
 
 
 @pytest.mark.parametrize(
@@ -120,20 +120,20 @@ def test_https_links_are_read_and_http_ones_of_this_machine(link: str) -> None:
 )
 def test_any_other_answer_holds_no_link(body: bytes) -> None:
     with pytest.raises(errors.KomboInvalidResponse) as caught:
-        answers.read_link(body)
+        responses.parse_link(body)
     assert "evil" not in str(caught.value)
 
 
 @given(body=st.binary(max_size=200))
 def test_no_answer_whatsoever_raises_anything_foreign(body: bytes) -> None:
-    for read in (answers.read_link, answers.read_integration):
+    for read in (responses.parse_link, responses.parse_integration):
         with pytest.raises(errors.KomboInvalidResponse):
             read(body)
-    assert isinstance(failures.read_error(418, None, body, now=NOW), errors.KomboError)
+    assert isinstance(responses.parse_error(418, None, body, now=NOW), errors.KomboError)
 
 
 def test_an_integration_is_read_with_what_kombo_leaves_null() -> None:
-    reported = answers.read_integration(
+    reported = responses.parse_integration(
         answer(
             {
                 "id": "personio:x",
@@ -173,7 +173,7 @@ def test_errors_are_told_by_code_and_by_status_only_without_one(
     status: int, code: str | None, kind: type[errors.KomboError]
 ) -> None:
     body = {"status": "error", "error": {"code": code, "title": None, "message": "a secret", "log_url": None}}
-    error = failures.read_error(status, "7", json.dumps(body).encode(), now=NOW)
+    error = responses.parse_error(status, "7", json.dumps(body).encode(), now=NOW)
     assert type(error) is kind
     assert "a secret" not in str(error)
     if isinstance(error, errors.KomboRateLimited | errors.KomboUnavailable):
@@ -197,7 +197,7 @@ def test_errors_are_told_by_code_and_by_status_only_without_one(
     ],
 )
 def test_retry_after_is_read_in_both_forms_and_clamped(value: str | None, seconds: int | None) -> None:
-    assert failures.read_retry_after(value, now=NOW) == seconds
+    assert responses.parse_retry_after(value, now=NOW) == seconds
 
 
 def answer(data: dict[str, Any]) -> bytes:

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from kombo_embed.links.drop_watch import POLL, REREAD, DropWatch
-from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.models import LinkDrop
+from kombo_embed.link_cache.invalidation import POLL, REREAD, InvalidationPoller
+from kombo_embed.link_cache.memory import MemoryLinkCache
+from kombo_embed.ports import Invalidation
 from kombo_embed.sandbox import Sandbox
-from kombo_embed.store.store import SqlStore
+from kombo_embed.store.store import Store
 from tests.links.workers import GRACE, workers
 from tests.support import ManualClock, minted
 
@@ -30,9 +30,9 @@ class Cache(MemoryLinkCache):
         super().__init__(size=10, lifetime=3600, clock=clock)
         self.told: list[str] = []
 
-    async def drop(self, environment: str, drop: LinkDrop) -> None:
+    async def invalidate(self, environment: str, invalidation: Invalidation) -> None:
         assert environment == "default"
-        self.told.append(drop.drop_id)
+        self.told.append(invalidation.invalidation_id)
 
 
 @pytest.fixture
@@ -41,24 +41,24 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def store(clock: ManualClock) -> AsyncIterator[SqlStore]:
-    store = SqlStore(URL, environment="default", clock=clock)
+async def store(clock: ManualClock) -> AsyncIterator[Store]:
+    store = Store(URL, environment="default", clock=clock)
     await store.open()
     yield store
-    await store.close()
+    await store.aclose()
 
 
-def watch(store: SqlStore, cache: Cache, clock: ManualClock) -> DropWatch:
-    return DropWatch(store, cache, environment="default", lifetime=3600, clock=clock)
+def watch(store: Store, cache: Cache, clock: ManualClock) -> InvalidationPoller:
+    return InvalidationPoller(store, cache, environment="default", lifetime=3600, clock=clock)
 
 
-def commit(row_id: int | None, drop_id: str, environment: str = "default") -> None:
+def commit(row_id: int | None, invalidation_id: str, environment: str = "default") -> None:
     """What a transaction of another process leaves behind."""
     with closing(sqlite3.connect(FILE)) as database, database:
         database.execute(
-            "INSERT INTO kombo_embed_dropped_links (id, environment, drop_id, origin_id, dropped_at)"
+            "INSERT INTO kombo_embed_dropped_links (id, environment, invalidation_id, origin_id, dropped_at)"
             " VALUES (?, ?, ?, 'acme', '2026-09-21 14:13:20.000000')",
-            (row_id, environment, drop_id),
+            (row_id, environment, invalidation_id),
         )
 
 
@@ -76,7 +76,7 @@ async def test_without_redis_a_completion_ends_the_other_workers_links_within_tw
 
 
 async def test_a_worker_does_not_drop_again_what_it_has_dropped_itself(
-    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, store: SqlStore
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, store: Store
 ) -> None:
     async with workers(1, kombo) as (worker,):
         await worker.complete(sandbox, await worker.link(), "personio")
@@ -84,19 +84,19 @@ async def test_a_worker_does_not_drop_again_what_it_has_dropped_itself(
         commit(None, "of-another", environment="us")
         await asyncio.sleep(1.2)  # a look later
         assert await worker.link() == new
-    assert [drop.origin_id for drop in await store.find_drops(after=0)] == ["acme"]
+    assert [invalidation.origin_id for invalidation in await store.find_invalidations(after=0)] == ["acme"]
     assert minted(sandbox) == 2
 
 
 async def test_ids_that_are_committed_out_of_order_are_all_applied_once(
-    store: SqlStore, clock: ManualClock
+    store: Store, clock: ManualClock
 ) -> None:
     cache = Cache(clock)
     watching = watch(store, cache, clock)
     commit(1, "before-the-start")
     await watching.start()
-    for row_id, drop_id in [(5, "five"), (3, "three"), (9, "nine"), (4, "four")]:
-        commit(row_id, drop_id)
+    for row_id, invalidation_id in [(5, "five"), (3, "three"), (9, "nine"), (4, "four")]:
+        commit(row_id, invalidation_id)
         await watching.look()
         clock.advance(REREAD / 10)
     await watching.look()
@@ -105,7 +105,7 @@ async def test_ids_that_are_committed_out_of_order_are_all_applied_once(
 
 
 async def test_what_was_read_long_ago_is_neither_read_again_nor_remembered(
-    store: SqlStore, clock: ManualClock
+    store: Store, clock: ManualClock
 ) -> None:
     cache = Cache(clock)
     watching = watch(store, cache, clock)
@@ -121,7 +121,7 @@ async def test_what_was_read_long_ago_is_neither_read_again_nor_remembered(
     assert len(watching._applied) <= 1  # noqa: SLF001 - that it stays bounded cannot be seen from outside
 
 
-async def test_pruned_rows_leave_no_id_to_be_used_again(store: SqlStore, clock: ManualClock) -> None:
+async def test_pruned_rows_leave_no_id_to_be_used_again(store: Store, clock: ManualClock) -> None:
     cache = Cache(clock)
     watching = watch(store, cache, clock)
     await watching.start()
@@ -130,10 +130,10 @@ async def test_pruned_rows_leave_no_id_to_be_used_again(store: SqlStore, clock: 
     clock.advance(REREAD)
     await watching.look()
     now = datetime.fromtimestamp(clock.time(), UTC)
-    await store.prune_drops(before=now - timedelta(hours=1))
-    assert len(await store.find_drops(after=0)) == 1
-    await store.prune_drops(before=now)
-    assert await store.find_drops(after=0) == []
+    await store.prune_invalidations(before=now - timedelta(hours=1))
+    assert len(await store.find_invalidations(after=0)) == 1
+    await store.prune_invalidations(before=now)
+    assert await store.find_invalidations(after=0) == []
     commit(None, "new")
     await watching.look()
     await watching.aclose()
@@ -141,7 +141,7 @@ async def test_pruned_rows_leave_no_id_to_be_used_again(store: SqlStore, clock: 
 
 
 async def test_when_the_rows_cannot_be_read_the_own_drop_is_applied_all_the_same(
-    store: SqlStore, clock: ManualClock
+    store: Store, clock: ManualClock
 ) -> None:
     cache = Cache(clock)
     watching = watch(store, cache, clock)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from cryptography.fernet import Fernet
 
 from kombo_embed import EndUser, LinkOptions
-from kombo_embed.links.sealing import Seal
-from kombo_embed.models import AnyLinkRequest, LinkKey, LinkRequest, RelinkRequest, SetupRequest
+from kombo_embed.link_cache.encryption import LinkCipher
+from kombo_embed.models import AnyLinkRequest, CacheKey, LinkRequest, RelinkRequest, SetupRequest
 
 PAIRS = 1_000_000 if os.environ.get("LINKS_SOAK") else 5_000
 PIECES = [
@@ -47,7 +47,7 @@ SPELLINGS: list[Callable[[str], str]] = [
     lambda text: text.replace(":", "|"),
     lambda text: text + "\1",
 ]
-SEALS = [Seal(), Seal([Fernet.generate_key().decode()])]
+SEALS = [LinkCipher(), LinkCipher([Fernet.generate_key().decode()])]
 
 
 def test_different_people_never_share_a_key() -> None:
@@ -82,8 +82,8 @@ def test_everything_that_is_asked_for_is_in_the_name() -> None:
         RelinkRequest("x", "en", "y"),
         SetupRequest("x", "en"),
     ]
-    keys = [LinkKey("default", end_user, request) for request in requests]
-    keys += [LinkKey("us", end_user, requests[0])]
+    keys = [CacheKey("default", end_user, request) for request in requests]
+    keys += [CacheKey("us", end_user, requests[0])]
     for seal in SEALS:
         names = {seal.name_of(kind, key) for key in keys for kind in ("link", "lease")}
         assert len(names) == 2 * len(keys)
@@ -106,7 +106,7 @@ def alike(dice: random.Random, one: tuple[str, str, str]) -> tuple[str, str, str
     return (whole[: cuts[0]], whole[cuts[0] : cuts[1]].removeprefix(separator), whole[cuts[1] :])
 
 
-def key_of(parts: tuple[str, str, str]) -> LinkKey:
+def key_of(parts: tuple[str, str, str]) -> CacheKey:
     origin_id, organization_name, tool = parts
     end_user = EndUser(email="a@b.example", organization_name=organization_name, origin_id=origin_id)
-    return LinkKey("default", end_user, LinkRequest("HRIS", "en", tool))
+    return CacheKey("default", end_user, LinkRequest("HRIS", "en", tool))

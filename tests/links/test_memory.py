@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kombo_embed import EndUser, LinkOptions
-from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.models import ConnectionLink, LinkDrop, LinkKey, LinkRequest
+from kombo_embed.link_cache.memory import MemoryLinkCache
+from kombo_embed.models import CacheKey, ConnectionLink, LinkRequest
+from kombo_embed.ports import Invalidation
 from tests.support import ManualClock
 
-KEY = LinkKey(
+KEY = CacheKey(
     "default", EndUser(email="a@b.example", organization_name="B", origin_id="b"), LinkRequest("HRIS", "en")
 )
 
@@ -28,17 +29,17 @@ def link(clock: ManualClock, name: str = "x") -> ConnectionLink:
     )
 
 
-async def keep(links: MemoryLinkCache, key: LinkKey, minted: ConnectionLink) -> bool:
-    async with links.turn(key, fresh=False) as turn:
-        return await turn.keep(minted)
+async def keep(links: MemoryLinkCache, key: CacheKey, minted: ConnectionLink) -> bool:
+    async with links.lease(key, fresh=False) as lease:
+        return await lease.put(minted)
 
 
-def ended(origin_id: str) -> LinkDrop:
-    return LinkDrop(1, "a-drop", origin_id)
+def ended(origin_id: str) -> Invalidation:
+    return Invalidation(1, "a-drop", origin_id)
 
 
-def someone(number: int) -> LinkKey:
-    return LinkKey("default", replace(KEY.end_user, email=f"p{number}@b.example"), KEY.request)
+def someone(number: int) -> CacheKey:
+    return CacheKey("default", replace(KEY.end_user, email=f"p{number}@b.example"), KEY.request)
 
 
 async def test_a_link_is_given_until_its_deadline_and_not_after() -> None:
@@ -65,23 +66,23 @@ async def test_a_drop_reaches_links_kept_before_and_minted_meanwhile_but_not_lat
     clock = ManualClock()
     links = cache(clock)
     await keep(links, KEY, link(clock))
-    async with links.turn(KEY, fresh=False) as turn:
-        await links.drop("default", ended("b"))
+    async with links.lease(KEY, fresh=False) as lease:
+        await links.invalidate("default", ended("b"))
         assert await links.get(KEY) is None
-        assert await turn.keep(link(clock)) is False
+        assert await lease.put(link(clock)) is False
         assert await links.get(KEY) is None
-        assert await turn.keep(link(clock, "later")) is True
+        assert await lease.put(link(clock, "later")) is True
     assert await links.get(KEY) is not None
 
 
 async def test_a_drop_leaves_other_organisations_and_environments_alone() -> None:
     clock = ManualClock()
     links = cache(clock)
-    other_origin = LinkKey("default", replace(KEY.end_user, origin_id="c"), KEY.request)
-    other_environment = LinkKey("us", KEY.end_user, KEY.request)
+    other_origin = CacheKey("default", replace(KEY.end_user, origin_id="c"), KEY.request)
+    other_environment = CacheKey("us", KEY.end_user, KEY.request)
     for key in (KEY, other_origin, other_environment):
         await keep(links, key, link(clock))
-    await links.drop("default", ended("b"))
+    await links.invalidate("default", ended("b"))
     assert await links.get(KEY) is None
     assert await links.get(other_origin) is not None
     assert await links.get(other_environment) is not None
@@ -102,7 +103,7 @@ async def test_ended_links_and_old_drops_are_swept_little_by_little() -> None:
     links = cache(clock, size=1000)
     for number in range(100):
         await keep(links, someone(number), link(clock))
-        await links.drop("default", ended(f"gone-{number}"))
+        await links.invalidate("default", ended(f"gone-{number}"))
     clock.advance(3601)
     for number in range(50):
         await keep(links, someone(1000 + number), link(clock))
@@ -130,11 +131,11 @@ identities = st.tuples(
 def test_two_keys_are_equal_only_if_everything_in_them_is(
     one: tuple[str, str], other: tuple[str, str], tools: tuple[str | None, str | None]
 ) -> None:
-    def key(name: str, origin: str, tool: str | None) -> LinkKey | None:
+    def key(name: str, origin: str, tool: str | None) -> CacheKey | None:
         if not name.strip() or not origin.strip():
             return None
         end_user = EndUser(email="a@b.example", organization_name=name, origin_id=origin)
-        return LinkKey("default", end_user, LinkRequest("HRIS", "en", tool, LinkOptions()))
+        return CacheKey("default", end_user, LinkRequest("HRIS", "en", tool, LinkOptions()))
 
     first, second = key(*one, tools[0]), key(*other, tools[1])
     if first is not None and second is not None:

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 HOST = """
 from starlette.applications import Starlette
 from kombo_embed import KomboEmbed
-from kombo_embed.links import redis_line
+from kombo_embed.link_cache import redis_line
 from tests.support import who_the_header_names
 # A machine that is busy with tests holds Redis up for longer than is usual.
 redis_line.DEADLINE, redis_line.DEADLINE_BUSY = 5.0, 10.0

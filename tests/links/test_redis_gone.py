@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from kombo_embed.sandbox import Sandbox
-from tests.links.workers import ADA, GRACE, Gate, Worker, workers
+from tests.links.workers import ADA, GRACE, HeldTransport, Worker, workers
 from tests.redis_server import RedisServer
 from tests.support import LogRecorder, eventually, minted, person
 
@@ -133,7 +133,7 @@ async def test_a_drop_that_is_on_record_is_told_to_redis_by_the_next_start(
 async def test_a_mint_that_redis_does_not_live_to_see_is_kept_in_memory(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
-    gate = Gate(kombo)
+    gate = HeldTransport(kombo)
     async with workers(1, gate, redis_server) as (worker,):
         minting = asyncio.create_task(worker.ask())
         await gate.reached.wait()
@@ -148,7 +148,7 @@ async def test_a_mint_that_redis_does_not_live_to_see_is_kept_in_memory(
 async def test_whoever_waits_for_another_worker_when_redis_goes_mints_for_itself(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
-    gate = Gate(kombo)
+    gate = HeldTransport(kombo)
     async with workers(1, gate, redis_server) as (slow,), workers(1, kombo, redis_server) as (waiting,):
         minting = asyncio.create_task(slow.link())
         await gate.reached.wait()

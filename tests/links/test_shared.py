@@ -14,9 +14,9 @@ from cryptography.fernet import Fernet
 from redis.asyncio import Redis
 
 from kombo_embed import ConfigurationError
-from kombo_embed.links import redis, redis_line, shared
+from kombo_embed.link_cache import failover, redis, redis_line
 from kombo_embed.sandbox import Sandbox
-from tests.links.workers import GRACE, Gate, workers
+from tests.links.workers import GRACE, HeldTransport, workers
 from tests.redis_server import RedisServer
 from tests.support import LogRecorder, eventually, make_host, minted, order_fault
 
@@ -85,7 +85,7 @@ async def test_a_completion_on_one_worker_ends_the_links_that_all_others_hand_ou
 async def test_a_link_minted_while_another_worker_completes_is_not_kept(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
-    gate = Gate(kombo)
+    gate = HeldTransport(kombo)
     async with workers(1, gate, redis_server) as (slow,), workers(1, kombo, redis_server) as (other,):
         minting = asyncio.create_task(slow.ask(GRACE))
         await gate.reached.wait()
@@ -99,7 +99,7 @@ async def test_a_link_minted_while_another_worker_completes_is_not_kept(
 async def test_fresh_replaces_the_link_of_all_and_joins_the_mint_of_another_worker(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
-    gate = Gate(kombo)
+    gate = HeldTransport(kombo)
     async with workers(1, gate, redis_server) as (slow,), workers(2, kombo, redis_server) as (second, third):
         old = await second.link()
         minting = asyncio.create_task(slow.link(fresh=True))
@@ -114,7 +114,7 @@ async def test_fresh_replaces_the_link_of_all_and_joins_the_mint_of_another_work
 async def test_a_failed_mint_is_told_to_those_who_wait_in_other_workers_and_to_nobody_later(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
-    gate = Gate(kombo)
+    gate = HeldTransport(kombo)
     async with workers(1, gate, redis_server) as (slow,), workers(3, kombo, redis_server) as others:
         await order_fault(sandbox, "create-link", "unauthorized", times=1)
         minting = asyncio.create_task(slow.ask())
@@ -135,9 +135,9 @@ async def test_a_mint_that_takes_longer_than_a_lease_keeps_it(
     redis_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for room in (redis, shared):
+    for room in (redis, failover):
         monkeypatch.setattr(room, "LEASE", 1000)
-    gate = Gate(kombo)
+    gate = HeldTransport(kombo)
     async with workers(1, gate, redis_server) as (slow,), workers(1, kombo, redis_server) as (other,):
         minting = asyncio.create_task(slow.link())
         await gate.reached.wait()
@@ -252,7 +252,7 @@ async def test_without_the_redis_client_the_start_stops_with_the_command_that_in
     kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
-    for name in ("redis", "redis_line", "shared"):
+    for name in ("redis", "redis_line", "failover"):
         monkeypatch.delitem(sys.modules, f"kombo_embed.links.{name}", raising=False)
         monkeypatch.delattr(f"kombo_embed.links.{name}", raising=False)
     _, embed = make_host(kombo, redis_url="redis://localhost")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kombo_embed.links.single_flight import SingleFlight
+from kombo_embed.single_flight import SingleFlight
 
 
 async def test_everybody_who_asks_while_it_runs_shares_one_piece_of_work() -> None:

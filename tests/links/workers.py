@@ -18,7 +18,7 @@ from tests.support import make_host, person, running
 ADA, GRACE = person("ada@acme"), person("grace@acme")
 
 
-class Gate(httpx.AsyncBaseTransport):
+class HeldTransport(httpx.AsyncBaseTransport):
     """Holds every call to Kombo until it is opened."""
 
     def __init__(self, kombo: httpx.AsyncBaseTransport) -> None:

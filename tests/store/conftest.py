@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from kombo_embed.store.store import SqlStore
+from kombo_embed.store.store import Store
 from tests.support import ManualClock
 
 
 @pytest.fixture
-async def store(database_url: str) -> AsyncIterator[SqlStore]:
-    store = SqlStore(database_url, environment="default", clock=ManualClock())
+async def store(database_url: str) -> AsyncIterator[Store]:
+    store = Store(database_url, environment="default", clock=ManualClock())
     await store.open()
     yield store
-    await store.close()
+    await store.aclose()

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from kombo_embed.kombo.webhooks import read_report
-from kombo_embed.models import Event, Integration
-from kombo_embed.reports import ReportedIntegration, WebhookEvent
+from kombo_embed.integration import Event, Integration
+from kombo_embed.kombo.webhooks import parse_report
 from kombo_embed.store.outbox import _delivery
-from kombo_embed.store.store import SqlStore
+from kombo_embed.store.store import Store
 from kombo_embed.store.tables import outbox
+from kombo_embed.upstream import ReportedIntegration, WebhookEvent
 from tests.support import ManualClock
 
 SHUFFLES = 1000 if os.environ.get("CI") else 200
@@ -41,7 +41,7 @@ class Fact:
     """Something that Kombo says: what it is, for the oracle, and how it reaches the store."""
 
     kind: str
-    tell: Callable[[SqlStore], Coroutine[Any, Any, object]]
+    tell: Callable[[Store], Coroutine[Any, Any, object]]
     owner: str
     says: dict[str, Any]
 
@@ -59,7 +59,7 @@ def quick_folder(tmp_path: Path) -> Iterator[Path]:
 
 def told(kind: str, owner: str, event_id: str, type_: str, **data: Any) -> Fact:
     event = WebhookEvent(event_id, type_, data)
-    return Fact(kind, lambda store: store.save_event(event, read_report(event)), owner, data)
+    return Fact(kind, lambda store: store.save_event(event, parse_report(event)), owner, data)
 
 
 def completed(integration_id: str, origin_id: str, setup_status: str) -> Fact:
@@ -74,7 +74,7 @@ def completed(integration_id: str, origin_id: str, setup_status: str) -> Fact:
     token = f"{integration_id} {setup_status}"
     return Fact(
         "completed",
-        lambda store: store.save_completion(reported, activation_token=token, recorded_for=origin_id),
+        lambda store: store.save_completion(reported, activation_token=token, origin_id=origin_id),
         origin_id,
         {"setup_status": setup_status},
     )
@@ -129,7 +129,7 @@ def expected(facts: list[Fact]) -> tuple[object, ...] | None:
     return ("personio", category, newest("state"), newest("setup_status") or furthest, owner)
 
 
-async def happen(stores: list[SqlStore], facts: list[Fact], chance: random.Random) -> None:
+async def happen(stores: list[Store], facts: list[Fact], chance: random.Random) -> None:
     """In this order, but some at once, some replayed, and in one process or another."""
     left = list(facts)
     while left:
@@ -139,7 +139,7 @@ async def happen(stores: list[SqlStore], facts: list[Fact], chance: random.Rando
         await asyncio.gather(*(fact.tell(chance.choice(stores)) for fact in together))
 
 
-async def all_events(store: SqlStore) -> dict[str, list[Event]]:
+async def all_events(store: Store) -> dict[str, list[Event]]:
     """Everything that waits in the outbox, in order, by Kombo's id of the integration."""
     events: dict[str, list[Event]] = defaultdict(list)
     async with store._database.reading() as connection:  # noqa: SLF001 - past every lease
@@ -171,7 +171,7 @@ async def test_whatever_the_order_the_records_end_the_same_and_each_fact_is_told
     quick_folder: Path,
 ) -> None:
     url = f"sqlite+aiosqlite:///{quick_folder}/kombo_embed.db"
-    stores = [SqlStore(url, environment="default", clock=ManualClock()) for _ in range(2)]
+    stores = [Store(url, environment="default", clock=ManualClock()) for _ in range(2)]
     for store in stores:
         await store.open()
     shuffled: dict[str, list[Fact]] = {}
@@ -183,12 +183,14 @@ async def test_whatever_the_order_the_records_end_the_same_and_each_fact_is_told
         await happen(stores if number % 50 == 0 else stores[:1], facts, chance)
         shuffled[integration_id] = facts
     events = await all_events(stores[0])
-    found = {one.integration_id: one for one in await stores[0].find_known(after="", limit=10 * SHUFFLES)}
+    found = {
+        one.integration_id: one for one in await stores[0].list_integrations_after("", limit=10 * SHUFFLES)
+    }
     for integration_id, facts in shuffled.items():
         twin = f"{integration_id}-2"
         assert_the_end(facts, found.get(integration_id), events[integration_id], events[twin])
     for store in stores:
-        await store.close()
+        await store.aclose()
 
 
 def assert_the_end(
@@ -212,7 +214,7 @@ def assert_the_end(
 
 async def test_events_replayed_to_a_changed_record_change_nothing(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/kombo_embed.db"
-    store = SqlStore(url, environment="default", clock=ManualClock())
+    store = Store(url, environment="default", clock=ManualClock())
     await store.open()
     facts = facts_of("personio:x", "acme")
     facts = [fact for fact in facts if fact.kind != "deleted"]
@@ -222,4 +224,4 @@ async def test_events_replayed_to_a_changed_record_change_nothing(tmp_path: Path
         await fact.tell(store)
     assert (await store.find_integration("personio:x"), await all_events(store)) == before
     assert len(before[1]["personio:x"]) > 1
-    await store.close()
+    await store.aclose()

@@ -21,7 +21,7 @@ import kombo_embed
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.store import migrations
 from kombo_embed.store.database import Database
-from kombo_embed.store.store import SqlStore, migrate
+from kombo_embed.store.store import Store, migrate
 from kombo_embed.store.tables import metadata
 from tests.postgres import PostgresServer
 from tests.support import SQLITE_URL, ManualClock
@@ -32,13 +32,13 @@ REVISIONS = [step.revision for step in ScriptDirectory(SCRIPTS).walk_revisions()
 PROCESSES, ROUNDS = 8, 5
 OPEN_ALL_AT_ONCE = """
 import asyncio, multiprocessing, sys, time
-from kombo_embed.store.store import SqlStore
+from kombo_embed.store.store import Store
 
 async def open_and_close(url):
-    store = SqlStore(url, environment="default", clock=time)
+    store = Store(url, environment="default", clock=time)
     await store.open()
     await store.check()
-    await store.close()
+    await store.aclose()
 
 def start(url, together):
     together.wait(30)
@@ -172,32 +172,32 @@ def test_several_processes_may_start_at_once_on_a_new_sqlite_file(tmp_path: Path
 
 
 async def test_on_postgresql_a_start_before_the_migration_names_the_command(empty_postgres_url: str) -> None:
-    store = SqlStore(empty_postgres_url, environment="default", clock=ManualClock())
+    store = Store(empty_postgres_url, environment="default", clock=ManualClock())
     with pytest.raises(ConfigurationError, match=r"tables are missing.*kombo-embed migrate"):
         await store.open()
     await migrate(empty_postgres_url)
     await in_database(empty_postgres_url, at_version("0000"))
     with pytest.raises(ConfigurationError, match=r"version 0000, and this is .*kombo-embed migrate"):
         await store.open()
-    await store.close()
+    await store.aclose()
 
 
 async def test_a_worker_of_an_older_version_starts_on_newer_tables_and_leaves_them(empty_url: str) -> None:
     await migrate(empty_url)
     await in_database(empty_url, at_version("9999"))
-    store = SqlStore(empty_url, environment="default", clock=ManualClock())
+    store = Store(empty_url, environment="default", clock=ManualClock())
     await store.open()
     await store.check()
-    await store.close()
+    await store.aclose()
     assert await migrate(empty_url) == "9999"
 
 
 async def test_tables_that_a_hosts_own_alembic_made_are_used_and_not_migrated(empty_url: str) -> None:
     await in_database(empty_url, kombo_embed.metadata.create_all)
-    store = SqlStore(empty_url, environment="default", clock=ManualClock())
+    store = Store(empty_url, environment="default", clock=ManualClock())
     await store.open()
     await store.check()
-    await store.close()
+    await store.aclose()
     await migrate(empty_url)
     names = await in_database(empty_url, lambda connection: inspect(connection).get_table_names())
     assert set(names) == set(metadata.tables)
@@ -207,7 +207,7 @@ async def test_tables_that_a_hosts_own_alembic_made_are_used_and_not_migrated(em
     )
     with pytest.raises(ConfigurationError, match="kombo_embed_outbox lacks data"):
         await store.open()
-    await store.close()
+    await store.aclose()
 
 
 async def test_a_hosts_own_alembic_in_the_same_database_keeps_its_version(empty_url: str) -> None:

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
-from kombo_embed.reports import ReportedState, WebhookEvent
 from kombo_embed.store.database import Database
-from kombo_embed.store.store import SqlStore
+from kombo_embed.store.store import Store
+from kombo_embed.upstream import ReportedState, WebhookEvent
 from tests.postgres import PostgresServer
 from tests.store.samples import complete, created
 from tests.support import LogRecorder, ManualClock
@@ -27,11 +27,11 @@ def database_url(postgres_url: str) -> str:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[SqlStore]:
-    store = SqlStore(url, environment="default", clock=ManualClock())
+async def opened(url: str) -> AsyncIterator[Store]:
+    store = Store(url, environment="default", clock=ManualClock())
     await store.open()
     yield store
-    await store.close()
+    await store.aclose()
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -53,9 +53,7 @@ async def test_what_is_answered_is_flushed_to_disk_whatever_the_servers_defaults
     assert shown == [used, "read committed", "5s"]
 
 
-async def test_connections_that_broke_while_idle_cost_no_call(
-    postgres: PostgresServer, store: SqlStore
-) -> None:
+async def test_connections_that_broke_while_idle_cost_no_call(postgres: PostgresServer, store: Store) -> None:
     await asyncio.gather(*(complete(store, f"token {number}") for number in range(5)))
     await postgres.aexecute(f"SELECT pg_terminate_backend(pid) {OURS}")
     results = await asyncio.gather(*(complete(store, f"token {number}") for number in range(5, 10)))
@@ -65,7 +63,7 @@ async def test_connections_that_broke_while_idle_cost_no_call(
 
 
 async def test_a_connection_that_breaks_within_a_transaction_costs_no_call(
-    postgres: PostgresServer, store: SqlStore
+    postgres: PostgresServer, store: Store
 ) -> None:
     attempts = []
 
@@ -81,7 +79,7 @@ async def test_a_connection_that_breaks_within_a_transaction_costs_no_call(
 
 
 async def test_while_the_server_is_down_it_is_told_and_afterwards_all_is_well(
-    postgres: PostgresServer, store: SqlStore
+    postgres: PostgresServer, store: Store
 ) -> None:
     assert await complete(store)
     postgres.stop("immediate")
@@ -102,7 +100,7 @@ async def test_an_outage_is_one_line_of_the_log_and_its_end_another(
         return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
     clock = ManualClock()
-    store = SqlStore(postgres_url, environment="default", clock=clock)
+    store = Store(postgres_url, environment="default", clock=clock)
     await store.open()
     await postgres.aexecute(f"SELECT pg_terminate_backend(pid) {OURS}")
     await store.check()
@@ -123,12 +121,10 @@ async def test_an_outage_is_one_line_of_the_log_and_its_end_another(
     await store.check()
     await store.check()
     assert lines() == [gone, "store.back: the database can be used again"]
-    await store.close()
+    await store.aclose()
 
 
-async def test_connections_to_what_became_a_standby_are_left(
-    postgres: PostgresServer, store: SqlStore
-) -> None:
+async def test_connections_to_what_became_a_standby_are_left(postgres: PostgresServer, store: Store) -> None:
     async def become(kind: str) -> None:
         await postgres.aexecute(f"ALTER SYSTEM SET default_transaction_read_only = {kind}")
         await postgres.aexecute("SELECT pg_reload_conf()")
@@ -151,7 +147,7 @@ async def test_connections_to_what_became_a_standby_are_left(
     assert not {*before} & {*await postgres.aexecute(f"SELECT pid {OURS}")}
 
 
-async def test_a_server_without_a_free_connection_is_told(postgres: PostgresServer, store: SqlStore) -> None:
+async def test_a_server_without_a_free_connection_is_told(postgres: PostgresServer, store: Store) -> None:
     await postgres.aexecute(f"SELECT pg_terminate_backend(pid) {OURS}")
     limit = int((await postgres.aexecute("SHOW max_connections"))[0][0])
     results = await asyncio.gather(*(postgres.connect() for _ in range(limit)), return_exceptions=True)
@@ -166,12 +162,12 @@ async def test_a_server_without_a_free_connection_is_told(postgres: PostgresServ
     finally:
         await asyncio.gather(*(connection.close() for connection in taken))
         await until(there_is_room)
-        await last.close()
+        await last.aclose()
     assert await complete(store)
 
 
 async def test_who_does_not_answer_is_waited_for_until_the_deadline(
-    postgres: PostgresServer, postgres_database: str, store: SqlStore
+    postgres: PostgresServer, postgres_database: str, store: Store
 ) -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -182,7 +178,7 @@ async def test_who_does_not_answer_is_waited_for_until_the_deadline(
     await blocker.execute("BEGIN; LOCK TABLE kombo_embed_integrations")
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    silent = SqlStore(
+    silent = Store(
         f"postgresql+asyncpg://kombo:hush-hush@127.0.0.1:{port}/db",
         environment="default",
         clock=ManualClock(),
@@ -190,9 +186,9 @@ async def test_who_does_not_answer_is_waited_for_until_the_deadline(
     async with asyncio.timeout(30):
         results = await asyncio.gather(complete(store), silent.open(), return_exceptions=True)
     assert all(isinstance(result, StoreUnavailable) for result in results)
-    await blocker.close()
+    await blocker.aclose()
     assert await complete(store)
-    await silent.close()
+    await silent.aclose()
     server.close()
     await server.wait_closed()
 
@@ -219,7 +215,7 @@ async def test_transactions_that_lock_each_other_out_are_done_again(postgres_url
 
 
 async def test_an_integrations_later_event_is_not_numbered_before_its_earlier_one_is_committed(
-    postgres: PostgresServer, postgres_database: str, postgres_url: str, store: SqlStore
+    postgres: PostgresServer, postgres_database: str, postgres_url: str, store: Store
 ) -> None:
     blocker = await postgres.connect(postgres_database)
     await blocker.execute("BEGIN; LOCK TABLE kombo_embed_outbox IN SHARE MODE")
@@ -229,13 +225,13 @@ async def test_an_integrations_later_event_is_not_numbered_before_its_earlier_on
         await until(lambda: waits_for(postgres, "relation"))
         completing = asyncio.create_task(complete(other))
         await until(lambda: waits_for(postgres, "advisory"))
-        await blocker.close()
+        await blocker.aclose()
         assert await connecting == "acme"
         assert await completing is False
 
 
 async def test_a_state_that_is_told_while_its_integration_is_being_recorded_is_not_lost(
-    postgres: PostgresServer, postgres_database: str, postgres_url: str, store: SqlStore
+    postgres: PostgresServer, postgres_database: str, postgres_url: str, store: Store
 ) -> None:
     blocker = await postgres.connect(postgres_database)
     await blocker.execute("BEGIN; LOCK TABLE kombo_embed_completions IN SHARE MODE")
@@ -247,7 +243,7 @@ async def test_a_state_that_is_told_while_its_integration_is_being_recorded_is_n
         event = WebhookEvent("e1", "integration-state-changed", {})
         telling = asyncio.create_task(other.save_event(event, state))
         await until(lambda: waits_for(postgres, "advisory"))
-        await blocker.close()
+        await blocker.aclose()
         await asyncio.gather(completing, telling)
     [found] = await store.find_integrations("acme")
     assert found.status == "ACTIVE"
@@ -280,10 +276,10 @@ async def test_a_url_for_pgbouncers_transaction_mode_works(postgres_url: str) ->
 
 async def test_neither_error_nor_log_holds_the_password(log: LogRecorder) -> None:
     url = "postgresql+asyncpg://somebody:hush-hush@127.0.0.1:9/db"
-    store = SqlStore(url, environment="default", clock=ManualClock())
+    store = Store(url, environment="default", clock=ManualClock())
     with pytest.raises(StoreUnavailable) as caught:
         await store.open()
-    await store.close()
+    await store.aclose()
     assert "store.unavailable" in log.text()
     for told in (str(caught.value), repr(caught.value), log.text(), repr(store), repr(store._database)):  # noqa: SLF001 - on purpose
         assert "hush-hush" not in told
@@ -291,7 +287,7 @@ async def test_neither_error_nor_log_holds_the_password(log: LogRecorder) -> Non
 
 @pytest.mark.parametrize("ahead", [-12, 12])
 async def test_machines_whose_clocks_differ_do_not_deliver_one_event_at_once(
-    store: SqlStore, postgres_url: str, ahead: int
+    store: Store, postgres_url: str, ahead: int
 ) -> None:
     await complete(store)
     types, ours = ["integration.connected"], store._now() + timedelta(minutes=1)  # noqa: SLF001 - long due

@@ -14,7 +14,7 @@ import pytest
 
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.store.database import Database
-from kombo_embed.store.store import SqlStore
+from kombo_embed.store.store import Store
 from tests.store.samples import complete, created
 from tests.support import SQLITE_URL, ManualClock, eventually, files_no_larger_than
 
@@ -75,7 +75,7 @@ def restore(backup: bytes) -> None:
     Path("restored.db").replace(FILE)
 
 
-async def test_what_is_answered_is_flushed_to_disk_and_survives_a_reopening(store: SqlStore) -> None:
+async def test_what_is_answered_is_flushed_to_disk_and_survives_a_reopening(store: Store) -> None:
     async with store._database.reading() as connection:  # noqa: SLF001 - the pragmas are per connection
         pragmas = {
             name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
@@ -83,15 +83,15 @@ async def test_what_is_answered_is_flushed_to_disk_and_survives_a_reopening(stor
         }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 5000}
     await complete(store)
-    await store.close()
-    again = SqlStore(SQLITE_URL, environment="default", clock=ManualClock())
+    await store.aclose()
+    again = Store(SQLITE_URL, environment="default", clock=ManualClock())
     await again.open()
     assert len(await again.find_integrations("acme")) == 1
-    await again.close()
+    await again.aclose()
 
 
 async def test_a_file_that_is_deleted_while_it_is_open_loses_nothing_that_was_answered(
-    store: SqlStore,
+    store: Store,
 ) -> None:
     assert await complete(store)
     take_away()
@@ -104,7 +104,7 @@ async def test_a_file_that_is_deleted_while_it_is_open_loses_nothing_that_was_an
     assert len(await store.find_integrations("acme")) == 1
 
 
-async def test_a_write_that_was_under_way_when_the_file_was_deleted_is_not_answered(store: SqlStore) -> None:
+async def test_a_write_that_was_under_way_when_the_file_was_deleted_is_not_answered(store: Store) -> None:
     async def write_while_it_is_taken_away() -> None:
         async with store._database.writing() as connection:  # noqa: SLF001 - to stop between write and commit
             await connection.exec_driver_sql("DELETE FROM kombo_embed_completions")
@@ -116,9 +116,9 @@ async def test_a_write_that_was_under_way_when_the_file_was_deleted_is_not_answe
     await store.check()
 
 
-async def test_a_file_that_is_replaced_while_it_is_open_is_used_from_then_on(store: SqlStore) -> None:
+async def test_a_file_that_is_replaced_while_it_is_open_is_used_from_then_on(store: Store) -> None:
     assert await complete(store)
-    await store.close()
+    await store.aclose()
     backup = FILE.read_bytes()  # noqa: ASYNC240 - nothing else runs here
     await store.open()
     assert await store.save_event(*created(integration_id="hibob:y")) == "acme"
@@ -127,7 +127,7 @@ async def test_a_file_that_is_replaced_while_it_is_open_is_used_from_then_on(sto
     assert await complete(store, "another token") is False
 
 
-async def test_a_full_disk_is_told_and_what_fits_again_is_written(store: SqlStore) -> None:
+async def test_a_full_disk_is_told_and_what_fits_again_is_written(store: Store) -> None:
     assert await complete(store)
 
     async def fill() -> None:
@@ -139,7 +139,7 @@ async def test_a_full_disk_is_told_and_what_fits_again_is_written(store: SqlStor
             await fill()
         await store.check()
     assert await complete(store, "the last token") is False
-    await store.close()
+    await store.aclose()
     with sqlite3.connect(FILE) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     database.close()
@@ -148,33 +148,33 @@ async def test_a_full_disk_is_told_and_what_fits_again_is_written(store: SqlStor
 async def test_a_file_that_may_not_be_written_is_told_at_the_start_and_can_be_mended(
     read_only_file: Path,
 ) -> None:
-    store = SqlStore(f"sqlite+aiosqlite:///{read_only_file}", environment="default", clock=ManualClock())
+    store = Store(f"sqlite+aiosqlite:///{read_only_file}", environment="default", clock=ManualClock())
     with without_the_powers_of_root(), pytest.raises(StoreUnavailable, match="permissions"):
         await store.open()
     make_writable(read_only_file)
     await store.open()
     assert await complete(store)
-    await store.close()
+    await store.aclose()
 
 
 async def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/no/such/folder.db"
-    store = SqlStore(url, environment="default", clock=ManualClock())
+    store = Store(url, environment="default", clock=ManualClock())
     with pytest.raises(ConfigurationError, match=r"KOMBO_DATABASE_URL does not exist.*no/such"):
         await store.open()
-    await store.close()
+    await store.aclose()
 
 
 async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
-    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path}", environment="default", clock=ManualClock())
+    store = Store(f"sqlite+aiosqlite:///{tmp_path}", environment="default", clock=ManualClock())
     with pytest.raises(StoreUnavailable, match="KOMBO_DATABASE_URL"):
         await store.open()
-    await store.close()
+    await store.aclose()
     # A driver's thread that could not connect still reports to this loop, which must not be closed before.
     await eventually(lambda: not [one for one in threading.enumerate() if "_connection_worker" in one.name])
 
 
-async def test_a_database_that_lost_its_tables_fails_the_check(store: SqlStore) -> None:
+async def test_a_database_that_lost_its_tables_fails_the_check(store: Store) -> None:
     with sqlite3.connect(FILE) as database:
         database.execute("drop table kombo_embed_integrations")
     database.close()
@@ -195,7 +195,7 @@ async def written(database: Database) -> None:
         pass
 
 
-async def test_a_lease_ends_by_the_clock_that_all_of_the_machine_share(store: SqlStore) -> None:
+async def test_a_lease_ends_by_the_clock_that_all_of_the_machine_share(store: Store) -> None:
     await complete(store)
     now, types = store._now(), ["integration.connected"]  # noqa: SLF001 - the store's own idea of now
     assert await store.outbox.take(types, limit=1, now=now, lease_seconds=10) != []

@@ -30,7 +30,7 @@ async def test_the_built_module_is_served_with_an_entity_tag(kombo: httpx.AsyncB
 async def test_an_installation_without_it_says_what_to_do(
     kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kombo_embed.web.mount.BROWSER_MODULE", "web/static/not-built.js")
+    monkeypatch.setattr("kombo_embed.composition.BROWSER_MODULE", "web/static/not-built.js")
     app, _ = make_host(kombo)
     async with running(app) as client:
         missing = await client.get("/kombo/kombo-embed.js")

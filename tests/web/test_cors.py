@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection
 
 from kombo_embed import EndUser, KomboEmbed
-from kombo_embed.web.calls import CALLS
+from kombo_embed.web.routes import OPERATIONS
 from tests.support import make_host, make_settings, person, running, who_the_header_names
 
 ADA = person("ada@acme")
@@ -80,7 +80,7 @@ async def test_every_answer_can_be_read_by_the_pages_of_allowed_origins_only(
         assert "Origin" in (await client.request(method, f"/kombo{path}", headers=headers)).headers["vary"]
 
 
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method} {call.path}")
+@pytest.mark.parametrize("call", OPERATIONS, ids=lambda call: f"{call.method} {call.path}")
 async def test_every_call_can_be_asked_for_beforehand(call: Any, kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo, allowed_origins=ALLOWED)
     asking = {

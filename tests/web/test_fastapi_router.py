@@ -17,10 +17,10 @@ from openapi_spec_validator import validate
 from kombo_embed import EndUser, Event, KomboEmbed, KomboEmbedMiddleware
 from kombo_embed.fastapi import router
 from kombo_embed.kombo.webhooks import sign
-from kombo_embed.links.memory import MemoryLinkCache
-from kombo_embed.models import ConnectionLink, LinkKey
+from kombo_embed.link_cache.memory import MemoryLinkCache
+from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.sandbox import Sandbox
-from kombo_embed.web.calls import CALLS
+from kombo_embed.web.routes import OPERATIONS
 from tests.support import (
     WEBHOOK_SECRET,
     ManualClock,
@@ -110,7 +110,7 @@ async def test_a_tool_is_connected_renewed_and_deleted(
 async def test_nobody_signed_in_is_told_so(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_app(kombo)
     async with running(app) as client:
-        for call in CALLS:
+        for call in OPERATIONS:
             if call.signed_in:
                 path = f"/kombo{call.path}".replace("{id}", "unknown")
                 answer = await client.request(call.method, path, headers=person("mallory@acme"))
@@ -357,7 +357,7 @@ async def test_pages_of_allowed_origins_can_call_it_and_read_its_errors(
             assert answer.status_code == status
             assert answer.headers.get_list("access-control-allow-origin") == [ALLOWED]
             assert answer.headers["content-type"].startswith("application/")
-        for call in CALLS:
+        for call in OPERATIONS:
             asking = {"Origin": ALLOWED, "Access-Control-Request-Method": call.method}
             asked = await client.options(f"/kombo{call.path}", headers=asking)
             assert asked.status_code == 200
@@ -377,7 +377,7 @@ async def test_other_methods_and_slashes_are_problems_and_nothing_is_made_from_t
         assert (method.status_code, method.headers["allow"]) == (405, "POST")
         both = await client.put("/kombo/integrations/x")
         assert both.headers["allow"] == "DELETE, GET"
-        for call in CALLS:
+        for call in OPERATIONS:
             path = f"/kombo{call.path}/".replace("{id}", "unknown")
             for verb in ("GET", "POST", "DELETE", "OPTIONS"):
                 answer = await client.request(verb, path, headers={"Host": "evil.test"})
@@ -386,7 +386,7 @@ async def test_other_methods_and_slashes_are_problems_and_nothing_is_made_from_t
 
 
 class BrokenCache(MemoryLinkCache):
-    async def get(self, key: LinkKey) -> ConnectionLink | None:
+    async def get(self, key: CacheKey) -> ConnectionLink | None:
         raise RuntimeError(f"broken for {key.environment}")
 
 
@@ -416,8 +416,8 @@ def test_the_hosts_document_has_every_call_with_its_bodies_answers_and_problems(
         for path, item in document["paths"].items()
         for method, operation in item.items()
     }
-    assert told.keys() == {(call.method, call.path) for call in CALLS}
-    for call in CALLS:
+    assert told.keys() == {(call.method, call.path) for call in OPERATIONS}
+    for call in OPERATIONS:
         operation = told[call.method, call.path]
         assert operation["summary"] == call.summary
         assert operation["tags"] == ["Kombo Connect"]

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
-from kombo_embed.web.calls import CALLS
+from kombo_embed.web.routes import OPERATIONS
 from tests.support import deliver_webhooks, make_host, make_settings, person, running, who_the_header_names
 
 ADA = person("ada@acme")
@@ -63,7 +63,7 @@ async def test_every_success_of_every_call_carries_them(
         await call("POST", f"{one}/relink", "/integrations/{id}/relink")
         await call("POST", f"{one}/setup-link", "/integrations/{id}/setup-link")
         await call("DELETE", one, "/integrations/{id}")
-    assert seen == {(known.method, known.path) for known in CALLS}
+    assert seen == {(known.method, known.path) for known in OPERATIONS}
 
 
 class Recorder:
@@ -85,7 +85,7 @@ class Recorder:
         await self._app(scope, receive, look)
 
 
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method} {call.path}")
+@pytest.mark.parametrize("call", OPERATIONS, ids=lambda call: f"{call.method} {call.path}")
 async def test_every_refusal_carries_them(call: Any, kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo)
     path = f"/kombo{call.path}".replace("{id}", "unknown")
@@ -114,7 +114,7 @@ async def test_no_answer_is_made_from_the_host_header(
     """Also not by the host's router, which redirects to paths with another slash at the end."""
     app = framework()
     KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo).install(app)
-    paths = {f"/kombo{call.path}".replace("{id}", "unknown") for call in CALLS}
+    paths = {f"/kombo{call.path}".replace("{id}", "unknown") for call in OPERATIONS}
     async with running(app) as client:
         for path in sorted(paths | {"/kombo", "/kombo//links", "/kombo/%2e%2e/links", "/kombo/nowhere"}):
             for slash in ("", "/"):

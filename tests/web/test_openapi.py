@@ -14,9 +14,9 @@ from openapi_spec_validator import validate
 from kombo_embed.errors import KomboEmbedError
 from kombo_embed.kombo.webhooks import sign
 from kombo_embed.sandbox import Sandbox
-from kombo_embed.web.calls import CALLS, Call
 from kombo_embed.web.openapi import openapi_document
 from kombo_embed.web.problems import STATUSES
+from kombo_embed.web.routes import OPERATIONS, Operation
 from tests.support import (
     WEBHOOK_SECRET,
     ManualClock,
@@ -80,9 +80,9 @@ def test_it_is_valid_and_has_every_call() -> None:
     document = openapi_document()
     validate(document)
     told = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
-    assert told == {(call.method, call.path) for call in CALLS}
+    assert told == {(call.method, call.path) for call in OPERATIONS}
     operations = [operation for item in document["paths"].values() for operation in item.values()]
-    assert len({operation["operationId"] for operation in operations}) == len(CALLS)
+    assert len({operation["operationId"] for operation in operations}) == len(OPERATIONS)
     assert all(operation["summary"] for operation in operations)
     assert json.loads(json.dumps(document)) == document
 
@@ -160,7 +160,7 @@ async def test_every_success_is_as_it_is_told(sandbox: Sandbox, kombo: httpx.Asy
     assert seen == told
 
 
-BODIES = [call for call in CALLS if call.body is not None]
+BODIES = [call for call in OPERATIONS if call.body is not None]
 
 
 @pytest.mark.parametrize("call", BODIES, ids=lambda call: call.path)
@@ -176,7 +176,7 @@ BODIES = [call for call in CALLS if call.body is not None]
     ],
 )
 async def test_the_refusals_of_bodies_are_as_they_are_told(
-    headers: dict[str, str], body: bytes, status: int, call: Call, kombo: httpx.AsyncBaseTransport
+    headers: dict[str, str], body: bytes, status: int, call: Operation, kombo: httpx.AsyncBaseTransport
 ) -> None:
     app, _ = make_host(kombo)
     path = f"/kombo{call.path}".replace("{id}", "unknown")
@@ -231,7 +231,7 @@ def broken_for_some(connection: Any) -> Any:
 
 
 def test_every_problem_that_a_browser_can_meet_stands_at_some_call() -> None:
-    told: set[type[KomboEmbedError]] = {kind for call in CALLS for kind in call.all_problems}
+    told: set[type[KomboEmbedError]] = {kind for call in OPERATIONS for kind in call.all_problems}
     # These are of no call: any path, any method, or a server that is not set up.
     elsewhere = {"RouteNotFound", "MethodNotAllowed", "ConfigurationError"}
     assert {kind.__name__ for kind in STATUSES} - {kind.__name__ for kind in told} == elsewhere

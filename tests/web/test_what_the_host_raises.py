@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from kombo_embed import EndUser
-from kombo_embed.auth.host import CallableResolver
+from kombo_embed.auth.callable import CallableResolver
 from kombo_embed.sandbox import Sandbox
 from tests.support import make_host, running, who_the_header_names
 

@@ -1,0 +1,1 @@
+"""The ``kombo-embed`` command line, one module per group of commands."""

@@ -1,1 +1,0 @@
-"""The commands for support: what is on record, which hooks wait, and what Kombo says of it all now."""

@@ -1,0 +1,1 @@
+"""What should happen: issuing links, completing flows, applying webhooks, reconciliation. No HTTP, no SQL."""

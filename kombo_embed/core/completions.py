@@ -1,0 +1,147 @@
+"""Completions: an activation token becomes a recorded integration, once, for its owner only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from kombo_embed.core.links import LinkIssuer
+from kombo_embed.errors import ActivationRejected, KomboEmbedError
+from kombo_embed.integration import Completion, Integration
+from kombo_embed.kombo.client import KomboClient
+from kombo_embed.models import EndUser
+from kombo_embed.ports import RateLimiter, RecordStore
+from kombo_embed.single_flight import SingleFlight
+from kombo_embed.upstream import ReportedIntegration
+
+logger = logging.getLogger("kombo_embed.core")
+
+PAUSES_AFTER_REJECTION_SECONDS = (0.1, 0.2, 0.4, 0.8)
+
+
+class Completions:
+    """Completes connection flows. Close it with `aclose`.
+
+    Args:
+        client: Calls Kombo.
+        links: Whose cached links a completion invalidates.
+        store: Records the completions.
+        rate: Limits how often each end user may complete.
+        wake_dispatcher: Called after each commit that may have written an event for the host.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: KomboClient,
+        links: LinkIssuer,
+        store: RecordStore,
+        rate: RateLimiter,
+        wake_dispatcher: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._links = links
+        self._store = store
+        self._rate = rate
+        self._wake_dispatcher = wake_dispatcher
+        self._flights: SingleFlight[tuple[str, str], Completion] = SingleFlight()
+        self._detail_reads: set[asyncio.Task[None]] = set()
+
+    async def aclose(self) -> None:
+        """Cancel the work that still runs."""
+        await self._flights.aclose()
+        for task in self._detail_reads:
+            task.cancel()
+        await asyncio.gather(*self._detail_reads, return_exceptions=True)
+
+    async def complete(self, end_user: EndUser, activation_token: str) -> Completion:
+        """Record the integration behind an activation token if it belongs to this end user.
+
+        Raises:
+            RateLimited: The end user completes too often.
+            InvalidRequest: The token has characters that none of Kombo's has.
+            ActivationRejected: Kombo does not know the token, or its integration is another origin id's.
+            KomboError: Kombo failed, refused the API key, or could not be reached.
+            StoreUnavailable: The record could not be written; retrying the same call is safe.
+        """
+        await self._rate.spend(end_user)
+        flight = (end_user.origin_id, activation_token)
+        completion, joined = await self._flights.join(flight, lambda: self._complete(*flight))
+        return Completion(completion.integration, first=completion.first and not joined)
+
+    async def _complete(self, origin_id: str, activation_token: str) -> Completion:
+        known = await self._store.find_completion(activation_token)
+        if known is not None:
+            if known.origin_id != origin_id:
+                raise _rejected()
+            # The process that recorded it may have crashed before it invalidated links or read the details.
+            await self._follow_up(known)
+            return Completion(known, first=False)
+        try:
+            reported = await self._client.integration_by_token(activation_token)
+        except ActivationRejected:
+            known = await self._completed_by_other_process(origin_id, activation_token)
+            if known is None or known.origin_id != origin_id:
+                raise
+            return Completion(known, first=False)
+        if reported.origin_id != origin_id:
+            await self._record_for_owner(reported, activation_token)
+            raise _rejected()
+        completion = await self._record(reported, activation_token, origin_id)
+        if completion.integration.origin_id != origin_id:
+            raise _rejected()  # recorded for another origin id before Kombo reported this one
+        return completion
+
+    async def _completed_by_other_process(self, origin_id: str, activation_token: str) -> Integration | None:
+        """Wait briefly for a record: Kombo may accept a token once, and another process may have used it."""
+        known = await self._store.find_completion(activation_token)
+        if known is None and await self._store.has_minted_link(origin_id):
+            for seconds in PAUSES_AFTER_REJECTION_SECONDS:
+                await asyncio.sleep(seconds)
+                known = await self._store.find_completion(activation_token)
+                if known is not None:
+                    break
+        return known
+
+    async def _record_for_owner(self, reported: ReportedIntegration, activation_token: str) -> None:
+        """Record an integration for the origin id that Kombo names: Kombo cannot list integrations later."""
+        owner = reported.origin_id
+        if owner is not None and await self._store.has_minted_link(owner):
+            await self._record(reported, activation_token, owner)
+
+    async def _record(
+        self, reported: ReportedIntegration, activation_token: str, origin_id: str
+    ) -> Completion:
+        completion = await self._store.save_completion(
+            reported, activation_token=activation_token, origin_id=origin_id
+        )
+        if completion is None:
+            raise _rejected()  # deleted before, and a deletion is final
+        await self._follow_up(completion.integration)
+        return completion
+
+    async def _follow_up(self, integration: Integration) -> None:
+        self._wake_dispatcher()
+        if integration.origin_id is not None:
+            await self._links.invalidate(integration.origin_id)
+        task = asyncio.get_running_loop().create_task(self._read_details(integration))
+        self._detail_reads.add(task)
+        task.add_done_callback(self._detail_reads.discard)
+
+    async def _read_details(self, integration: Integration) -> None:
+        """Fetch what the token exchange does not return: category and status. A failure is not fatal."""
+        try:
+            details = await self._client.integration_details(integration.integration_id)
+            await self._store.save_details(details, states_unless_changed_since=integration.updated_at)
+        except KomboEmbedError as error:
+            logger.info(
+                "details.unavailable",
+                extra={"integration_id": integration.integration_id, "error_code": error.code},
+            )
+        else:
+            self._wake_dispatcher()
+
+
+def _rejected() -> ActivationRejected:
+    return ActivationRejected("Kombo does not accept this activation token.")

@@ -1,0 +1,217 @@
+"""The connection flow: issuing links, completing, applying webhooks, disconnecting.
+
+No HTTP and no SQL here: the end user is already known, and webhook signatures are already verified.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from kombo_embed.core.completions import Completions
+from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
+from kombo_embed.core.links import LinkIssuer
+from kombo_embed.errors import (
+    AlreadyConnected,
+    Forbidden,
+    IntegrationNotFound,
+    InvalidRequest,
+    KomboRejected,
+    SetupNotAvailable,
+)
+from kombo_embed.integration import Completion, Integration
+from kombo_embed.kombo import responses, webhooks
+from kombo_embed.kombo.client import KomboClient
+from kombo_embed.models import EndUser, IssuedLink, LinkOptions, LinkRequest, RelinkRequest, SetupRequest
+from kombo_embed.ports import RecordStore
+from kombo_embed.settings import Settings
+
+logger = logging.getLogger("kombo_embed.core")
+
+
+class ConnectionFlow:
+    """Issues links, completes flows, applies webhook events.
+
+    Args:
+        settings: What is allowed.
+        client: Calls Kombo.
+        links: Issues links and invalidates them.
+        store: Holds the integrations.
+        completions: Completes flows.
+        wake_dispatcher: Called after each commit that may have written an event for the host.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        client: KomboClient,
+        links: LinkIssuer,
+        store: RecordStore,
+        completions: Completions,
+        wake_dispatcher: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._links = links
+        self._store = store
+        self._completions = completions
+        self._wake_dispatcher = wake_dispatcher
+
+    async def issue_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> IssuedLink:
+        """Return a connection link with at least the margin left: the cached one, or a new one.
+
+        Raises:
+            InvalidRequest: The choice is not allowed, or Kombo does not accept it.
+            AlreadyConnected: The end user's organization has this tool, and duplicates are not allowed.
+            RateLimited: The end user has had too many links minted.
+            KomboError: Kombo refused, failed, or could not be reached, and no cached link is valid.
+            StoreUnavailable: The mint could not be recorded.
+        """
+        request = build_link_request(self._settings, choice, options)
+        try:
+            return await self._links.issue(
+                end_user,
+                request,
+                fresh=choice.fresh,
+                before_mint=lambda: self._refuse_duplicate(end_user, request, options),
+            )
+        except KomboRejected as error:
+            raise as_invalid_request(choice, error) from None
+
+    async def issue_relink(
+        self, end_user: EndUser, public_id: str, choice: LinkChoice, options: LinkOptions
+    ) -> IssuedLink:
+        """Return a reconnection link, which renews the credentials of one of the end user's integrations.
+
+        Raises:
+            IntegrationNotFound: The integration does not exist or is another origin id's.
+            RateLimited, KomboError, StoreUnavailable: As for `issue_link`.
+        """
+        integration = await self.integration(end_user, public_id)
+        language = choice.language or self._settings.language
+        request = RelinkRequest(integration.integration_id, language, options.scope_config_id)
+        try:
+            return await self._links.issue(end_user, request, fresh=choice.fresh)
+        except KomboRejected as error:
+            if error.kombo_code == responses.NOT_FOUND:
+                raise _not_found() from None
+            raise as_invalid_request(choice, error) from None
+
+    async def issue_setup_link(self, end_user: EndUser, public_id: str, choice: LinkChoice) -> IssuedLink:
+        """Return a link to the remaining setup steps of one of the end user's integrations.
+
+        Raises:
+            IntegrationNotFound: The integration does not exist or is another origin id's.
+            SetupNotAvailable: The integration has no setup step.
+            RateLimited, KomboError, StoreUnavailable: As for `issue_link`.
+        """
+        integration = await self.integration(end_user, public_id)
+        request = SetupRequest(integration.integration_id, choice.language or self._settings.language)
+        try:
+            return await self._links.issue(end_user, request, fresh=choice.fresh)
+        except KomboRejected as error:
+            if error.kombo_code == responses.NOT_FOUND:
+                raise _not_found() from None
+            if error.kombo_code == responses.INPUT_INVALID:
+                raise SetupNotAvailable("Kombo has no setup step for this integration.") from None
+            raise
+
+    async def mint_magic_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> str:
+        """Mint a link that is valid for a year. It is never cached.
+
+        Raises:
+            InvalidRequest: The choice is not allowed, or Kombo does not accept it.
+            AlreadyConnected: The end user's organization has this tool, and duplicates are not allowed.
+            KomboError: Kombo refused, failed, or could not be reached.
+            StoreUnavailable: The mint could not be recorded.
+        """
+        request = build_link_request(self._settings, choice, options)
+        await self._refuse_duplicate(end_user, request, options)
+        try:
+            return await self._links.mint_magic_link(end_user, request)
+        except KomboRejected as error:
+            raise as_invalid_request(choice, error) from None
+
+    async def complete(self, end_user: EndUser, activation_token: str) -> Completion:
+        """Record the integration behind an activation token; see `Completions.complete`."""
+        return await self._completions.complete(end_user, activation_token)
+
+    async def apply_webhook(self, body: bytes) -> None:
+        """Record the event in a verified body, once, and what it reports.
+
+        Raises:
+            InvalidRequest: The body is not an event, or lacks a field of its type; it is stored as malformed.
+            StoreUnavailable: It could not be stored; Kombo should send it again.
+        """
+        try:
+            event = webhooks.parse_event(body)
+            report = webhooks.parse_report(event)
+        except InvalidRequest as error:
+            reason = "; ".join(f"{item.field}: {item.reason}" for item in error.errors)
+            logger.warning("webhook.malformed", extra={"reason": reason})
+            await self._store.save_malformed_event(body, reason=reason)
+            raise
+        origin_id = await self._store.save_event(event, report)
+        self._wake_dispatcher()
+        if origin_id is not None:
+            await self._links.invalidate(origin_id)
+
+    async def disconnect(self, end_user: EndUser, public_id: str) -> None:
+        """Delete one of the end user's integrations, at Kombo too. This cannot be undone.
+
+        Raises:
+            Forbidden: ``KOMBO_ALLOW_DISCONNECT`` is off.
+            IntegrationNotFound: The integration does not exist or is another origin id's.
+            KomboError: Kombo refused, failed, or could not be reached; nothing was deleted here.
+            StoreUnavailable: It is deleted at Kombo but not marked here; retrying the same call is safe.
+        """
+        if not self._settings.allow_disconnect:
+            raise Forbidden("Integrations cannot be deleted here.")
+        integration = await self.integration(end_user, public_id)
+        try:
+            await self._client.delete_integration(integration.integration_id)
+        except KomboRejected as error:
+            if error.kombo_code != responses.NOT_FOUND:
+                raise
+        await self._store.save_deleted(integration)
+        self._wake_dispatcher()
+        await self._links.invalidate(end_user.origin_id)
+
+    async def integration(self, end_user: EndUser, public_id: str) -> Integration:
+        """Return one of the end user's integrations by its public id.
+
+        Raises:
+            IntegrationNotFound: The integration does not exist or is another origin id's.
+        """
+        integration = await self._store.find_public(public_id, end_user.origin_id)
+        if integration is None:
+            raise _not_found()
+        return integration
+
+    async def integrations(self, origin_id: str) -> list[Integration]:
+        """Return the integrations recorded for an origin id, oldest first."""
+        return await self._store.find_integrations(origin_id)
+
+    async def _refuse_duplicate(self, end_user: EndUser, request: LinkRequest, options: LinkOptions) -> None:
+        """Raise if the organization has this tool: Kombo does not deduplicate integrations.
+
+        Without a preset tool this cannot be known before the flow; `integration.duplicate` reports it after.
+        """
+        if request.tool is None or options.duplicates == "allow":
+            return
+        candidates = [
+            integration
+            for integration in await self._store.find_integrations(end_user.origin_id)
+            if integration.tool == request.tool and integration.category in (None, request.category)
+        ]
+        if candidates:
+            # Prefer a known category over an unknown one, then one that needs reconnecting.
+            existing = min(candidates, key=lambda one: (one.category is None, one.next_action != "reconnect"))
+            raise AlreadyConnected(
+                f"{request.tool} is already connected. Reconnect it instead.", integration=existing
+            )
+
+
+def _not_found() -> IntegrationNotFound:
+    return IntegrationNotFound("There is no such integration.")

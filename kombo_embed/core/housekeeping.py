@@ -1,0 +1,87 @@
+"""Periodic work on the records: reporting abandoned flows and pruning old rows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from kombo_embed.errors import StoreUnavailable
+from kombo_embed.ports import Clock, RecordStore
+
+logger = logging.getLogger("kombo_embed.core")
+
+INTERVAL_SECONDS = 2.0  # between checks for expired links
+LINKS_PER_BATCH = 100
+FIRST_PRUNE_SECONDS = 600.0  # after the start: deliver what waited during the downtime first
+PRUNE_INTERVAL_SECONDS = 3600.0
+ROWS_PER_BATCH = 500  # of each kind in one transaction, so that other writers wait only briefly
+
+
+class Housekeeping:
+    """Runs the periodic work until `aclose`. Several processes may do so on one database.
+
+    Args:
+        store: The records.
+        retention: How long finished rows are kept.
+        clock: The source of time.
+        wake_dispatcher: Called when an event for the host was written.
+    """
+
+    def __init__(
+        self,
+        store: RecordStore,
+        *,
+        retention: timedelta,
+        clock: Clock,
+        wake_dispatcher: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._retention = retention
+        self._clock = clock
+        self._wake_dispatcher = wake_dispatcher
+        self._prune_at = clock.monotonic() + FIRST_PRUNE_SECONDS
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the periodic work."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="kombo-embed housekeeping")
+
+    async def aclose(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def run_once(self) -> None:
+        """Do everything that is due.
+
+        Raises:
+            StoreUnavailable: The database cannot be used; the next run does the rest.
+        """
+        while abandoned := await self._store.close_expired_links(limit=LINKS_PER_BATCH):
+            logger.info("flow.abandoned", extra={"count": abandoned})
+            self._wake_dispatcher()
+        if self._clock.monotonic() >= self._prune_at:
+            self._prune_at = self._clock.monotonic() + PRUNE_INTERVAL_SECONDS
+            await self._prune()
+
+    async def _prune(self) -> None:
+        before = datetime.fromtimestamp(self._clock.time(), UTC) - self._retention
+        pruned = 0
+        while removed := await self._store.prune(before=before, limit=ROWS_PER_BATCH):
+            pruned += removed
+        if pruned:
+            logger.info("records.pruned", extra={"count": pruned, "retention_days": self._retention.days})
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.run_once()
+            except StoreUnavailable:
+                pass  # the store has logged it
+            except Exception:
+                # The next run may succeed, whatever the cause.
+                logger.exception("housekeeping.failed")
+            await asyncio.sleep(INTERVAL_SECONDS)

@@ -1,0 +1,70 @@
+"""What a browser may choose about a link."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from kombo_embed.errors import FieldError, InvalidRequest, KomboRejected
+from kombo_embed.kombo import responses
+from kombo_embed.models import Category, Language, LinkOptions, LinkRequest
+from kombo_embed.settings import Settings
+
+CATEGORIES = get_args(Category)
+LANGUAGES = get_args(Language)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChoice:
+    """The browser's choice; None leaves the field to the settings."""
+
+    category: str | None = None
+    tool: str | None = None
+    language: str | None = None
+    fresh: bool = False
+
+
+def build_link_request(settings: Settings, choice: LinkChoice, options: LinkOptions) -> LinkRequest:
+    """Return the request for a connection link: the browser's choice, completed from the settings.
+
+    Raises:
+        InvalidRequest: The choice is outside ``KOMBO_ALLOWED_CATEGORIES`` or ``KOMBO_ALLOWED_TOOLS``.
+    """
+    tool = choice.tool
+    if tool is None and len(settings.allowed_tools) == 1:
+        tool = settings.allowed_tools[0]
+    category = choice.category or settings.integration_category
+    language = choice.language or settings.language
+    errors = list(_errors(settings, category, tool, language))
+    if errors:
+        reasons = "; ".join(f"{error.field} {error.reason}" for error in errors)
+        raise InvalidRequest(f"This is not offered here: {reasons}.", *errors)
+    # Duplicates are decided before the mint and are not part of the link.
+    return LinkRequest(category, language, tool, replace(options, duplicates=None))
+
+
+def as_invalid_request(choice: LinkChoice, error: KomboRejected) -> KomboRejected | InvalidRequest:
+    """Return an `InvalidRequest` if Kombo rejected something that the browser chose, else the error itself."""
+    chosen = {
+        "integration_category": choice.category,
+        "integration_tool": choice.tool,
+        "language": choice.language,
+    }
+    errors = [FieldError(name, "Kombo does not accept it") for name, value in chosen.items() if value]
+    if error.kombo_code == responses.INPUT_INVALID and errors:
+        return InvalidRequest("Kombo does not accept this choice.", *errors)
+    return error
+
+
+def _errors(settings: Settings, category: str, tool: str | None, language: str) -> Iterator[FieldError]:
+    if category not in CATEGORIES:
+        yield FieldError("integration_category", f"must be one of {', '.join(CATEGORIES)}")
+    if language not in LANGUAGES:
+        yield FieldError("language", f"must be one of {', '.join(LANGUAGES)}")
+    if settings.allowed_categories and category not in settings.allowed_categories:
+        yield FieldError("integration_category", f"must be one of {', '.join(settings.allowed_categories)}")
+    if settings.allowed_tools and tool not in settings.allowed_tools:
+        # Without a tool, the end user could choose any tool on Kombo's page.
+        requirement = "must be" if tool else "is required:"
+        yield FieldError("integration_tool", f"{requirement} one of {', '.join(settings.allowed_tools)}")

@@ -1,0 +1,145 @@
+"""Issues links: the cached one while it has enough time left, otherwise a new one, minted once for all callers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+from kombo_embed.errors import KomboRateLimited, KomboTimeout, KomboUnavailable
+from kombo_embed.kombo.client import KomboClient
+from kombo_embed.link_cache.invalidation import InvalidationPoller
+from kombo_embed.models import (
+    AnyLinkRequest,
+    CacheKey,
+    CacheStatus,
+    ConnectionLink,
+    EndUser,
+    IssuedLink,
+    LinkRequest,
+)
+from kombo_embed.ports import Clock, LinkCache, RateLimiter, RecordStore
+from kombo_embed.settings import Settings
+from kombo_embed.single_flight import SingleFlight
+
+MAGIC_LINK_LIFETIME_SECONDS = 365 * 24 * 3600  # Kombo: "Create connection link", link_type
+MINTS_PER_LEASE = 3  # a link that is invalidated during its mint is minted again, within this bound
+
+
+class LinkIssuer:
+    """Issues links and invalidates them. Close it with `aclose`.
+
+    Args:
+        settings: The lifetime and margin of links, and the environment.
+        client: Calls Kombo.
+        cache: The link cache.
+        store: Records for whom links were minted.
+        rate: Limits how often each end user may have a link minted; cache hits are free.
+        poller: Invalidates links in the cache.
+        clock: The source of time.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        client: KomboClient,
+        cache: LinkCache,
+        store: RecordStore,
+        rate: RateLimiter,
+        poller: InvalidationPoller,
+        clock: Clock,
+    ) -> None:
+        self._environment = settings.environment
+        self._lifetime_seconds = settings.lifetime
+        self._margin_seconds = settings.margin
+        self._client = client
+        self._cache = cache
+        self._store = store
+        self._rate = rate
+        self._poller = poller
+        self._clock = clock
+        self._mints: SingleFlight[CacheKey, tuple[ConnectionLink, CacheStatus]] = SingleFlight()
+
+    async def aclose(self) -> None:
+        """Cancel the mints that still run."""
+        await self._mints.aclose()
+
+    async def issue(
+        self,
+        end_user: EndUser,
+        request: AnyLinkRequest,
+        *,
+        fresh: bool,
+        before_mint: Callable[[], Awaitable[None]] | None = None,
+    ) -> IssuedLink:
+        """Return a link with at least the margin left; with less, only while Kombo cannot be reached.
+
+        Args:
+            end_user: Who will open the link.
+            request: What the link is for.
+            fresh: Replace the cached link; a mint in progress satisfies this.
+            before_mint: Called on a cache miss; its exceptions propagate.
+
+        Raises:
+            RateLimited: The end user has had too many links minted.
+            KomboError: Kombo refused, failed, or could not be reached, and no cached link is valid.
+            StoreUnavailable: The mint could not be recorded.
+        """
+        key = CacheKey(self._environment, end_user, request)
+        cached = None if fresh else await self._cache.get(key)
+        if cached is not None and self._remaining_seconds(cached) >= self._margin_seconds:
+            return self._issued(cached, CacheStatus.HIT)
+        if before_mint is not None:
+            await before_mint()
+        try:
+            (link, status), joined = await self._mints.join(key, lambda: self._mint(key, fresh=fresh))
+        except (KomboRateLimited, KomboUnavailable, KomboTimeout):
+            cached = None if fresh else await self._cache.get(key)  # it may have been invalidated meanwhile
+            if cached is not None and self._remaining_seconds(cached) > 0:
+                return self._issued(cached, CacheStatus.STALE)
+            raise
+        return self._issued(link, CacheStatus.COLLAPSED if joined else status)
+
+    async def mint_magic_link(self, end_user: EndUser, request: LinkRequest) -> str:
+        """Mint a link that is valid for a year. It is never cached.
+
+        Raises:
+            KomboError: Kombo refused, failed, or could not be reached.
+            StoreUnavailable: The mint could not be recorded.
+        """
+        link = await self._client.mint_link(end_user, request, link_type="MAGIC_LINK")
+        key = CacheKey(self._environment, end_user, request)
+        await self._store.save_minted_link(key, MAGIC_LINK_LIFETIME_SECONDS, link_type="MAGIC_LINK")
+        return link
+
+    async def invalidate(self, origin_id: str) -> None:
+        """Invalidate all links of an origin id, those being minted included.
+
+        Call it after the transaction that recorded the invalidation.
+        """
+        await self._poller.apply(origin_id)
+
+    async def _mint(self, key: CacheKey, *, fresh: bool) -> tuple[ConnectionLink, CacheStatus]:
+        async with self._cache.lease(key, fresh=fresh) as lease:
+            if lease.link is not None:
+                return lease.link, CacheStatus.COLLAPSED
+            await self._rate.spend(key.end_user)
+            for _ in range(MINTS_PER_LEASE):
+                link = await self._mint_once(key)
+                if await lease.put(link):
+                    return link, CacheStatus.STORED
+            return link, CacheStatus.PASSED
+
+    async def _mint_once(self, key: CacheKey) -> ConnectionLink:
+        # Both times are taken before the call, so that the link never seems to live longer than it does.
+        started_at, deadline = self._clock.time(), self._clock.monotonic() + self._lifetime_seconds
+        url = await self._client.mint_link(key.end_user, key.request)
+        await self._store.save_minted_link(key, self._lifetime_seconds)
+        expires_at = datetime.fromtimestamp(started_at, UTC) + timedelta(seconds=self._lifetime_seconds)
+        return ConnectionLink.minted(url, expires_at=expires_at, deadline=deadline)
+
+    def _issued(self, link: ConnectionLink, status: CacheStatus) -> IssuedLink:
+        return IssuedLink(link, status, self._remaining_seconds(link))
+
+    def _remaining_seconds(self, link: ConnectionLink) -> float:
+        return link.deadline - self._clock.monotonic()

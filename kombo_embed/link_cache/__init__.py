@@ -1,0 +1,1 @@
+"""The cache of connection links, in memory and in Redis, and its invalidation."""

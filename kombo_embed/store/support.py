@@ -1,0 +1,239 @@
+"""The records as support looks at them: deleted ones, hooks that wait or were given up, malformed events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, ColumnElement, RowMapping, make_url, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kombo_embed.errors import ConfigurationError
+from kombo_embed.ports import Clock
+from kombo_embed.store import migrations
+from kombo_embed.store.database import Database, finishing
+from kombo_embed.store.tables import integrations, malformed_events, outbox
+
+PREFIX_MIN = 6  # characters of an event's id that name it, if no other begins with them
+
+
+@dataclass(frozen=True, slots=True)
+class HostEvent:
+    """An event for the host, and how far its delivery is.
+
+    ``state`` is ``waiting``, ``under way``, ``failing``, ``given up`` or ``delivered``.
+    """
+
+    id: str
+    type: str
+    state: str
+    origin_id: str | None
+    integration_id: str | None
+    occurred_at: datetime
+    attempts: int
+    failures: int
+    due_at: datetime
+    given_up_at: datetime | None
+    delivered_at: datetime | None
+    done_handlers: tuple[str, ...]
+    integration: dict[str, Any] | None = field(repr=False)
+    data: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedEvent:
+    """A signed body that was no event."""
+
+    body_sha256: str
+    reason: str
+    times: int
+    first_received_at: datetime
+    received_at: datetime
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which integrations; None is any."""
+
+    origin_id: str | None = None
+    tool: str | None = None
+    status: str | None = None
+    deleted: bool = False
+
+
+class RecordsReader:
+    """Looks into the records of one environment, and sets hooks due again. Nothing is created.
+
+    Args:
+        url: SQLAlchemy's URL of the database.
+        environment: The Kombo environment.
+        clock: Where time comes from.
+    """
+
+    def __init__(self, url: str, *, environment: str, clock: Clock) -> None:
+        self._url = make_url(url)
+        self._database = Database(url)
+        self._environment = environment
+        self._clock = clock
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[RecordsReader]:
+        """Open the database that is there, and close it again.
+
+        Raises:
+            ConfigurationError: It is not there, or its tables are not of this version.
+            StoreUnavailable: It cannot be read.
+        """
+        try:
+            verify_file(self._url)
+            await self._verify_tables()
+            yield self
+        finally:
+            await self._database.aclose()
+
+    @finishing
+    async def events(self, *, delivered: bool, limit: int) -> list[HostEvent]:
+        """The newest events for the host: those that wait, fail or were given up; with ``delivered``, all."""
+        query = select(outbox).where(outbox.c.environment == self._environment)
+        if not delivered:
+            query = query.where(outbox.c.delivered_at.is_(None))
+        async with self._database.reading() as connection:
+            rows = await connection.execute(query.order_by(outbox.c.id.desc()).limit(limit))
+            return [self._event(row) for row in rows.mappings()]
+
+    @finishing
+    async def find_event(self, id_or_prefix: str) -> HostEvent | None:
+        """One event, by its id or by the beginning of it; None where none or several fit."""
+        async with self._database.reading() as connection:
+            row = await self._find(connection, id_or_prefix)
+            return None if row is None else self._event(row)
+
+    @finishing
+    async def replay(self, ids_or_prefixes: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Set events due now; their ids, and what named none that is not delivered yet."""
+        replayed, unknown = [], []
+        async with self._database.writing() as connection:
+            for name in ids_or_prefixes:
+                row = await self._find(connection, name)
+                if row is None or row["delivered_at"] is not None:
+                    unknown.append(name)
+                else:
+                    await connection.execute(self._due_again(outbox.c.id == row["id"]))
+                    replayed.append(row["event_id"])
+        return replayed, unknown
+
+    @finishing
+    async def replay_all(self) -> list[str]:
+        """Set all events due now that were given up; their ids."""
+        given_up = outbox.c.given_up_at.is_not(None)
+        async with self._database.writing() as connection:
+            rows = await connection.execute(self._due_again(given_up).returning(outbox.c.event_id))
+            return list(rows.scalars())
+
+    @finishing
+    async def malformed(self, *, limit: int) -> list[MalformedEvent]:
+        """The newest signed bodies that were no events."""
+        query = select(malformed_events).where(malformed_events.c.environment == self._environment)
+        newest = query.order_by(malformed_events.c.received_at.desc()).limit(limit)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(newest)).mappings()
+            return [
+                MalformedEvent(**{name: row[name] for name in row if name != "environment"}) for row in rows
+            ]
+
+    @finishing
+    async def integrations(self, chosen: Filter, *, limit: int) -> list[dict[str, Any]]:
+        """The newest integrations that were chosen, each as its row."""
+        deleted = integrations.c.deleted_at
+        query = select(integrations).where(
+            integrations.c.environment == self._environment,
+            deleted.is_not(None) if chosen.deleted else deleted.is_(None),
+        )
+        for name in ("origin_id", "tool", "status"):
+            value = getattr(chosen, name)
+            if value is not None:
+                query = query.where(integrations.c[name] == value)
+        async with self._database.reading() as connection:
+            rows = await connection.execute(query.order_by(integrations.c.id.desc()).limit(limit))
+            return [dict(row) for row in rows.mappings()]
+
+    @finishing
+    async def find_integration(self, any_id: str) -> dict[str, Any] | None:
+        """One integration, by Kombo's id or by ours, be it a deleted one."""
+        query = select(integrations).where(
+            integrations.c.environment == self._environment,
+            or_(integrations.c.integration_id == any_id, integrations.c.public_id == any_id),
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).mappings().first()
+            return None if row is None else dict(row)
+
+    @finishing
+    async def _verify_tables(self) -> None:
+        async with self._database.reading() as connection:
+            await connection.run_sync(migrations.verify)
+
+    async def _find(self, connection: AsyncConnection, name: str) -> RowMapping | None:
+        if len(name) < PREFIX_MIN:
+            return None
+        query = select(outbox).where(
+            outbox.c.environment == self._environment, outbox.c.event_id.startswith(name, autoescape=True)
+        )
+        rows = (await connection.execute(query.limit(2))).mappings().all()
+        return rows[0] if len(rows) == 1 else None
+
+    def _due_again(self, which: ColumnElement[bool]) -> Any:  # noqa: ANN401 - Update has no name for its rows
+        ours = outbox.c.environment == self._environment
+        values = {"due_at": self._now(), "failures": 0, "attempts": 0, "given_up_at": None}
+        return update(outbox).where(ours, outbox.c.delivered_at.is_(None), which).values(**values)
+
+    def _event(self, row: RowMapping) -> HostEvent:
+        values = {name: row[name] for name in HostEvent.__dataclass_fields__ if name in row}
+        return HostEvent(
+            **(
+                values
+                | {
+                    "id": row["event_id"],
+                    "state": self._state(row),
+                    "done_handlers": tuple(row["done_handlers"]),
+                }
+            )
+        )
+
+    def _state(self, row: RowMapping) -> str:
+        if row["delivered_at"] is not None:
+            return "delivered"
+        if row["given_up_at"] is not None:
+            return "given up"
+        if row["lease_ends_at"] is not None and row["lease_ends_at"] > self._now():
+            return "under way"
+        return "failing" if row["failures"] else "waiting"
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.time(), UTC)
+
+
+def verify_file(url: URL | str) -> None:
+    """Return if the SQLite file is there; SQLite would make an empty one, in the wrong place.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    missing = missing_file(url)
+    if missing is not None:
+        raise ConfigurationError(
+            f"There is no database at {missing}. Name the app's with KOMBO_DATABASE_URL, or make this one "
+            "with kombo-embed migrate."
+        )
+
+
+def missing_file(url: URL | str) -> Path | None:
+    """The SQLite file that the URL names, if it is not there."""
+    parts = make_url(url)
+    path = Path(parts.database or "")
+    return path.absolute() if parts.get_backend_name() == "sqlite" and not path.is_file() else None
