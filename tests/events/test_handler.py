@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from kombo_embed import Event
-from kombo_embed.events import handler as handlers
-from kombo_embed.events.handler import SLOW_CALLS, Call, HandlerRunner
+from kombo_embed.events.handler import MAX_SLOW_CALLS, HandlerResult, HandlerRunner
 from kombo_embed.ports import EventHandler
 from tests.support import eventually
 
@@ -20,7 +19,7 @@ Hang = Callable[[Event], Awaitable[None]]
 
 
 class WithAsyncCall:
-    """An object that is called like an async function, and that is none."""
+    """An object with an async ``__call__``, which is not a coroutine function."""
 
     def __init__(self, hang: Hang) -> None:
         self._hang = hang
@@ -40,25 +39,20 @@ def function_that_returns_an_awaitable(hang: Hang) -> EventHandler:
     return begin
 
 
-@pytest.fixture(autouse=True)
-def slow_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "SLOW", 0.0)
-
-
 @asynccontextmanager
-async def called_as_often_as_may_be(
-    calls: HandlerRunner, handler: EventHandler, entered: Callable[[], int]
-) -> AsyncIterator[list[asyncio.Task[Call]]]:
-    """So many calls of a handler that it is left alone; entered, and not ended."""
-    tasks = [asyncio.create_task(calls.call("handler", handler, EVENT)) for _ in range(SLOW_CALLS)]
-    await eventually(lambda: entered() == SLOW_CALLS)
+async def max_slow_calls(
+    runner: HandlerRunner, handler: EventHandler, entered: Callable[[], int]
+) -> AsyncIterator[list[asyncio.Task[HandlerResult]]]:
+    """Start as many calls of a handler as may be slow at a time; they do not return."""
+    tasks = [asyncio.create_task(runner.call("handler", handler, EVENT)) for _ in range(MAX_SLOW_CALLS)]
+    await eventually(lambda: entered() == MAX_SLOW_CALLS)
     assert not any(task.done() for task in tasks)
     yield tasks
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.mark.parametrize("kind", [async_function, function_that_returns_an_awaitable, WithAsyncCall])
-async def test_a_handler_of_any_kind_is_left_alone_while_it_awaits_in_as_many_calls_as_may_be(
+async def test_calls_of_a_handler_are_postponed_while_too_many_of_its_calls_are_slow(
     kind: Callable[[Hang], EventHandler],
 ) -> None:
     entered: list[Event] = []
@@ -68,16 +62,16 @@ async def test_a_handler_of_any_kind_is_left_alone_while_it_awaits_in_as_many_ca
         entered.append(event)
         await free.wait()
 
-    calls, handler = HandlerRunner(), kind(hang)
-    async with called_as_often_as_may_be(calls, handler, lambda: len(entered)) as tasks:
+    runner, handler = HandlerRunner(slow_seconds=0), kind(hang)
+    async with max_slow_calls(runner, handler, lambda: len(entered)) as tasks:
         async with asyncio.timeout(30):
-            assert await calls.call("handler", handler, EVENT) is Call.POSTPONED
+            assert await runner.call("handler", handler, EVENT) is HandlerResult.POSTPONED
         free.set()
-        assert await asyncio.gather(*tasks) == [Call.DONE] * SLOW_CALLS
-    assert await calls.call("handler", handler, EVENT) is Call.DONE
+        assert await asyncio.gather(*tasks) == [HandlerResult.DONE] * MAX_SLOW_CALLS
+    assert await runner.call("handler", handler, EVENT) is HandlerResult.DONE
 
 
-async def test_a_thread_counts_until_it_ends_also_if_nobody_waits_for_it_any_more() -> None:
+async def test_a_thread_counts_until_it_ends_even_if_its_caller_was_cancelled() -> None:
     entered: list[Event] = []
     free = threading.Event()
 
@@ -85,14 +79,14 @@ async def test_a_thread_counts_until_it_ends_also_if_nobody_waits_for_it_any_mor
         entered.append(event)
         free.wait()
 
-    calls = HandlerRunner()
-    async with called_as_often_as_may_be(calls, hang, lambda: len(entered)) as tasks:
+    runner = HandlerRunner(slow_seconds=0)
+    async with max_slow_calls(runner, hang, lambda: len(entered)) as tasks:
         for task in tasks:
             task.cancel()
     try:
-        assert await calls.call("handler", hang, EVENT) is Call.POSTPONED
+        assert await runner.call("handler", hang, EVENT) is HandlerResult.POSTPONED
     finally:
         free.set()
     async with asyncio.timeout(30):
-        while await calls.call("handler", hang, EVENT) is not Call.DONE:  # noqa: ASYNC110 - a thread ends
+        while await runner.call("handler", hang, EVENT) is not HandlerResult.DONE:  # noqa: ASYNC110 - a thread ends
             await asyncio.sleep(0)

@@ -12,8 +12,7 @@ from sqlalchemy import insert
 
 from kombo_embed import Event
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.events import dispatcher
-from kombo_embed.events.dispatcher import FAILURES_MAX, Dispatcher
+from kombo_embed.events.dispatcher import LEASE_SECONDS, MAX_FAILURES, Dispatcher
 from kombo_embed.ports import Clock, Delivery, DeliveryOutcome, EventHandler
 from kombo_embed.store.store import Store
 from kombo_embed.store.support import RecordsReader
@@ -26,29 +25,29 @@ EVENT = Event("e1", "integration.connected", datetime(2026, 1, 1, tzinfo=UTC), "
 
 
 class OneEventOutbox:
-    """Gives one event out, again after each failure."""
+    """Gives one event to the dispatcher, and again after each failure."""
 
     def __init__(self) -> None:
         self.waiting: Delivery | None = Delivery(1, EVENT, 1, ())
         self.delivered = asyncio.Event()
-        self.given_up = asyncio.Event()
+        self.dead = asyncio.Event()
         self.outcomes: list[DeliveryOutcome] = []
         self.deferred: list[tuple[Delivery, datetime]] = []
         self.released: list[Delivery] = []
-        self.looks = 0
+        self.takes = 0
 
     async def take(
         self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
     ) -> list[Delivery]:
         del limit, now, lease_seconds
-        self.looks += 1
+        self.takes += 1
         if self.waiting is None or EVENT.type not in types:
             return []
         taken, self.waiting = self.waiting, None
         return [taken]
 
     async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
-        """A lease that never ends needs none."""
+        """The leases of this outbox never end."""
 
     async def save(self, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
         del now
@@ -61,7 +60,7 @@ class OneEventOutbox:
                 failures = taken.failures + outcome.failed
                 self.waiting = Delivery(1, EVENT, failures + 1, outcome.done_handlers, failures)
             else:
-                self.given_up.set()
+                self.dead.set()
 
     async def defer(self, delivery: Delivery, *, due_at: datetime) -> None:
         self.deferred.append((delivery, due_at))
@@ -72,29 +71,29 @@ class OneEventOutbox:
 
 async def deliver(*handlers: object) -> OneEventOutbox:
     outbox = OneEventOutbox()
-    runner = Dispatcher(outbox, {EVENT.type: list(handlers)}, clock=ManualClock())  # type: ignore[arg-type]
-    runner.start()
+    dispatcher = Dispatcher(outbox, {EVENT.type: list(handlers)}, clock=ManualClock())  # type: ignore[arg-type]
+    dispatcher.start()
     async with asyncio.timeout(5):
         await outbox.delivered.wait()
-    await runner.aclose()
+    await dispatcher.aclose()
     return outbox
 
 
-async def test_async_and_plain_handlers_are_called_and_plain_ones_do_not_block_the_loop() -> None:
-    heard: list[object] = []
+async def test_async_and_plain_handlers_are_called_and_plain_ones_run_in_threads() -> None:
+    seen: list[object] = []
 
-    async def hear(event: Event) -> None:
-        heard.append(event)
+    async def handle(event: Event) -> None:
+        seen.append(event)
 
-    def hear_in_a_thread(event: Event) -> None:
-        heard.append(threading.current_thread() is threading.main_thread())
-        heard.append(event)
+    def handle_in_thread(event: Event) -> None:
+        seen.append(threading.current_thread() is threading.main_thread())
+        seen.append(event)
 
-    await deliver(hear, hear_in_a_thread)
-    assert heard == [EVENT, False, EVENT]
+    await deliver(handle, handle_in_thread)
+    assert seen == [EVENT, False, EVENT]
 
 
-async def test_what_one_handler_has_done_is_not_done_again_because_another_failed() -> None:
+async def test_a_handler_that_succeeded_is_not_called_again_because_another_failed() -> None:
     calls: list[str] = []
 
     async def steady(_event: Event) -> None:
@@ -114,34 +113,34 @@ async def test_what_one_handler_has_done_is_not_done_again_because_another_faile
     assert waits == [2.0, 4.0]
 
 
-async def test_without_a_handler_the_outbox_is_left_alone() -> None:
+async def test_without_a_handler_the_outbox_is_not_read() -> None:
     outbox = OneEventOutbox()
-    runner = Dispatcher(outbox, {EVENT.type: []}, clock=ManualClock())
-    runner.start()
-    runner.wake()
+    dispatcher = Dispatcher(outbox, {EVENT.type: []}, clock=ManualClock())
+    dispatcher.start()
+    dispatcher.wake()
     await asyncio.sleep(0)
-    await runner.aclose()
-    assert outbox.looks == 0
+    await dispatcher.aclose()
+    assert outbox.takes == 0
 
 
-async def test_a_handler_that_hangs_ends_with_the_app() -> None:
+async def test_a_hanging_handler_is_cancelled_at_shutdown_and_its_event_released() -> None:
     outbox, entered = OneEventOutbox(), asyncio.Event()
 
     async def hang(_event: Event) -> None:
         entered.set()
         await asyncio.Event().wait()
 
-    runner = Dispatcher(outbox, {EVENT.type: [hang]}, clock=ManualClock())
-    runner.start()
+    dispatcher = Dispatcher(outbox, {EVENT.type: [hang]}, clock=ManualClock())
+    dispatcher.start()
     async with asyncio.timeout(5):
         await entered.wait()
-        await runner.aclose()
+        await dispatcher.aclose()
     assert not outbox.delivered.is_set()
-    # Whoever looks next need not wait for the lease's end.
+    # The next dispatcher need not wait for the lease to expire.
     assert [delivery.event for delivery in outbox.released] == [EVENT]
 
 
-async def test_what_one_handler_has_done_is_not_done_again_after_a_restart_while_another_hung() -> None:
+async def test_a_handler_that_succeeded_is_not_called_again_after_a_restart_because_another_hung() -> None:
     calls: list[str] = []
     stuck = asyncio.Event()
 
@@ -160,83 +159,82 @@ async def test_what_one_handler_has_done_is_not_done_again_after_a_restart_while
     assert sorted(calls) == ["hang", "hang", "steady"]
 
 
-async def test_what_a_handler_has_done_is_noted_while_another_still_hangs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dispatcher, "HEARTBEAT", 0.01)
-    noted = asyncio.Event()
+async def test_a_success_is_saved_while_another_handler_still_hangs() -> None:
+    saved = asyncio.Event()
 
     class Watched(OneEventOutbox):
         async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
             del now
-            assert lease_seconds == dispatcher.LEASE
+            assert lease_seconds == LEASE_SECONDS
             if any(name.endswith("steady") for one in deliveries for name in one.done_handlers):
-                noted.set()
+                saved.set()
 
     async def steady(_event: Event) -> None:
-        """Is done at once."""
+        """Return at once."""
 
     async def hang(_event: Event) -> None:
         await asyncio.Event().wait()
 
-    runner = Dispatcher(Watched(), {EVENT.type: [steady, hang]}, clock=ManualClock())
-    runner.start()
+    dispatcher = Dispatcher(
+        Watched(), {EVENT.type: [steady, hang]}, clock=ManualClock(), heartbeat_seconds=0.01
+    )
+    dispatcher.start()
     async with asyncio.timeout(5):
-        await noted.wait()
-    await runner.aclose()
+        await saved.wait()
+    await dispatcher.aclose()
 
 
-async def test_a_handler_that_hangs_does_not_stop_the_others_nor_other_events() -> None:
-    heard: list[Event] = []
+async def test_a_hanging_handler_delays_neither_other_handlers_nor_other_events() -> None:
+    seen: list[Event] = []
     stuck = asyncio.Event()
 
     async def hang(_event: Event) -> None:
         await stuck.wait()
 
     async with store_with_events(300) as store:
-        runner = Dispatcher(
+        dispatcher = Dispatcher(
             store.outbox,
-            {"integration.connected": [hang, heard.append], "kombo.event": [heard.append]},
+            {"integration.connected": [hang, seen.append], "kombo.event": [seen.append]},
             clock=time,
         )
-        runner.start()
-        await eventually(lambda: len(heard) >= 200, seconds=60)
-        await runner.aclose()
-    assert len({event.id for event in heard}) == len(heard)
+        dispatcher.start()
+        await eventually(lambda: len(seen) >= 200, seconds=60)
+        await dispatcher.aclose()
+    assert len({event.id for event in seen}) == len(seen)
 
 
-async def test_a_plain_handler_that_hangs_does_not_stop_the_others_nor_the_end_of_the_program() -> None:
-    heard: list[Event] = []
+async def test_a_hanging_plain_handler_delays_neither_other_handlers_nor_the_exit() -> None:
+    seen: list[Event] = []
     stuck = threading.Event()
 
     def hang(_event: Event) -> None:
         stuck.wait()
 
     async with store_with_events(100) as store:
-        handlers: dict[str, list[EventHandler]] = {"integration.connected": [hang, heard.append]}
-        runner = Dispatcher(store.outbox, handlers, clock=time)
-        runner.start()
-        await eventually(lambda: len(heard) >= 100, seconds=60)
-        hanging = [thread for thread in threading.enumerate() if thread.name == "kombo-embed hook"]
+        handlers: dict[str, list[EventHandler]] = {"integration.connected": [hang, seen.append]}
+        dispatcher = Dispatcher(store.outbox, handlers, clock=time)
+        dispatcher.start()
+        await eventually(lambda: len(seen) >= 100, seconds=60)
+        hanging = [thread for thread in threading.enumerate() if thread.name == "kombo-embed handler"]
         assert 0 < len(hanging) <= 60
         assert all(thread.daemon for thread in hanging)
-        await runner.aclose()
+        await dispatcher.aclose()
         stuck.set()
         for thread in hanging:
             thread.join()
 
 
-async def test_three_hundred_events_that_wait_are_each_heard_once() -> None:
-    heard: list[Event] = []
+async def test_a_backlog_of_three_hundred_events_is_delivered_once_each() -> None:
+    seen: list[Event] = []
     async with store_with_events(300) as store:
-        runner = Dispatcher(store.outbox, {"integration.connected": [heard.append]}, clock=time)
-        runner.start()
-        await eventually(lambda: len(heard) == 300, seconds=60)
-        await runner.aclose()
-    assert len({event.id for event in heard}) == 300
+        dispatcher = Dispatcher(store.outbox, {"integration.connected": [seen.append]}, clock=time)
+        dispatcher.start()
+        await eventually(lambda: len(seen) == 300, seconds=60)
+        await dispatcher.aclose()
+    assert len({event.id for event in seen}) == 300
 
 
-async def test_an_event_whose_handler_goes_on_failing_is_given_up_and_said_so_once(
+async def test_an_event_whose_handler_keeps_failing_becomes_a_dead_letter_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     calls: list[str] = []
@@ -249,22 +247,23 @@ async def test_an_event_whose_handler_goes_on_failing_is_given_up_and_said_so_on
         raise RuntimeError
 
     outbox = OneEventOutbox()
-    runner = Dispatcher(outbox, {EVENT.type: [steady, broken]}, clock=ManualClock())
-    runner.start()
+    dispatcher = Dispatcher(outbox, {EVENT.type: [steady, broken]}, clock=ManualClock())
+    dispatcher.start()
     async with asyncio.timeout(20):
-        await outbox.given_up.wait()
-    await runner.aclose()
-    assert (calls.count("steady"), calls.count("broken")) == (1, FAILURES_MAX)
-    assert [outcome.dead for outcome in outbox.outcomes] == [False] * (FAILURES_MAX - 1) + [True]
+        await outbox.dead.wait()
+    await dispatcher.aclose()
+    assert (calls.count("steady"), calls.count("broken")) == (1, MAX_FAILURES)
+    assert [outcome.dead for outcome in outbox.outcomes] == [False] * (MAX_FAILURES - 1) + [True]
     waits = [one.due_at.timestamp() - ManualClock().time() for one in outbox.outcomes if one.due_at]
     assert waits[:3] == [2.0, 4.0, 8.0]
     assert max(waits) == 3600
     assert 8 * 3600 < sum(waits[:-1]) < 10 * 3600
-    [line] = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert f"kombo-embed events replay {EVENT.id}" in line.getMessage()
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage() == "hook.dead_letter"
+    assert f"kombo-embed events replay {EVENT.id}" in vars(record)["remedy"]
 
 
-async def test_one_that_was_given_up_is_not_in_the_way_and_a_replay_calls_only_what_failed() -> None:
+async def test_a_dead_letter_blocks_no_later_event_and_its_replay_calls_only_the_failed_handler() -> None:
     calls: list[tuple[str, str]] = []
     broken = True
 
@@ -283,27 +282,27 @@ async def test_one_that_was_given_up_is_not_in_the_way_and_a_replay_calls_only_w
         [integration] = await store.find_integrations("acme")
         await store.save_deleted(integration)
         both = {"integration.connected": [steady, shaky], "integration.deleted": [shaky]}
-        runner = Dispatcher(store.outbox, both, clock=clock)
-        runner.start()
+        dispatcher = Dispatcher(store.outbox, both, clock=clock)
+        dispatcher.start()
         while ("shaky", "integration.deleted") not in calls:
             clock.advance(3600)
-            runner.wake()
+            dispatcher.wake()
             await asyncio.sleep(0.01)
         assert calls == [("steady", "integration.connected"), ("shaky", "integration.deleted")]
         broken = False
-        async with RecordsReader(URL, environment="default", clock=clock).opened() as inspection:
-            [given_up] = [one for one in await inspection.events(delivered=False, limit=9) if one.given_up_at]
-            assert await inspection.replay([given_up.id[:8], "nonsense"]) == ([given_up.id], ["nonsense"])
-        runner.wake()
+        async with RecordsReader(URL, environment="default", clock=clock).opened() as records:
+            [dead] = [one for one in await records.events(delivered=False, limit=9) if one.given_up_at]
+            assert await records.replay([dead.id[:8], "nonsense"]) == ([dead.id], ["nonsense"])
+        dispatcher.wake()
         await eventually(lambda: len(calls) == 3)
-        await runner.aclose()
+        await dispatcher.aclose()
     assert calls[2] == ("shaky", "integration.connected")
 
 
 @pytest.mark.parametrize(
     ("crashes", "pause"), [(1, 2), (2, 4), (5, 30), (20, 30), (21, 60), (22, 120), (30, 3600), (5000, 3600)]
 )
-async def test_an_event_whose_process_died_is_tried_soon_at_first_and_in_the_end_seldom(
+async def test_an_event_whose_process_died_is_redelivered_soon_at_first_and_rarely_in_the_end(
     crashes: int, pause: float
 ) -> None:
     outbox = OneEventOutbox()
@@ -312,16 +311,16 @@ async def test_an_event_whose_process_died_is_tried_soon_at_first_and_in_the_end
     async def work(_event: Event) -> None:
         assert len(outbox.deferred) == 1
 
-    runner = Dispatcher(outbox, {EVENT.type: [work]}, clock=ManualClock())
-    runner.start()
+    dispatcher = Dispatcher(outbox, {EVENT.type: [work]}, clock=ManualClock())
+    dispatcher.start()
     async with asyncio.timeout(5):
         await outbox.delivered.wait()
-    await runner.aclose()
+    await dispatcher.aclose()
     [(_, due_at)] = outbox.deferred
     assert due_at.timestamp() - ManualClock().time() == pause
 
 
-async def test_a_handler_that_is_cancelled_from_within_has_failed() -> None:
+async def test_a_handler_that_raises_cancelled_error_has_failed() -> None:
     calls: list[str] = []
 
     async def cancelled(_event: Event) -> None:
@@ -333,36 +332,33 @@ async def test_a_handler_that_is_cancelled_from_within_has_failed() -> None:
     assert [outcome.failed for outcome in outbox.outcomes] == [True, False]
 
 
-async def test_what_ends_while_the_database_is_gone_is_noted_when_it_is_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dispatcher, "POLL", 0.01)
+async def test_outcomes_during_a_database_outage_are_saved_after_it() -> None:
     calls: list[Event] = []
 
     class Unsteady(OneEventOutbox):
         async def save(self, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
             if len(self.deferred) < 3:
                 self.deferred.append((outcomes[0].delivery, now))
-                raise StoreUnavailable("The database is gone.")
+                raise StoreUnavailable("The database cannot be used.")
             await super().save(outcomes, now=now)
 
     outbox = Unsteady()
-    runner = Dispatcher(outbox, {EVENT.type: [calls.append]}, clock=ManualClock())
-    runner.start()
+    dispatcher = Dispatcher(outbox, {EVENT.type: [calls.append]}, clock=ManualClock(), poll_seconds=0.01)
+    dispatcher.start()
     async with asyncio.timeout(5):
         await outbox.delivered.wait()
-    await runner.aclose()
+    await dispatcher.aclose()
     assert calls == [EVENT]
 
 
 async def run_until(
     store: Store, handlers: dict[str, list[EventHandler]], condition: Callable[[], bool]
 ) -> None:
-    """A process from its start to its end."""
-    runner = Dispatcher(store.outbox, handlers, clock=time)
-    runner.start()
+    """Run a dispatcher as one process would, from its start to its end."""
+    dispatcher = Dispatcher(store.outbox, handlers, clock=time)
+    dispatcher.start()
     await eventually(condition)
-    await runner.aclose()
+    await dispatcher.aclose()
 
 
 @asynccontextmanager
@@ -377,7 +373,7 @@ async def opened_store(clock: Clock) -> AsyncIterator[Store]:
 
 @asynccontextmanager
 async def store_with_events(number: int, *, clock: Clock = time) -> AsyncIterator[Store]:
-    """A store with an ``integration.connected`` and a ``kombo.event`` of each of so many integrations."""
+    """Open a store with two events, of different types, for each of ``number`` integrations."""
     now = datetime.fromtimestamp(clock.time(), UTC)
     rows: list[dict[str, object]] = [
         {
