@@ -33,11 +33,15 @@ class KomboEmbedError(Exception):
 
 
 class RetryLater(KomboEmbedError):
-    """An error that passes: the same call may succeed after ``retry_after`` seconds."""
+    """An error that passes: the same call may succeed after ``retry_after`` seconds.
 
-    def __init__(self, message: str, *, retry_after: int = 5) -> None:
+    ``has_retry_after`` is whether Kombo itself sent that number.
+    """
+
+    def __init__(self, message: str, *, retry_after: int = 5, has_retry_after: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.has_retry_after = has_retry_after
 
 
 class ConfigurationError(KomboEmbedError):
@@ -144,7 +148,7 @@ class IntegrationNotFound(KomboEmbedError):
 
 
 class AlreadyConnected(KomboEmbedError):
-    """This origin id already has this tool in this category: ``integration``, which can be reconnected."""
+    """This origin id already has this tool in this category: ``integration``."""
 
     code = "already_connected"
 
@@ -198,20 +202,16 @@ class KomboError(KomboEmbedError):
 
 
 class KomboRateLimited(KomboError, RetryLater):
-    """Kombo's rate limit is reached. ``has_retry_after`` is whether Kombo itself sent the wait."""
+    """Kombo's rate limit is reached."""
 
     code = "kombo_rate_limited"
-
-    def __init__(self, message: str, *, retry_after: int, has_retry_after: bool = False) -> None:
-        super().__init__(message, retry_after=retry_after)
-        self.has_retry_after = has_retry_after
 
 
 class KomboUnavailable(KomboError, RetryLater):
     """Kombo cannot be reached, or reports that it is down.
 
-    ``has_retry_after`` is whether Kombo itself sent the wait, ``retryable`` whether an immediate retry is safe,
-    and ``sent`` whether the call was sent, as opposed to rejected by the open circuit breaker.
+    ``retryable`` is whether an immediate retry is safe; ``sent`` is whether the call was sent, as opposed to
+    rejected by the open circuit breaker.
     """
 
     code = "kombo_unavailable"
@@ -225,8 +225,7 @@ class KomboUnavailable(KomboError, RetryLater):
         retryable: bool = True,
         sent: bool = True,
     ) -> None:
-        super().__init__(message, retry_after=retry_after)
-        self.has_retry_after = has_retry_after
+        super().__init__(message, retry_after=retry_after, has_retry_after=has_retry_after)
         self.retryable = retryable
         self.sent = sent
 

@@ -42,10 +42,7 @@ class EndUserResolver(Protocol):
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
         """Return the signed-in end user, or None if the request is not signed in.
 
-        Raises:
-            Unauthenticated: The credentials are not valid.
-            IdentityError: The host's code failed or returned an incomplete identity.
-            IdentityUnavailable: The credentials cannot be verified at the moment.
+        Raises `Unauthenticated`, `IdentityError` or `IdentityUnavailable`.
         """
 
 
@@ -53,11 +50,7 @@ class RateLimiter(Protocol):
     """Limits how often each end user may do one thing."""
 
     async def spend(self, end_user: EndUser) -> None:
-        """Count one more act of this end user.
-
-        Raises:
-            RateLimited: The limit is reached; nothing was counted.
-        """
+        """Count one more act of this end user; raise `RateLimited`, counting nothing, at the limit."""
 
 
 @dataclass(frozen=True, slots=True)
