@@ -14,8 +14,8 @@ KomboEmbedError
 └── KomboError
     └── KomboRateLimited · KomboUnavailable · KomboTimeout · KomboRejected · KomboInvalidResponse
 
-Each class has a stable ``code`` for programs. Messages name the cause and the remedy and never contain a link,
-token, key or email. `kombo_embed.web.problems` maps the classes to HTTP statuses.
+Each class has a stable ``code``. Messages name the cause and the remedy, never a link, token, key or email.
+`kombo_embed.web.problems` maps the classes to HTTP statuses.
 """
 
 from __future__ import annotations
@@ -51,10 +51,7 @@ class ConfigurationError(KomboEmbedError):
 
 
 class Unauthenticated(KomboEmbedError):
-    """The request is not signed in, or its credentials are not valid: one message for every cause.
-
-    ``challenge`` is the value for ``WWW-Authenticate`` (RFC 9110, 11.6.1).
-    """
+    """Not signed in, or invalid credentials: one message for all. ``challenge``: RFC 9110, 11.6.1."""
 
     code = "unauthenticated"
 
@@ -76,7 +73,7 @@ class CrossOriginRefused(KomboEmbedError):
 
 
 class IdentityError(KomboEmbedError):
-    """The host's identity callable failed or returned an incomplete end user; for the log, not the browser."""
+    """The host's identity callable failed or returned an incomplete end user; for the log only."""
 
     code = "identity_error"
 
@@ -210,8 +207,7 @@ class KomboRateLimited(KomboError, RetryLater):
 class KomboUnavailable(KomboError, RetryLater):
     """Kombo cannot be reached, or reports that it is down.
 
-    ``retryable`` is whether an immediate retry is safe; ``sent`` is whether the call was sent, as opposed to
-    rejected by the open circuit breaker.
+    ``retryable``: an immediate retry is safe. ``sent``: not rejected by the open circuit breaker.
     """
 
     code = "kombo_unavailable"

@@ -1,7 +1,7 @@
 """Protocols between the rooms, and the values that cross them.
 
-A host may implement `Clock`, `LinkCache` and the callables itself. `RecordStore`, `Outbox` and `RateLimiter` exist
-because the core must not import the rooms that implement them.
+A host may implement `Clock`, `LinkCache` and the callables itself. `RecordStore`, `Outbox` and `RateLimiter`
+exist because the core must not import the rooms that implement them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RateLimiter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CoolDown:
-    """A wait that Kombo asked for, from now; ``rate_limited`` if the cause is its rate limit, not an outage."""
+    """A wait that Kombo asked for, from now. ``rate_limited``: the cause is its rate limit, not an outage."""
 
     seconds: float
     rate_limited: bool
@@ -100,9 +100,9 @@ class LinkCache(Protocol):
     def lease(self, key: CacheKey, *, fresh: bool) -> AbstractAsyncContextManager[MintLease]:
         """Wait for the lease to mint this key's link, before Kombo is called.
 
-        A process requests one lease per key at a time. A shared cache SHOULD give it to one process at a time;
-        the others wait for its link, or for the `KomboError` that leaves its context. With ``fresh``, a link
-        that was cached before this call does not satisfy the wait.
+        A process requests one lease per key at a time. A shared cache SHOULD give it to one process at a
+        time; the others wait for its link, or for the `KomboError` that leaves its context. With ``fresh``, a
+        link that was cached before this call does not satisfy the wait.
         """
 
     async def invalidate(self, environment: str, invalidation: Invalidation) -> None:

@@ -1,4 +1,4 @@
-"""Issues links: the cached one while it has enough time left, otherwise a new one, minted once for all callers."""
+"""Issues links: the cached one while it has enough time left, otherwise a new one, minted once for all."""
 
 from __future__ import annotations
 
