@@ -9,8 +9,7 @@ KomboEmbedError
 │   └── BrowserModuleMissing
 ├── MethodNotAllowed · RateLimited
 ├── IntegrationNotFound · AlreadyConnected · SetupNotAvailable · ActivationRejected
-├── WebhookRejected · WebhooksNotConfigured
-├── StoreUnavailable
+├── WebhookRejected · WebhooksNotConfigured · StoreUnavailable
 └── KomboError
     └── KomboRateLimited · KomboUnavailable · KomboTimeout · KomboRejected · KomboInvalidResponse
 
