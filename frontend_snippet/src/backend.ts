@@ -1,4 +1,4 @@
-// HTTP to our own backend: its address, one function that sends, and the deadline of each request.
+// HTTP to our own backend: its address, its requests, and their deadline.
 import { aborted, KomboEmbedError } from "./errors.js";
 import { parseProblem } from "./parse.js";
 import type { BackendOptions, Clock, HeadersSource } from "./types.js";
@@ -33,7 +33,7 @@ export interface Backend {
   readonly endpoint: string;
   readonly clock: Clock;
   readonly storage: BackendOptions["storage"];
-  /** Send a request. Throws a `KomboEmbedError` for every response that is not a success, and for none. */
+  /** Send a request. Reject with a `KomboEmbedError` if the response is not a success, or missing. */
   send(request: BackendRequest): Promise<BackendResponse>;
 }
 

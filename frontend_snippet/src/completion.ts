@@ -21,7 +21,7 @@ interface RetryPolicy {
 }
 
 const PATIENT: RetryPolicy = { attempts: 5 };
-// For a person who waits for what comes after.
+// The end user waits for the dialog meanwhile.
 const QUICK: RetryPolicy = { attempts: 1, timeoutMs: 5_000 };
 
 /** Exchange the activation token for the recorded integration. */
@@ -51,7 +51,7 @@ export async function complete(
  * Send the completions that an earlier page could not send. Call it where your page starts, if the page uses neither
  * `watch` nor `connect` at once.
  *
- * Never rejects because of the backend: a completion that cannot be sent now is kept for up to ten minutes.
+ * A failure of the backend does not reject: a completion that cannot be sent now is kept for up to ten minutes.
  *
  * @returns The integrations that were recorded by this call.
  */
@@ -60,12 +60,12 @@ export async function finishPending(options: BackendOptions = {}): Promise<Integ
   return recorded.map(({ integration }) => integration);
 }
 
-/** Do as `finishPending` with one short attempt each. */
+/** Send the same completions with one short attempt each. */
 export async function finishPendingQuickly(backend: Backend): Promise<void> {
   await sendPending(backend, QUICK);
 }
 
-/** Do as `finishPending`, once per page and backend. */
+/** Send the same completions, but only once per page and backend. */
 export async function finishPendingOnce(backend: Backend): Promise<Connected[]> {
   const { resumed } = pageState();
   if (resumed.has(backend.endpoint)) return [];
@@ -74,11 +74,11 @@ export async function finishPendingOnce(backend: Backend): Promise<Connected[]> 
 }
 
 async function sendPending(backend: Backend, policy: RetryPolicy): Promise<Connected[]> {
+  const { sending } = pageState();
   const recorded: Connected[] = [];
   for (const activationToken of pendingTokens(backend)) {
     // Another call may be sending this one, or may have sent it while this call was sending the one before.
-    if (pageState().sending.has(activationToken) || !pendingTokens(backend).includes(activationToken))
-      continue;
+    if (sending.has(activationToken) || !pendingTokens(backend).includes(activationToken)) continue;
     try {
       recorded.push(await complete(backend, activationToken, policy));
     } catch {

@@ -1,4 +1,4 @@
-// The connect flow: a link from the backend, Kombo's dialog, the completion. And the functions that a page calls for it.
+// The connect flow (a link from the backend, Kombo's dialog, the completion) and the functions that start it.
 import { openBackend, untilAborted } from "./backend.js";
 import type { Backend } from "./backend.js";
 import { complete, finishPendingQuickly } from "./completion.js";
@@ -69,7 +69,7 @@ export async function finishSetup(integrationId: string, options: FlowOptions = 
 }
 
 function runForIntegration(integrationId: string, action: string, options: FlowOptions): Promise<FlowResult> {
-  // Encoding leaves dots alone, and a path of dots would climb.
+  // `encodeURIComponent` keeps dots, and a segment of dots names a parent path.
   if (/^\.{0,2}$/.test(integrationId)) throw new TypeError("integrationId is not an id");
   const integrationPath = `integrations/${encodeURIComponent(integrationId)}`;
   return run(
@@ -99,7 +99,7 @@ function run<T>(
     // The flow belongs to the call that started it: the signal of one that joined ends only its own wait.
     return untilAborted(outcome, signal);
   } catch (error) {
-    return Promise.reject(error); // an endpoint that is no URL
+    return Promise.reject(error); // an endpoint that is not a URL
   }
 }
 

@@ -37,7 +37,7 @@ export class Connector {
   /** Run a flow, or join the one in progress. Resolves with its result, or with undefined if it failed. */
   readonly connect = (): Promise<ConnectResult | undefined> => this.#run(connect);
 
-  /** Do as `connect` does, for an existing integration. */
+  /** Run a flow that renews the credentials of an existing integration. Resolves as `connect` does. */
   readonly reconnect = (integrationId: string): Promise<FlowResult | undefined> =>
     this.#run((options) => reconnect(integrationId, options)) as Promise<FlowResult | undefined>;
 

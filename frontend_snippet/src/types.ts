@@ -80,7 +80,7 @@ export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 export interface Clock {
   /** Milliseconds since 1970. */
   now(): number;
-  /** Call `act` after `milliseconds`. Returns a function that cancels it. */
+  /** Call `act` after `milliseconds`. Return a function that cancels it. */
   after(milliseconds: number, act: () => void): () => void;
 }
 
