@@ -15,7 +15,14 @@ import kombo_embed
 PACKAGE = Path(kombo_embed.__file__).parent
 PAGE = (PACKAGE.parent / "docs" / "operations.md").read_text(encoding="utf-8")
 NOT_DEPLOYED = {"sandbox", "demo"}
-METHODS = {"info": "info", "warning": "warning", "error": "error", "exception": "error"}
+# Repetitions of an event at DEBUG are not documented.
+METHODS: dict[str, str | None] = {
+    "debug": None,
+    "info": "info",
+    "warning": "warning",
+    "error": "error",
+    "exception": "error",
+}
 EVENT_NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 ROW = re.compile(r"^\| `([a-z_]+\.[a-z_]+)` \| (\w+) \| .* \|([^|]*)\|$", re.MULTILINE)
 
