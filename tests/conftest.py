@@ -31,7 +31,7 @@ LONG = (
     "demo/test_demo_servers.py",
     "store/test_convergence.py",
     "test_benchmarks.py",
-    "commands/",
+    "cli/",
     "journeys/test_over_the_wire.py",
 )
 

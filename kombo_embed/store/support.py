@@ -25,7 +25,7 @@ PREFIX_MIN = 6  # characters of an event's id that name it, if no other begins w
 class HostEvent:
     """An event for the host, and how far its delivery is.
 
-    ``state`` is ``waiting``, ``under way``, ``failing``, ``given up`` or ``delivered``.
+    ``state`` is ``waiting``, ``in progress``, ``failing``, ``dead letter`` or ``delivered``.
     """
 
     id: str
@@ -209,9 +209,9 @@ class RecordsReader:
         if row["delivered_at"] is not None:
             return "delivered"
         if row["given_up_at"] is not None:
-            return "given up"
+            return "dead letter"
         if row["lease_ends_at"] is not None and row["lease_ends_at"] > self._now():
-            return "under way"
+            return "in progress"
         return "failing" if row["failures"] else "waiting"
 
     def _now(self) -> datetime:
