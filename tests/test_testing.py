@@ -72,7 +72,7 @@ def test_moves_the_time_past_a_links_hour(kombo):
 
     asyncio.run(walk())
     assert kombo.calls["POST /v1/connect/create-link"] == 2
-    with pytest.raises(pytest.fail.Exception, match="for 2 connection links, not for 1"):
+    with pytest.raises(pytest.fail.Exception, match="minted 2 connection links, not 1"):
         kombo.assert_minted_once()
 
 

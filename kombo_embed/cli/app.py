@@ -81,7 +81,7 @@ def sandbox(
     It takes KOMBO_API_KEY as its key (any, if that is not set) and signs with KOMBO_WEBHOOK_SECRET.
     """
     from kombo_embed.sandbox import Sandbox  # noqa: PLC0415 - only this command needs it
-    from kombo_embed.sandbox.standalone import run  # noqa: PLC0415 - as above
+    from kombo_embed.sandbox.server import run  # noqa: PLC0415 - as above
 
     if webhook_url is not None and not webhook_url.startswith(("http://", "https://")):
         fail("--webhook-url must be a whole URL, such as http://localhost:8000/kombo/webhooks")

@@ -10,7 +10,7 @@ from kombo import errors, models
 from kombo.models.postconnectcreatelinkrequestbody import IntegrationTool
 
 from kombo_embed.sandbox import Sandbox
-from kombo_embed.sandbox.tools import catalogue
+from kombo_embed.sandbox.catalogue import catalogue
 from tests.sandbox.running_server import running
 
 API_KEY = "ks_dev_official"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kombo_embed import Event
-from kombo_embed.demo.activity import KEPT, Activity
+from kombo_embed.demo.activity import EVENTS_PER_CUSTOMER, Activity
 from kombo_embed.demo.people import PEOPLE
 
 
@@ -23,24 +23,24 @@ def event(number: int = 1, *, origin_id: str | None = "org_a", data: Any = None)
 
 def test_an_event_that_comes_twice_is_remembered_once() -> None:
     activity = Activity(["org_a"])
-    activity.note(event())
-    activity.note(event())
+    activity.add(event())
+    activity.add(event())
     assert [entry["id"] for entry in activity.of("org_a")] == ["1"]
     assert activity.of("org_a")[0]["occurred_at"] == "2026-01-02T03:04:05Z"
 
 
 def test_only_the_newest_are_remembered() -> None:
     activity = Activity(["org_a"])
-    for number in range(KEPT + 5):
-        activity.note(event(number))
+    for number in range(EVENTS_PER_CUSTOMER + 5):
+        activity.add(event(number))
     entries = activity.of("org_a")
-    assert (len(entries), entries[0]["id"], entries[-1]["id"]) == (KEPT, str(KEPT + 4), "5")
+    assert (len(entries), entries[0]["id"], entries[-1]["id"]) == (EVENTS_PER_CUSTOMER, str(EVENTS_PER_CUSTOMER + 4), "5")
 
 
 @pytest.mark.parametrize("origin_id", [None, "", "org_b"])
 def test_nothing_is_remembered_of_organizations_that_are_not_ours(origin_id: str | None) -> None:
     activity = Activity(["org_a"])
-    activity.note(event(origin_id=origin_id))
+    activity.add(event(origin_id=origin_id))
     assert activity.of("org_a") == []
     assert activity.of("org_b") == []
 
@@ -54,7 +54,7 @@ def test_what_kombo_sent_is_told_with_the_name_of_who_did_it() -> None:
         "end_user": {"creator_email": PEOPLE["grace"].email},
         "integration_id": "hibob:secret",
     }
-    activity.note(event(data={"id": "1", "type": "something-new", "data": sent}))
+    activity.add(event(data={"id": "1", "type": "something-new", "data": sent}))
     [entry] = activity.of("org_a")
     assert entry["kombo_type"] == "something-new"
     assert (entry["tool"], entry["category"], entry["status"]) == ("hibob", "HRIS", "INVALID")
@@ -73,6 +73,6 @@ def test_what_kombo_sent_is_told_with_the_name_of_who_did_it() -> None:
 )
 def test_an_event_of_any_shape_is_told(data: Any) -> None:
     activity = Activity(["org_a"])
-    activity.note(event(data=data))
+    activity.add(event(data=data))
     [entry] = activity.of("org_a")
     assert all(value is None or isinstance(value, str) for value in entry.values())

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from kombo_embed.sandbox import MovableClock, Sandbox
+from kombo_embed.clock import ManualClock
+from kombo_embed.sandbox import Sandbox
 
 API_KEY = "ks_dev_for-the-sandbox"
 WEBHOOK_SECRET = "whsec_for-the-sandbox"
@@ -57,7 +58,7 @@ async def sandbox(receiver: Receiver, pauses: list[float]) -> AsyncIterator[Sand
         webhook_secret=WEBHOOK_SECRET,
         webhook_url="https://app.example/kombo/webhooks",
         webhook_transport=httpx.MockTransport(receiver),
-        clock=MovableClock(lambda: 1_790_000_000.0),
+        clock=ManualClock(lambda: 1_790_000_000.0),
         sleep=pause,
     )
     yield sandbox

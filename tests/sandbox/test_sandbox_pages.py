@@ -8,9 +8,7 @@ import httpx
 import pytest
 
 from kombo_embed.sandbox import Sandbox
-from kombo_embed.sandbox.records import Tool
-from kombo_embed.sandbox.tiles import initials
-from kombo_embed.sandbox.tools import catalogue
+from kombo_embed.sandbox.catalogue import Tool, catalogue
 from tests.sandbox.conftest import Mint
 
 LANGUAGES = ["en", "de", "fr", "it", "es"]
@@ -146,7 +144,7 @@ async def test_nothing_else_is_served(api: httpx.AsyncClient, name: str) -> None
     ],
 )
 def test_initials_are_taken_from_the_label(label: str, letters: str) -> None:
-    assert initials(label) == letters
+    assert Tool("x", label, ()).initials == letters
 
 
 def test_the_catalogue_is_sorted_by_category_and_labelled() -> None:

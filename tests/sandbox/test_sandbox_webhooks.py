@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from kombo_embed.sandbox import Sandbox
-from kombo_embed.sandbox.events import sign
+from kombo_embed.sandbox.webhooks import sign
 from tests.sandbox.conftest import WEBHOOK_SECRET, Mint, Receiver
 
 CREATED = "integration-created"
