@@ -24,8 +24,8 @@ _HTML_503 = """<html>
 class FaultInjector:
     """ASGI middleware that counts the calls below ``/v1`` and injects faults.
 
-    A call is counted by its method and its route's template (``GET /v1/integrations/{integration_id}``); if it
-    has no route, by its path.
+    A call is counted by its method and its route's template (``GET /v1/integrations/{integration_id}``), or
+    by its path if it has no route.
     """
 
     def __init__(self, app: ASGIApp, *, state: State, routes: Sequence[Route], sleep: Sleep) -> None:

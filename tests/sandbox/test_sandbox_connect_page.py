@@ -291,7 +291,7 @@ async def test_a_magic_link_that_was_left_can_be_continued(stage: Stage) -> None
 
 async def test_the_state_page_follows_what_happens(stage: Stage) -> None:
     await stage.page.goto(stage.sandbox_url())
-    await expect(stage.page.locator("#integrations")).to_have_text("Nobody has connected a tool yet.")
+    await expect(stage.page.locator("#integrations")).to_have_text("No tool is connected yet.")
     await stage.sandbox.complete(await stage.mint())
     await expect(stage.page.locator("#integrations")).to_contain_text("Personio")
     await stage.page.get_by_role("button", name="Reject credentials").click()

@@ -1,4 +1,4 @@
-/** The card in the middle, which shows one step at a time. */
+/** The card that contains one step at a time. */
 import { element, icon } from "./element.js";
 import { embedded, flow, say } from "./flow.js";
 
@@ -9,12 +9,12 @@ export const card = element(embedded ? "div" : "main", {
   "aria-labelledby": "heading",
 });
 
-/** Asks to leave; what that means is decided by whoever listens. */
+/** Requests to leave; the listener of the event decides what that means. */
 export const leave = () => card.dispatchEvent(new Event("leave"));
 
 /**
- * Shows a step. `body` gets the heading's element and lists what to show; `focus` is a selector of what
- * is focused, the heading otherwise, so that a screen reader begins there.
+ * Renders a step. `body` gets the heading's element and returns the contents; `focus` selects the element to
+ * focus, by default the heading, so that a screen reader begins there.
  */
 export function show({ heading, body, back = null, centred = false, tall = false, focus = null }) {
   const title = element("h1", { id: "heading", tabindex: "-1" }, heading);
@@ -27,7 +27,7 @@ export function show({ heading, body, back = null, centred = false, tall = false
   ((focus && card.querySelector(focus)) || title).focus();
 }
 
-/** Shows a step that is a picture, a heading, a sentence, and a button where there is something to do. */
+/** Renders a step of a picture, a heading, a sentence, and a button if there is something to do. */
 export function showNotice({ picture, heading, lead, button = null }) {
   show({
     heading,
@@ -42,7 +42,7 @@ export function showNotice({ picture, heading, lead, button = null }) {
   });
 }
 
-/** Keeps Tab within the card: behind it lies a page that is covered. */
+/** Keeps Tab within the card: the page behind it is covered. */
 export function keepFocusWithin() {
   card.addEventListener("keydown", (event) => {
     if (event.key !== "Tab") return;
@@ -54,7 +54,7 @@ export function keepFocusWithin() {
   });
 }
 
-// Drawn, not loaded: a frame that is closed at once would break off the request.
+// Drawn, not loaded: closing the frame at once would abort the request.
 function brand() {
   return element("span", { class: "brand" }, icon("link"), "Connect");
 }

@@ -1,7 +1,7 @@
 /** The stand-in for Kombo Connect: from the list of tools to the activation token, step by step. */
 import { card, keepFocusWithin, leave, show, showNotice } from "./card.js";
 import { element, icon, tile } from "./element.js";
-import { embedded, Ended, flow, handOver, say, tell } from "./flow.js";
+import { embedded, Ended, flow, postResult, say, sendOutcome } from "./flow.js";
 import { showTools } from "./tool_list.js";
 
 const CONNECTING_MS = 700;
@@ -65,10 +65,10 @@ function showForm({ heading, lead, back = null, trouble, fields, finishLabel, fa
     event.preventDefault();
     void finish();
   };
-  // The second click of a double click on a tool lands here, where it was not meant.
+  // Ignores the second click of a double click on a tool.
   const onclick = (event) => event.detail > 1 && event.preventDefault();
   const finishButton = { class: "button", type: "submit", "data-testid": "finish", onclick };
-  const failButton = { class: "button quiet", type: "button", "data-testid": "fail", onclick: () => void fail() };
+  const failButton = { class: "button secondary", type: "button", "data-testid": "fail", onclick: () => void fail() };
   show({
     heading,
     back,
@@ -118,7 +118,7 @@ async function connect(act) {
   });
   await pause(CONNECTING_MS);
   try {
-    return await tell(act);
+    return await sendOutcome(act);
   } catch (error) {
     if (error instanceof Ended) showEnd(error.step);
     else showFirst(say("error"));
@@ -150,11 +150,11 @@ function showCancelled() {
   });
 }
 
-// The host removes this frame upon the message: not from within a key's or a button's own event.
+// The host removes this frame at the message, which must not happen within a key's or a button's own event.
 function goAway() {
   if (card.classList.contains("leaving")) return;
   card.classList.add("leaving");
-  setTimeout(handOver, LEAVING_MS);
+  setTimeout(postResult, LEAVING_MS);
 }
 
 function start() {

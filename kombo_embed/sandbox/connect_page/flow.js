@@ -1,9 +1,9 @@
-/** The flow that this page is about: what the sandbox said of it, and how far it has come. */
+/** The flow of this page: its data from the sandbox, and its progress. */
 
-const told = JSON.parse(document.getElementById("flow").textContent);
+const initial = JSON.parse(document.getElementById("flow").textContent);
 
 export const embedded = window.parent !== window;
-export const flow = { ...told, chosen: told.preset ? told.tools[0] : null, activationToken: null };
+export const flow = { ...initial, chosen: initial.preset ? initial.tools[0] : null, activationToken: null };
 
 export class Ended extends Error {
   constructor(step) {
@@ -17,8 +17,8 @@ export function say(key, values = {}) {
   return flow.texts[key].replace(/\{(\w+)\}/g, (_, name) => known[name] ?? "");
 }
 
-/** Tells the sandbox that the flow was finished or has failed. */
-export async function tell(act) {
+/** Reports to the sandbox that the flow was finished or has failed. */
+export async function sendOutcome(act) {
   const response = await fetch(`/connect/${act}`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -26,15 +26,15 @@ export async function tell(act) {
   });
   if (response.status === 410) throw new Ended("expired");
   if (response.status === 404) throw new Ended("unknown");
-  if (!response.ok) throw new Error(`The sandbox answered ${response.status}.`);
+  if (!response.ok) throw new Error(`The sandbox responded with ${response.status}.`);
   return response.json();
 }
 
 /**
- * Hands the outcome to the host's page, in the two messages that its Connect SDK knows. A finished flow
- * ends in success even where its last screen is closed: the integration exists.
+ * Posts the result to the host's page, in the two messages that its Connect SDK understands. A finished flow
+ * is a success even if its last screen is closed: the integration exists.
  */
-export function handOver() {
+export function postResult() {
   const success = { type: "success", data: { activation_token: flow.activationToken } };
   window.parent.postMessage(flow.activationToken ? success : { type: "close" }, "*");
 }

@@ -3,7 +3,7 @@ import { card, show } from "./card.js";
 import { element, icon, tile } from "./element.js";
 import { flow, say } from "./flow.js";
 
-/** Shows the list and calls `choose` with the tool that was picked. */
+/** Renders the list and calls `choose` when a tool was chosen. */
 export function showTools(choose) {
   flow.chosen = null;
   const list = element("ul", { class: "tools" });
@@ -21,7 +21,7 @@ export function showTools(choose) {
   show({
     heading: say(`choose_${flow.category}`),
     tall: true,
-    // A phone's keyboard would cover the list that is to be read first.
+    // A phone's keyboard would cover the list.
     focus: matchMedia("(pointer: coarse)").matches ? null : "#search",
     body: (title) => [
       title,

@@ -1,12 +1,12 @@
-/** Shows what the sandbox holds, and keeps it up to date. */
+/** Renders the sandbox's state and keeps it up to date. */
 import { element } from "./element.js";
 
 const REFRESH_MS = 1500;
-const SHOWN = 20;
+const MAX_ROWS = 20;
 const GOOD = new Set(["ACTIVE", "delivered", "open"]);
 const BAD = new Set(["INVALID", "failed", "expired", "dropped"]);
 
-let shown = "";
+let rendered = "";
 
 async function control(name, body = {}) {
   await fetch(`/_sandbox/${name}`, { method: "POST", body: JSON.stringify(body) });
@@ -17,29 +17,29 @@ async function refresh() {
   const trouble = document.getElementById("trouble");
   try {
     const response = await fetch("/_sandbox/state");
-    show(await response.json());
+    render(await response.json());
     trouble.hidden = true;
   } catch {
     trouble.hidden = false;
   }
 }
 
-function show(state) {
+function render(state) {
   const { now, ...rest } = state;
   document.getElementById("now").textContent = now.replace("T", " ").replace(/\.\d+Z$/, " UTC");
-  // What has not changed is left alone: a button that somebody has focused stays.
+  // Without a change nothing is rendered, so that a focused button stays.
   const fresh = JSON.stringify(rest);
-  if (fresh === shown) return;
-  shown = fresh;
-  fill("integrations", state.integrations.map(integration), "Nobody has connected a tool yet.");
-  fill("links", state.links.map(link), "No link was asked for yet.");
-  fill("deliveries", state.deliveries.map(delivery), "No webhook was sent yet.");
-  fill("calls", Object.entries(state.calls).map(call), "The API was not called yet.");
+  if (fresh === rendered) return;
+  rendered = fresh;
+  fill("integrations", state.integrations.map(integrationRow), "No tool is connected yet.");
+  fill("links", state.links.map(linkRow), "No link was minted yet.");
+  fill("deliveries", state.deliveries.map(deliveryRow), "No webhook was sent yet.");
+  fill("calls", Object.entries(state.calls).map(callRow), "The API was not called yet.");
 }
 
 function fill(id, rows, empty) {
   const list = rows.length
-    ? element("ul", {}, ...rows.reverse().slice(0, SHOWN))
+    ? element("ul", {}, ...rows.reverse().slice(0, MAX_ROWS))
     : element("p", { class: "empty" }, empty);
   document.getElementById(id).replaceChildren(list);
 }
@@ -56,47 +56,47 @@ function row({ image, title, details, badge, action }) {
 }
 
 function button(label, act) {
-  return element("button", { class: "button quiet small", type: "button", onclick: () => void act() }, label);
+  return element("button", { class: "button secondary small", type: "button", onclick: () => void act() }, label);
 }
 
-function integration(told) {
-  const valid = told.status !== "INVALID";
-  const change = { integration_id: told.id, state: valid ? "INVALID" : "ACTIVE" };
+function integrationRow(integration) {
+  const valid = integration.status !== "INVALID";
+  const change = { integration_id: integration.id, state: valid ? "INVALID" : "ACTIVE" };
+  const setup = integration.setup_status !== "COMPLETED" && `setup ${integration.setup_status}`;
   return row({
-    image: `/assets/tools/${encodeURIComponent(told.tool)}.svg`,
-    title: `${told.tool_label}, ${told.category}`,
-    details: [told.end_user.organization_name, told.setup_status !== "COMPLETED" && `setup ${told.setup_status}`, told.id]
-      .filter(Boolean)
-      .join(" · "),
-    badge: told.status,
+    image: `/assets/tools/${encodeURIComponent(integration.tool)}.svg`,
+    title: `${integration.tool_label}, ${integration.category}`,
+    details: [integration.end_user.organization_name, setup, integration.id].filter(Boolean).join(" · "),
+    badge: integration.status,
     action: button(valid ? "Reject credentials" : "Accept credentials", () => control("state-change", change)),
   });
 }
 
-function link(told) {
+function linkRow(link) {
   const kinds = { connect: "Connection link", relink: "Reconnection link", setup: "Setup link" };
-  const parts = [told.end_user.organization_name, told.category, told.tool, told.language, told.link_type];
-  const properties = { class: "button quiet small", href: told.link, target: "_blank", rel: "noopener" };
+  const parts = [link.end_user.organization_name, link.category, link.tool, link.language, link.link_type];
+  const properties = { class: "button secondary small", href: link.link, target: "_blank", rel: "noopener" };
   return row({
-    title: kinds[told.kind],
+    title: kinds[link.kind],
     details: parts.filter(Boolean).join(" · "),
-    badge: told.expired ? "expired" : "open",
-    action: told.expired ? null : element("a", properties, "Open"),
+    badge: link.expired ? "expired" : "open",
+    action: link.expired ? null : element("a", properties, "Open"),
   });
 }
 
-function delivery(told) {
-  const answer = told.answer ? `, answered ${told.answer}` : "";
-  const tries = told.attempts === 1 ? "1 try" : `${told.attempts} tries`;
+function deliveryRow(delivery) {
+  const status = delivery.answer ? `, status ${delivery.answer}` : "";
+  const attempts = delivery.attempts === 1 ? "1 attempt" : `${delivery.attempts} attempts`;
+  const details = [attempts + status, delivery.replay && "replay", delivery.bad_signature && "bad signature"];
   return row({
-    title: told.type,
-    details: `${tries}${answer}${told.replay ? " · replay" : ""}${told.bad_signature ? " · bad signature" : ""}`,
-    badge: told.status === "not_configured" ? "no address set" : told.status,
-    action: button("Replay", () => control("webhooks/replay", { event_id: told.event_id })),
+    title: delivery.type,
+    details: details.filter(Boolean).join(" · "),
+    badge: delivery.status === "not_configured" ? "no address set" : delivery.status,
+    action: button("Replay", () => control("webhooks/replay", { event_id: delivery.event_id })),
   });
 }
 
-function call([name, times]) {
+function callRow([name, times]) {
   return row({ title: name, details: times === 1 ? "once" : `${times} times` });
 }
 
