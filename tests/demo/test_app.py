@@ -17,7 +17,7 @@ from tests.support import SANDBOX_URL
 
 
 class Addresses(HTMLParser):
-    """Collects what a page loads."""
+    """The addresses that a page loads."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ def context_of(page: str) -> dict[str, Any]:
     return context
 
 
-async def test_nobody_signed_in_sees_the_login_page_with_every_person(visit: Visit) -> None:
+async def test_without_a_session_the_login_page_lists_every_person(visit: Visit) -> None:
     page = html.unescape((await (await visit()).get("/")).text)
     for person in PEOPLE.values():
         card = page[page.index(f'data-person="{person.id}"') :].split("</form>")[0]
@@ -48,26 +48,26 @@ async def test_nobody_signed_in_sees_the_login_page_with_every_person(visit: Vis
 
 
 @pytest.mark.parametrize("path", ["/events", "/me", "/kombo/integrations"])
-async def test_nobody_signed_in_gets_a_problem_instead_of_data(visit: Visit, path: str) -> None:
-    answer = await (await visit()).get(path)
-    assert answer.status_code == 401
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == 401
+async def test_without_a_session_data_is_a_401_problem(visit: Visit, path: str) -> None:
+    response = await (await visit()).get(path)
+    assert response.status_code == 401
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == 401
 
 
 @pytest.mark.parametrize(
     "body",
     [b"person=mallory", b"person=", b"", b"ada", b"\xff=\xfe", b'{"person": "ada"}', b"person=__class__"],
 )
-async def test_somebody_unknown_is_not_signed_in(visit: Visit, body: bytes) -> None:
+async def test_an_unknown_person_cannot_sign_in(visit: Visit, body: bytes) -> None:
     browser = await visit()
-    answer = await browser.post("/sign-in", content=body)
-    assert answer.status_code == 422
-    assert "ada" in answer.json()["detail"]
+    response = await browser.post("/sign-in", content=body)
+    assert response.status_code == 422
+    assert "ada" in response.json()["detail"]
     assert (await browser.get("/me")).status_code == 401
 
 
-async def test_the_page_knows_who_is_signed_in_and_not_their_email(visit: Visit) -> None:
+async def test_the_page_contains_the_signed_in_person_but_not_their_email(visit: Visit) -> None:
     browser = await visit("ada")
     page = (await browser.get("/")).text
     assert context_of(page) == {
@@ -79,33 +79,35 @@ async def test_the_page_knows_who_is_signed_in_and_not_their_email(visit: Visit)
     assert PEOPLE["ada"].email not in page
 
 
-async def test_signing_out_ends_it(visit: Visit) -> None:
+async def test_signing_out_ends_the_session(visit: Visit) -> None:
     browser = await visit("ada")
     assert (await browser.post("/sign-out")).headers["location"] == "/"
     assert (await browser.get("/me")).status_code == 401
     assert 'data-testid="sign-in"' in (await browser.get("/")).text
 
 
-async def test_the_next_person_takes_the_place_of_the_one_before(visit: Visit) -> None:
+async def test_signing_in_again_replaces_the_person(visit: Visit) -> None:
     browser = await visit("ada")
     await browser.post("/sign-in", data={"person": "margaret"})
     assert (await browser.get("/me")).json()["organization"] == {"name": "Bluefjord Health"}
 
 
-async def test_a_forged_session_is_nobodys(visit: Visit) -> None:
+async def test_a_forged_session_is_not_signed_in(visit: Visit) -> None:
     browser = await visit()
     browser.cookies.set("fieldnotes_session", "eyJwZXJzb24iOiAiYWRhIn0=.aaaa.bbbb")
     assert (await browser.get("/me")).status_code == 401
 
 
-async def test_the_session_cookie_stays_with_this_site_and_away_from_scripts(visit: Visit) -> None:
-    answer = await (await visit()).post("/sign-in", data={"person": "ada"})
-    cookie = answer.headers["set-cookie"].lower()
+async def test_the_session_cookie_is_same_site_and_http_only(visit: Visit) -> None:
+    response = await (await visit()).post("/sign-in", data={"person": "ada"})
+    cookie = response.headers["set-cookie"].lower()
     assert "samesite=lax" in cookie
     assert "httponly" in cookie
 
 
-async def test_a_connected_tool_is_told_of_by_the_name_of_who_did_it(visit: Visit, sandbox: Sandbox) -> None:
+async def test_a_connected_tool_is_listed_with_the_name_of_the_end_user(
+    visit: Visit, sandbox: Sandbox
+) -> None:
     browser = await visit("ada")
     await connect(browser, sandbox, "personio")
     [event] = await events_of(browser, 1)
@@ -113,7 +115,7 @@ async def test_a_connected_tool_is_told_of_by_the_name_of_who_did_it(visit: Visi
     assert set(event) == {"id", "type", "occurred_at", "tool", "category", "status", "setup_status", "by"}
 
 
-async def test_events_are_seen_by_colleagues_newest_first_and_by_no_other_organization(
+async def test_events_are_listed_newest_first_for_colleagues_and_for_no_other_organization(
     visit: Visit, sandbox: Sandbox
 ) -> None:
     ada, grace, margaret = await visit("ada"), await visit("grace"), await visit("margaret")
@@ -126,13 +128,10 @@ async def test_events_are_seen_by_colleagues_newest_first_and_by_no_other_organi
     assert (await margaret.get("/kombo/integrations")).json() == {"integrations": []}
 
 
-async def test_what_only_kombo_knows_is_told_without_its_ids_and_emails(
-    visit: Visit, sandbox: Sandbox
-) -> None:
+async def test_a_failed_flow_is_listed_without_kombos_ids_and_emails(visit: Visit, sandbox: Sandbox) -> None:
     browser = await visit("grace")
     link = (await browser.post("/kombo/links", json={})).json()["link"]
     await sandbox.fail(link, "hibob")
-    # Told by kombo-embed, or handed on under Kombo's own name.
     [event] = await events_of(browser, 1, types={"flow.failed", "connection-flow-failed"})
     assert event["tool"] == "hibob"
     text = json.dumps(event)
@@ -140,7 +139,7 @@ async def test_what_only_kombo_knows_is_told_without_its_ids_and_emails(
     assert "log_url" not in text
 
 
-async def test_events_are_sent_again_only_when_there_are_new_ones(visit: Visit, sandbox: Sandbox) -> None:
+async def test_events_are_sent_again_only_after_a_change(visit: Visit, sandbox: Sandbox) -> None:
     browser = await visit("ada")
     tag = (await browser.get("/events")).headers["etag"]
     for known in (tag, f"W/{tag}", f'"other", {tag}'):
@@ -155,7 +154,7 @@ async def test_events_are_sent_again_only_when_there_are_new_ones(visit: Visit, 
 
 
 @pytest.mark.parametrize("person", [None, "ada"])
-async def test_a_page_loads_nothing_that_is_missing_or_from_elsewhere(
+async def test_a_page_loads_only_its_own_files_and_all_of_them_exist(
     visit: Visit, person: str | None
 ) -> None:
     browser = await visit(person)
@@ -166,15 +165,15 @@ async def test_a_page_loads_nothing_that_is_missing_or_from_elsewhere(
         if address in seen:
             continue
         seen.add(address)
-        answer = await browser.get(address)
-        assert answer.status_code == 200
-        assert "http://" not in answer.text.replace("http://www.w3.org/", "")
-        assert "https://" not in answer.text
-        waiting += [f"/assets/{name}" for name in re.findall(r'from "\./(.+?)"', answer.text)]
+        response = await browser.get(address)
+        assert response.status_code == 200
+        assert "http://" not in response.text.replace("http://www.w3.org/", "")
+        assert "https://" not in response.text
+        waiting += [f"/assets/{name}" for name in re.findall(r'from "\./(.+?)"', response.text)]
     assert {address.rpartition(".")[2] for address in seen} == {"css", "js", "svg"}
 
 
-async def test_the_pages_files_are_sent_again_only_when_they_changed(visit: Visit) -> None:
+async def test_files_are_sent_again_only_after_a_change(visit: Visit) -> None:
     browser = await visit()
     first = await browser.get("/assets/app.js")
     assert first.headers["content-type"].startswith("text/javascript")
@@ -183,17 +182,17 @@ async def test_the_pages_files_are_sent_again_only_when_they_changed(visit: Visi
 
 
 @pytest.mark.parametrize("name", ["app.html", "nothing.js", "../app.py", "..%2fapp.py", "%2e%2e/people.py"])
-async def test_only_the_pages_files_are_served(visit: Visit, name: str) -> None:
+async def test_no_other_file_is_served(visit: Visit, name: str) -> None:
     assert (await (await visit()).get(f"/assets/{name}")).status_code == 404
 
 
-async def test_a_page_may_show_the_connect_page_and_nothing_else_from_elsewhere(visit: Visit) -> None:
+async def test_a_page_may_frame_the_connect_page_alone(visit: Visit) -> None:
     policy = (await (await visit("ada")).get("/")).headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert f"frame-src {SANDBOX_URL}" in policy
     assert "frame-ancestors 'none'" in policy
 
 
-def test_wrong_settings_are_told_at_once() -> None:
+def test_invalid_settings_raise_at_once() -> None:
     with pytest.raises(ConfigurationError, match="KOMBO_API_KEY"):
         create_app(session_secret="made-up")

@@ -77,8 +77,8 @@ class Stage:
         return await self.link_of("/v1/connect/create-link", {**end_user, **fields})
 
     async def link_of(self, path: str, body: object) -> str:
-        answer = await self.api.post(path, json=body)
-        return str(answer.json()["data"]["link"])
+        response = await self.api.post(path, json=body)
+        return str(response.json()["data"]["link"])
 
     async def open(self, link: str) -> None:
         await self.page.goto(self.host_url)
@@ -111,8 +111,8 @@ class Stage:
 
     async def exchanged(self) -> str:
         token = (await self.message())["data"]["activation_token"]
-        answer = await self.api.get(f"/v1/connect/integration-by-token/{token}")
-        return str(answer.json()["data"]["tool"])
+        response = await self.api.get(f"/v1/connect/integration-by-token/{token}")
+        return str(response.json()["data"]["tool"])
 
     def integration_id(self) -> str:
         report: Any = self.sandbox.report()
@@ -169,14 +169,14 @@ async def test_a_failed_flow_can_be_finished_afterwards(stage: Stage) -> None:
     assert [entry["type"] for entry in deliveries] == ["connection-flow-failed", "integration-created"]
 
 
-async def test_closing_says_so_and_no_more(stage: Stage) -> None:
+async def test_closing_posts_the_close_message_alone(stage: Stage) -> None:
     await stage.open(await stage.mint())
     await stage.part("close").click()
     assert await stage.message() == {"type": "close"}
 
 
 @pytest.mark.parametrize("fields", [{}, {"integration_tool": "personio"}], ids=["the list", "credentials"])
-async def test_escape_closes(stage: Stage, fields: dict[str, str]) -> None:
+async def test_escape_closes_the_page(stage: Stage, fields: dict[str, str]) -> None:
     await stage.open(await stage.mint(**fields))
     await stage.press_escape()
     assert await stage.message() == {"type": "close"}
@@ -228,7 +228,7 @@ async def test_the_list_is_searched_by_label(stage: Stage) -> None:
     await expect(stage.connect("[role=status]")).to_have_text("No tool matches “no such tool”.")
 
 
-async def test_one_can_go_back_and_choose_another_tool(stage: Stage) -> None:
+async def test_the_end_user_can_go_back_and_choose_another_tool(stage: Stage) -> None:
     await stage.open(await stage.mint())
     await stage.connect("[data-tool=personio]").click()
     await stage.connect("[aria-label=Back]").click()
@@ -236,7 +236,7 @@ async def test_one_can_go_back_and_choose_another_tool(stage: Stage) -> None:
     await expect(stage.connect("h1")).to_have_text("Connect HiBob")
 
 
-async def test_the_page_speaks_german(stage: Stage) -> None:
+async def test_a_link_with_language_de_opens_the_page_in_german(stage: Stage) -> None:
     await stage.open(await stage.mint(language="de", integration_tool="personio"))
     await expect(stage.connect("h1")).to_have_text("Personio verbinden")
     assert await stage.frame().evaluate("document.documentElement.lang") == "de"
@@ -281,7 +281,7 @@ async def test_a_magic_link_ends_on_a_last_screen(stage: Stage) -> None:
     await expect(stage.page.get_by_test_id("close")).to_have_count(0)
 
 
-async def test_a_magic_link_that_was_left_can_be_continued(stage: Stage) -> None:
+async def test_a_closed_magic_link_can_be_continued(stage: Stage) -> None:
     await stage.page.goto(await stage.mint(link_type="MAGIC_LINK"))
     await stage.page.get_by_test_id("close").click()
     await expect(stage.page.locator("h1")).to_have_text("Not connected yet")
@@ -289,7 +289,7 @@ async def test_a_magic_link_that_was_left_can_be_continued(stage: Stage) -> None
     await expect(stage.page.locator("h1")).to_have_text("Choose your HR system")
 
 
-async def test_the_state_page_follows_what_happens(stage: Stage) -> None:
+async def test_the_state_page_is_updated_by_itself(stage: Stage) -> None:
     await stage.page.goto(stage.sandbox_url())
     await expect(stage.page.locator("#integrations")).to_have_text("No tool is connected yet.")
     await stage.sandbox.complete(await stage.mint())

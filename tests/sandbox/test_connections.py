@@ -1,4 +1,4 @@
-"""How long links and activation tokens live, on a clock that tests move."""
+"""Links, activation tokens and integrations over time."""
 
 import httpx
 import pytest
@@ -23,7 +23,7 @@ async def test_a_link_opens_until_its_last_second(
         await sandbox.complete(link)
 
 
-async def test_an_expired_link_opens_an_explanation(
+async def test_an_expired_link_opens_an_explanation_in_its_language(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint
 ) -> None:
     link = await mint(language="de")
@@ -41,7 +41,9 @@ async def test_a_link_of_another_sandbox_is_unknown(sandbox: Sandbox) -> None:
         await sandbox.complete("http://localhost:8001/connect?token=made-up")
 
 
-async def test_what_the_browser_sdk_adds_to_a_link_does_no_harm(sandbox: Sandbox, mint: Mint) -> None:
+async def test_a_link_works_with_the_parameters_that_the_browser_sdk_adds(
+    sandbox: Sandbox, mint: Mint
+) -> None:
     await sandbox.complete(f"{await mint()}&sdkv=1.3.0")
 
 
@@ -68,7 +70,7 @@ async def test_an_activation_token_can_be_exchanged_again_for_ten_minutes(
     assert seen == [200, 200, 404]
 
 
-async def test_an_activation_token_can_be_for_a_single_use(
+async def test_in_single_use_mode_an_activation_token_is_exchanged_once(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint
 ) -> None:
     await api.post("/_sandbox/settings", json={"activation_mode": "single_use"})
@@ -76,7 +78,7 @@ async def test_an_activation_token_can_be_for_a_single_use(
     assert [(await api.get(path)).status_code for _ in range(2)] == [200, 404]
 
 
-async def test_changes_have_increasing_times_even_where_the_clock_stands_still(
+async def test_changes_have_increasing_times_while_the_clock_stands_still(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint
 ) -> None:
     integration_id = (await sandbox.complete(await mint())).integration_id

@@ -1,4 +1,4 @@
-"""Webhooks: their signature and shape, and every way in which they can arrive or not."""
+"""Webhooks: their signature, their shape, and each webhook mode."""
 
 import asyncio
 import base64
@@ -29,8 +29,8 @@ async def deliveries(api: httpx.AsyncClient) -> list[tuple[str, int]]:
 
 
 async def set_mode(api: httpx.AsyncClient, mode: str) -> None:
-    answer = await api.post("/_sandbox/settings", json={"webhook_mode": mode})
-    assert answer.json()["webhook_mode"] == mode
+    response = await api.post("/_sandbox/settings", json={"webhook_mode": mode})
+    assert response.json()["webhook_mode"] == mode
 
 
 def test_the_signature_is_that_of_the_published_vector() -> None:
@@ -38,7 +38,7 @@ def test_the_signature_is_that_of_the_published_vector() -> None:
     assert sign(body, "whsec_test") == "y3V5mTzLB-5kYrrx96kor7KMLdgbf6y0iGLSRb3Mwmc"
 
 
-async def test_a_finished_flow_is_told_signed_and_indented(
+async def test_a_completed_flow_sends_a_signed_and_indented_event(
     sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     completion = await sandbox.complete(await mint(end_user_origin_id="acme-1", integration_category="ATS"))
@@ -61,7 +61,7 @@ async def test_a_finished_flow_is_told_signed_and_indented(
     }
 
 
-async def test_a_failed_flow_is_told_without_an_integration_and_may_still_succeed(
+async def test_a_failed_flow_sends_an_event_without_an_integration_and_may_still_succeed(
     sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     link = await mint(integration_tool="hibob")
@@ -74,7 +74,7 @@ async def test_a_failed_flow_is_told_without_an_integration_and_may_still_succee
     assert failed["integration_tool"] == "hibob"
 
 
-async def test_each_change_of_an_integration_is_told(
+async def test_each_change_of_an_integration_sends_an_event(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     completion = await sandbox.complete(await mint(enable_field_mapping=True))
@@ -87,9 +87,9 @@ async def test_each_change_of_an_integration_is_told(
     await api.put(f"{path}/enabled", json={"value": False})
     await api.request("DELETE", path, json={})
     await sandbox.settle()
-    told = [(event["data"].get("state"), event["data"].get("setup_status")) for event in receiver.events()]
+    states = [(event["data"].get("state"), event["data"].get("setup_status")) for event in receiver.events()]
     assert receiver.types() == [CREATED, *[CHANGED] * 4, "integration-deleted"]
-    assert told[1:5] == [
+    assert states[1:5] == [
         ("INVALID", "INCOMPLETE"),
         ("ACTIVE", "INCOMPLETE"),
         ("ACTIVE", "COMPLETED"),
@@ -98,7 +98,7 @@ async def test_each_change_of_an_integration_is_told(
     assert receiver.events()[-1]["data"]["deleted_at"].endswith("Z")
 
 
-async def test_switching_on_what_is_on_tells_nothing(
+async def test_enabling_an_enabled_integration_sends_no_event(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     completion = await sandbox.complete(await mint())
@@ -107,10 +107,10 @@ async def test_switching_on_what_is_on_tells_nothing(
     assert receiver.types() == [CREATED]
 
 
-async def test_a_refused_webhook_is_tried_again_with_growing_pauses(
+async def test_a_rejected_webhook_is_retried_with_backoff(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver, pauses: list[float]
 ) -> None:
-    receiver.answers = [500, httpx.ConnectError("refused"), 302]
+    receiver.statuses = [500, httpx.ConnectError("refused"), 302]
     await sandbox.complete(await mint())
     await sandbox.settle()
     assert len({request.content for request in receiver.requests}) == 1
@@ -118,46 +118,46 @@ async def test_a_refused_webhook_is_tried_again_with_growing_pauses(
     assert await deliveries(api) == [("delivered", 4)]
 
 
-async def test_a_receiver_that_never_accepts_is_given_up(
+async def test_a_webhook_fails_after_four_attempts(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
-    receiver.answers = [RuntimeError("a bug of the receiving app")] * 4
+    receiver.statuses = [RuntimeError("a bug of the receiving app")] * 4
     await sandbox.complete(await mint())
     await sandbox.settle()
     assert await deliveries(api) == [("failed", 4)]
 
 
-async def test_a_slow_receiver_delays_nobody(sandbox: Sandbox, mint: Mint) -> None:
-    asked, released = asyncio.Event(), asyncio.Event()
+async def test_a_slow_receiver_does_not_delay_the_flow(sandbox: Sandbox, mint: Mint) -> None:
+    received, released = asyncio.Event(), asyncio.Event()
 
     async def slowly(_request: httpx.Request) -> httpx.Response:
-        asked.set()
+        received.set()
         await released.wait()
         return httpx.Response(204)
 
     sandbox.webhook_transport = httpx.MockTransport(slowly)
     await sandbox.complete(await mint())
-    await asked.wait()
+    await received.wait()
     released.set()
     await sandbox.settle()
 
 
-async def test_closing_gives_up_what_is_under_way(sandbox: Sandbox, mint: Mint) -> None:
-    asked = asyncio.Event()
+async def test_closing_cancels_deliveries_in_progress(sandbox: Sandbox, mint: Mint) -> None:
+    received = asyncio.Event()
 
     async def never(_request: httpx.Request) -> httpx.Response:
-        asked.set()
+        received.set()
         await asyncio.Event().wait()
         raise AssertionError
 
     sandbox.webhook_transport = httpx.MockTransport(never)
     await sandbox.complete(await mint())
-    await asked.wait()
+    await received.wait()
     await sandbox.aclose()
     await sandbox.settle()
 
 
-async def test_without_an_address_events_wait_for_a_replay(
+async def test_events_recorded_without_an_address_can_be_replayed(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     address, sandbox.webhook_url = sandbox.webhook_url, None
@@ -170,7 +170,7 @@ async def test_without_an_address_events_wait_for_a_replay(
     assert receiver.types() == [CREATED]
 
 
-async def test_without_a_secret_there_is_no_signature(
+async def test_without_a_secret_webhooks_carry_no_signature(
     sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     sandbox.webhook_secret = None
@@ -179,7 +179,7 @@ async def test_without_a_secret_there_is_no_signature(
     assert "X-Kombo-Signature" not in receiver.requests[0].headers
 
 
-async def test_duplicates_are_the_same_event_twice(
+async def test_duplicate_mode_sends_the_same_bytes_twice(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     await set_mode(api, "duplicate")
@@ -189,13 +189,15 @@ async def test_duplicates_are_the_same_event_twice(
     assert first.content == second.content
 
 
-async def test_one_completion_can_be_told_twice(sandbox: Sandbox, mint: Mint, receiver: Receiver) -> None:
+async def test_one_completion_can_send_its_event_twice(
+    sandbox: Sandbox, mint: Mint, receiver: Receiver
+) -> None:
     await sandbox.complete(await mint(), duplicate=True)
     await sandbox.settle()
     assert receiver.types() == [CREATED, CREATED]
 
 
-async def test_reordered_events_change_places(
+async def test_reordered_mode_swaps_two_events(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     await set_mode(api, "reordered")
@@ -205,7 +207,7 @@ async def test_reordered_events_change_places(
     assert receiver.types() == ["integration-deleted", CREATED]
 
 
-async def test_a_single_reordered_event_arrives_in_the_end(
+async def test_leaving_reordered_mode_sends_the_held_event(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     await set_mode(api, "reordered")
@@ -216,20 +218,20 @@ async def test_a_single_reordered_event_arrives_in_the_end(
     assert receiver.types() == [CREATED]
 
 
-async def test_dropped_events_arrive_only_when_replayed(
+async def test_dropped_events_are_sent_only_by_a_replay(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     await set_mode(api, "dropped")
     await sandbox.complete(await mint())
     await sandbox.settle()
     assert (receiver.requests, await deliveries(api)) == ([], [("dropped", 0)])
-    answer = await api.post("/_sandbox/webhooks/replay", json={"type": CREATED})
+    response = await api.post("/_sandbox/webhooks/replay", json={"type": CREATED})
     await sandbox.settle()
-    assert (answer.json(), receiver.types()) == ({"replayed": 1}, [CREATED])
+    assert (response.json(), receiver.types()) == ({"replayed": 1}, [CREATED])
     assert signed_rightly(receiver.requests[0])
 
 
-async def test_a_bad_signature_has_the_form_of_a_good_one(
+async def test_a_bad_signature_has_the_form_of_a_valid_one(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     await set_mode(api, "bad_signature")
@@ -239,7 +241,7 @@ async def test_a_bad_signature_has_the_form_of_a_good_one(
     assert not signed_rightly(receiver.requests[0])
 
 
-async def test_events_are_replayed_in_either_order_each_once(
+async def test_a_replay_sends_each_event_once_also_backwards(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     await sandbox.complete(await mint(), duplicate=True)
@@ -264,26 +266,26 @@ async def test_one_event_is_replayed_by_its_id(
 
 
 @pytest.mark.parametrize("body", [{}, {"type": "data-changed", "data": {"changed_models": []}}])
-async def test_any_type_of_event_can_be_ordered(
+async def test_an_event_of_any_type_can_be_sent(
     api: httpx.AsyncClient, sandbox: Sandbox, receiver: Receiver, body: dict[str, object]
 ) -> None:
-    answer = await api.post("/_sandbox/webhooks/send", json=body)
+    response = await api.post("/_sandbox/webhooks/send", json=body)
     await sandbox.settle()
     (event,) = receiver.events()
-    assert answer.json() == {"event_id": event["id"], "type": event["type"]}
+    assert response.json() == {"event_id": event["id"], "type": event["type"]}
     assert event["type"] == body.get("type", "not-invented-yet")
     assert event["data"] == body.get("data", {})
     assert signed_rightly(receiver.requests[0])
 
 
-async def test_webhook_first_means_that_it_has_arrived_already(
+async def test_webhook_first_returns_after_the_delivery(
     sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     await sandbox.complete(await mint(), order="webhook_first")
     assert receiver.types() == [CREATED]
 
 
-async def test_browser_first_means_that_it_waits_for_the_exchange(
+async def test_browser_first_holds_the_event_until_the_exchange(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     completion = await sandbox.complete(await mint(), order="browser_first")

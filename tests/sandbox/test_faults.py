@@ -1,4 +1,4 @@
-"""Faults on order: each looks as it does in the wild."""
+"""Injected faults look like those of real servers."""
 
 import asyncio
 import socket
@@ -13,9 +13,9 @@ from tests.sandbox.running_server import running
 CHECK = "/v1/check-api-key"
 
 
-async def order(api: httpx.AsyncClient, mode: str, path: str = "/check-api-key", **more: object) -> None:
-    answer = await api.post("/_sandbox/faults", json={"path": path, "mode": mode, **more})
-    assert answer.status_code == 200, answer.text
+async def inject(api: httpx.AsyncClient, mode: str, path: str = "/check-api-key", **more: object) -> None:
+    response = await api.post("/_sandbox/faults", json={"path": path, "mode": mode, **more})
+    assert response.status_code == 200, response.text
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,10 @@ async def order(api: httpx.AsyncClient, mode: str, path: str = "/check-api-key",
     ],
 )
 async def test_a_fault_with_an_envelope(api: httpx.AsyncClient, mode: str, status: int, code: str) -> None:
-    await order(api, mode)
-    answer = await api.get(CHECK)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"]) == (status, code)
+    await inject(api, mode)
+    response = await api.get(CHECK)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (status, code)
     assert error.keys() == {"code", "title", "message", "log_url"}
     assert (await api.get(CHECK)).status_code == 200
 
@@ -49,52 +49,52 @@ async def test_a_fault_with_an_envelope(api: httpx.AsyncClient, mode: str, statu
 async def test_a_fault_without_an_envelope(
     api: httpx.AsyncClient, mode: str, status: int, content_type: str | None, content: bytes
 ) -> None:
-    await order(api, mode)
-    answer = await api.get(CHECK)
-    assert (answer.status_code, answer.headers.get("content-type")) == (status, content_type)
-    assert content in answer.content
+    await inject(api, mode)
+    response = await api.get(CHECK)
+    assert (response.status_code, response.headers.get("content-type")) == (status, content_type)
+    assert content in response.content
 
 
 async def test_foreign_json_comes_with_any_status(api: httpx.AsyncClient) -> None:
-    await order(api, "foreign_json", status=418)
+    await inject(api, "foreign_json", status=418)
     assert (await api.get(CHECK)).status_code == 418
 
 
 @pytest.mark.parametrize("retry_after", [5, 1.5, "Wed, 21 Oct 2026 07:28:00 GMT", "-1", "soon"])
-async def test_retry_after_is_sent_as_ordered(api: httpx.AsyncClient, retry_after: str | float) -> None:
-    await order(api, "rate_limited", retry_after=retry_after)
+async def test_retry_after_is_sent_as_given(api: httpx.AsyncClient, retry_after: str | float) -> None:
+    await inject(api, "rate_limited", retry_after=retry_after)
     assert (await api.get(CHECK)).headers["Retry-After"] == str(retry_after)
 
 
-async def test_without_retry_after_there_is_none(api: httpx.AsyncClient) -> None:
-    await order(api, "rate_limited")
+async def test_retry_after_is_omitted_by_default(api: httpx.AsyncClient) -> None:
+    await inject(api, "rate_limited")
     assert "Retry-After" not in (await api.get(CHECK)).headers
 
 
-async def test_a_redirect_leads_where_it_was_told_to(api: httpx.AsyncClient) -> None:
-    await order(api, "redirect", location="https://evil.example/v1")
-    answer = await api.get(CHECK)
-    assert (answer.status_code, answer.headers["Location"]) == (307, "https://evil.example/v1")
+async def test_a_redirect_has_the_given_location(api: httpx.AsyncClient) -> None:
+    await inject(api, "redirect", location="https://evil.example/v1")
+    response = await api.get(CHECK)
+    assert (response.status_code, response.headers["Location"]) == (307, "https://evil.example/v1")
 
 
-async def test_a_slow_answer_comes_after_its_pause(api: httpx.AsyncClient, pauses: list[float]) -> None:
-    await order(api, "slow", seconds=12.5)
+async def test_a_slow_response_waits_first(api: httpx.AsyncClient, pauses: list[float]) -> None:
+    await inject(api, "slow", seconds=12.5)
     assert (await api.get(CHECK)).status_code == 200
     assert pauses == [12.5]
 
 
-async def test_an_impatient_caller_can_leave_a_slow_answer() -> None:
+async def test_a_caller_can_abandon_a_slow_response() -> None:
     sandbox = Sandbox()
     transport = httpx.ASGITransport(sandbox.app)
     async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
-        await order(client, "slow")
+        await inject(client, "slow")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await client.get(CHECK)
 
 
-async def test_a_dropped_connection_is_an_exception_in_process(api: httpx.AsyncClient) -> None:
-    await order(api, "drop")
+async def test_a_dropped_connection_raises_in_process(api: httpx.AsyncClient) -> None:
+    await inject(api, "drop")
     with pytest.raises(httpx.RemoteProtocolError):
         await api.get(CHECK)
 
@@ -113,14 +113,14 @@ def test_a_dropped_connection_sends_no_byte_over_a_real_socket() -> None:
         assert httpx.get(f"{url}{CHECK}", headers={"Authorization": "Bearer any"}).status_code == 200
 
 
-async def test_a_fault_lasts_for_as_many_calls_as_ordered(api: httpx.AsyncClient) -> None:
-    await order(api, "text_502", times=2)
-    await order(api, "empty_500")
+async def test_a_fault_lasts_for_the_given_number_of_calls(api: httpx.AsyncClient) -> None:
+    await inject(api, "text_502", times=2)
+    await inject(api, "empty_500")
     assert [(await api.get(CHECK)).status_code for _ in range(4)] == [502, 502, 500, 200]
 
 
-async def test_spoilt_calls_are_counted_too(api: httpx.AsyncClient, sandbox: Sandbox) -> None:
-    await order(api, "html_503", "/connect/create-link")
+async def test_failed_calls_are_counted_too(api: httpx.AsyncClient, sandbox: Sandbox) -> None:
+    await inject(api, "html_503", "/connect/create-link")
     for _ in range(2):
         await api.post("/v1/connect/create-link", json=END_USER)
     assert sandbox.calls == {"POST /v1/connect/create-link": 2}
@@ -137,16 +137,16 @@ async def test_spoilt_calls_are_counted_too(api: httpx.AsyncClient, sandbox: San
     ],
 )
 async def test_a_path_is_matched_by_its_end(api: httpx.AsyncClient, path: str) -> None:
-    await order(api, "text_502", path)
+    await inject(api, "text_502", path)
     assert (await api.get("/v1/connect/integration-by-token/abc")).status_code == 502
 
 
-async def test_a_fault_spares_other_paths_and_methods(
+async def test_a_fault_does_not_affect_other_paths_and_methods(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint
 ) -> None:
     integration_id = (await sandbox.complete(await mint())).integration_id
-    await order(api, "text_502", "/integrations/{integration_id}", method="DELETE")
-    await order(api, "text_502", f"{integration_id}/relink")
+    await inject(api, "text_502", "/integrations/{integration_id}", method="DELETE")
+    await inject(api, "text_502", f"{integration_id}/relink")
     statuses = [
         (await api.get(f"/v1/integrations/{integration_id}")).status_code,
         (await api.request("DELETE", f"/v1/integrations/{integration_id}", json={})).status_code,
@@ -155,12 +155,12 @@ async def test_a_fault_spares_other_paths_and_methods(
     assert statuses == [200, 502, 502]
 
 
-async def test_orders_can_be_cancelled(api: httpx.AsyncClient) -> None:
-    await order(api, "drop", times=100)
+async def test_faults_can_be_cleared(api: httpx.AsyncClient) -> None:
+    await inject(api, "drop", times=100)
     await api.delete("/_sandbox/faults")
     assert (await api.get(CHECK)).status_code == 200
 
 
-async def test_a_fault_comes_before_the_key_is_looked_at(api: httpx.AsyncClient) -> None:
-    await order(api, "html_503")
+async def test_a_fault_applies_before_the_key_is_checked(api: httpx.AsyncClient) -> None:
+    await inject(api, "html_503")
     assert (await api.get(CHECK, headers={"Authorization": "Bearer wrong"})).status_code == 503

@@ -21,7 +21,7 @@ def event(number: int = 1, *, origin_id: str | None = "org_a", data: Any = None)
     )
 
 
-def test_an_event_that_comes_twice_is_remembered_once() -> None:
+def test_an_event_that_is_delivered_twice_is_listed_once() -> None:
     activity = Activity(["org_a"])
     activity.add(event())
     activity.add(event())
@@ -29,23 +29,27 @@ def test_an_event_that_comes_twice_is_remembered_once() -> None:
     assert activity.of("org_a")[0]["occurred_at"] == "2026-01-02T03:04:05Z"
 
 
-def test_only_the_newest_are_remembered() -> None:
+def test_only_the_newest_events_are_kept() -> None:
     activity = Activity(["org_a"])
     for number in range(EVENTS_PER_CUSTOMER + 5):
         activity.add(event(number))
     entries = activity.of("org_a")
-    assert (len(entries), entries[0]["id"], entries[-1]["id"]) == (EVENTS_PER_CUSTOMER, str(EVENTS_PER_CUSTOMER + 4), "5")
+    assert (len(entries), entries[0]["id"], entries[-1]["id"]) == (
+        EVENTS_PER_CUSTOMER,
+        str(EVENTS_PER_CUSTOMER + 4),
+        "5",
+    )
 
 
 @pytest.mark.parametrize("origin_id", [None, "", "org_b"])
-def test_nothing_is_remembered_of_organizations_that_are_not_ours(origin_id: str | None) -> None:
+def test_events_of_unknown_organizations_are_ignored(origin_id: str | None) -> None:
     activity = Activity(["org_a"])
     activity.add(event(origin_id=origin_id))
     assert activity.of("org_a") == []
     assert activity.of("org_b") == []
 
 
-def test_what_kombo_sent_is_told_with_the_name_of_who_did_it() -> None:
+def test_an_event_of_kombos_is_listed_with_the_name_of_the_end_user_and_without_ids() -> None:
     activity = Activity(["org_a"])
     sent = {
         "integration_tool": "hibob",
@@ -71,7 +75,7 @@ def test_what_kombo_sent_is_told_with_the_name_of_who_did_it() -> None:
         {"data": {"end_user": {"creator_email": ["ada"]}}},
     ],
 )
-def test_an_event_of_any_shape_is_told(data: Any) -> None:
+def test_an_event_of_any_shape_is_listed(data: Any) -> None:
     activity = Activity(["org_a"])
     activity.add(event(data=data))
     [entry] = activity.of("org_a")

@@ -1,4 +1,4 @@
-"""What the pages are made of, without a browser."""
+"""The pages as documents, without a browser, and the catalogue of tools."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def flow_of(page: httpx.Response) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-async def test_the_page_speaks_the_language_of_its_link(
+async def test_the_page_is_in_the_language_of_its_link(
     api: httpx.AsyncClient, mint: Mint, language: str
 ) -> None:
     page = await api.get(await mint(language=language))
@@ -35,19 +35,19 @@ async def test_the_page_speaks_the_language_of_its_link(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_language_says_everything_with_the_same_blanks(language: str) -> None:
-    def blanks(text: str) -> list[str]:
+def test_every_language_has_every_text_with_the_same_placeholders(language: str) -> None:
+    def placeholders(text: str) -> list[str]:
         return sorted(re.findall(r"\{\w+\}", text))
 
     english = TEXTS["en"]
     assert TEXTS[language].keys() == english.keys()
-    assert all(blanks(TEXTS[language][key]) == blanks(english[key]) for key in english)
+    assert all(placeholders(TEXTS[language][key]) == placeholders(english[key]) for key in english)
 
 
 @pytest.mark.parametrize(
     "name", ["</script><script>alert(1)</script>", "<!--<script>", "A & B's \u2028 “C”", "$data"]
 )
-async def test_no_organisation_name_breaks_out_of_its_block(
+async def test_no_organization_name_breaks_out_of_its_script_block(
     api: httpx.AsyncClient, mint: Mint, name: str
 ) -> None:
     page = await api.get(await mint(end_user_organization_name=name))
@@ -55,7 +55,7 @@ async def test_no_organisation_name_breaks_out_of_its_block(
     assert page.text.count("<script") == 2
 
 
-async def test_the_page_can_be_framed_by_anybody_and_loads_nothing_from_elsewhere(
+async def test_any_page_may_frame_the_connect_page_which_loads_only_its_own_files(
     api: httpx.AsyncClient, mint: Mint
 ) -> None:
     headers = (await api.get(await mint())).headers
@@ -72,7 +72,7 @@ async def test_a_preset_tool_is_the_only_one_offered(api: httpx.AsyncClient, min
 
 
 @pytest.mark.parametrize("path", ["/connect", "/connect?token=", "/connect?token=nope"])
-async def test_a_link_that_nobody_made_opens_an_explanation(api: httpx.AsyncClient, path: str) -> None:
+async def test_an_unknown_link_opens_an_explanation(api: httpx.AsyncClient, path: str) -> None:
     page = await api.get(path)
     assert (page.status_code, flow_of(page)["step"]) == (200, "unknown")
 
@@ -86,29 +86,27 @@ async def test_a_reconnection_of_a_deleted_integration_opens_an_explanation(
     assert flow_of(await api.get(link))["step"] == "unknown"
 
 
-async def test_everything_that_the_pages_load_is_there(api: httpx.AsyncClient, mint: Mint) -> None:
+async def test_every_file_that_the_pages_load_exists(api: httpx.AsyncClient, mint: Mint) -> None:
     pending = {await mint(), "/", "/favicon.ico"}
     loaded: dict[str, int] = {}
     while pending:
         path = pending.pop()
-        answer = await api.get(path)
-        loaded[path] = answer.status_code
-        found = re.findall(r'(?:src|href|src:) ?= ?"(/[^"]*)"|from "\./(\w+\.js)"', answer.text)
+        response = await api.get(path)
+        loaded[path] = response.status_code
+        found = re.findall(r'(?:src|href|src:) ?= ?"(/[^"]*)"|from "\./(\w+\.js)"', response.text)
         pending |= {absolute or f"/assets/{name}" for absolute, name in found} - loaded.keys()
     assert len(loaded) >= 10
     assert set(loaded.values()) == {200}
 
 
-async def test_the_browser_learns_the_activation_token_and_no_more(
-    api: httpx.AsyncClient, mint: Mint
-) -> None:
+async def test_the_browser_gets_the_activation_token_alone(api: httpx.AsyncClient, mint: Mint) -> None:
     token = httpx.URL(await mint()).params["token"]
-    answer = await api.post("/connect/finish", json={"token": token, "tool": "lever"})
-    assert answer.json().keys() == {"activation_token"}
+    response = await api.post("/connect/finish", json={"token": token, "tool": "lever"})
+    assert response.json().keys() == {"activation_token"}
 
 
 @pytest.mark.parametrize("act", ["finish", "fail"])
-async def test_the_page_is_told_why_a_flow_has_ended(
+async def test_an_ended_flow_is_reported_to_the_page_by_its_status(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, act: str
 ) -> None:
     token = httpx.URL(await mint()).params["token"]
@@ -128,7 +126,7 @@ async def test_every_tool_has_a_tile(api: httpx.AsyncClient, tool: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["/assets/tools/a%22b.svg", "/assets/connect.html", "/assets/..%2Fapi.py"])
-async def test_nothing_else_is_served(api: httpx.AsyncClient, name: str) -> None:
+async def test_no_other_file_is_served(api: httpx.AsyncClient, name: str) -> None:
     assert (await api.get(name)).status_code == 404
 
 

@@ -8,7 +8,7 @@ from kombo_embed.sandbox import Sandbox
 from tests.sandbox.conftest import Mint, Receiver
 
 
-async def test_a_fresh_sandbox_holds_nothing(api: httpx.AsyncClient) -> None:
+async def test_a_new_sandbox_is_empty(api: httpx.AsyncClient) -> None:
     report = (await api.get("/_sandbox/state")).json()
     assert report.pop("now") == "2026-09-21T14:13:20.000Z"
     assert report.pop("settings") == {
@@ -39,16 +39,16 @@ async def test_calls_are_counted_by_method_and_template(
     }
 
 
-async def test_a_flow_is_completed_in_one_call(api: httpx.AsyncClient, mint: Mint) -> None:
+async def test_one_call_completes_a_flow(api: httpx.AsyncClient, mint: Mint) -> None:
     link = await mint()
-    answer = await api.post("/_sandbox/complete", json={"link": link, "tool": "personio"})
+    response = await api.post("/_sandbox/complete", json={"link": link, "tool": "personio"})
     report = (await api.get("/_sandbox/state")).json()
-    assert answer.json().keys() == {"activation_token", "integration_id"}
-    assert [entry["id"] for entry in report["integrations"]] == [answer.json()["integration_id"]]
+    assert response.json().keys() == {"activation_token", "integration_id"}
+    assert [entry["id"] for entry in report["integrations"]] == [response.json()["integration_id"]]
     assert [entry["link"] for entry in report["links"]] == [link]
 
 
-async def test_a_flow_is_failed_in_one_call(
+async def test_one_call_fails_a_flow(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     await api.post("/_sandbox/fail", json={"link": await mint()})
@@ -56,15 +56,15 @@ async def test_a_flow_is_failed_in_one_call(
     assert receiver.types() == ["connection-flow-failed"]
 
 
-async def test_the_clock_moves_forward(api: httpx.AsyncClient, mint: Mint) -> None:
+async def test_advancing_the_clock_expires_links(api: httpx.AsyncClient, mint: Mint) -> None:
     link = await mint()
     assert (await api.post("/_sandbox/clock", json={"advance": 3600})).status_code == 200
-    answer = await api.post("/_sandbox/complete", json={"link": link})
+    response = await api.post("/_sandbox/complete", json={"link": link})
     report = (await api.get("/_sandbox/state")).json()
-    assert (answer.status_code, report["links"][0]["expired"]) == (410, True)
+    assert (response.status_code, report["links"][0]["expired"]) == (410, True)
 
 
-async def test_a_reset_forgets_everything(api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint) -> None:
+async def test_a_reset_removes_everything(api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint) -> None:
     before = (await api.get("/_sandbox/state")).json()
     await sandbox.complete(await mint())
     await api.post("/_sandbox/settings", json={"link_shape": "opaque"})
@@ -74,11 +74,13 @@ async def test_a_reset_forgets_everything(api: httpx.AsyncClient, sandbox: Sandb
     assert (await api.get("/_sandbox/state")).json() == before
 
 
-async def test_a_state_is_changed_on_order(api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint) -> None:
+async def test_a_state_change_updates_the_integration(
+    api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint
+) -> None:
     integration_id = (await sandbox.complete(await mint())).integration_id
     change = {"integration_id": integration_id, "setup_status": "FINAL_SYNC_PENDING"}
-    answer = await api.post("/_sandbox/state-change", json=change)
-    assert answer.json() == {"id": integration_id, "state": "ACTIVE", "setup_status": "FINAL_SYNC_PENDING"}
+    response = await api.post("/_sandbox/state-change", json=change)
+    assert response.json() == {"id": integration_id, "state": "ACTIVE", "setup_status": "FINAL_SYNC_PENDING"}
 
 
 @pytest.mark.parametrize(
@@ -107,25 +109,25 @@ async def test_a_state_is_changed_on_order(api: httpx.AsyncClient, sandbox: Sand
         ("reset", [], 422),
     ],
 )
-async def test_a_wrong_order_is_refused_with_its_reason(
+async def test_an_invalid_control_request_is_rejected_with_a_reason(
     api: httpx.AsyncClient, path: str, body: object, status: int
 ) -> None:
-    answer = await api.post(f"/_sandbox/{path}", json=body)
-    assert answer.status_code == status
-    assert answer.json()["error"]
+    response = await api.post(f"/_sandbox/{path}", json=body)
+    assert response.status_code == status
+    assert response.json()["error"]
 
 
-async def test_a_broken_order_is_refused(api: httpx.AsyncClient) -> None:
+async def test_a_control_request_with_broken_json_is_rejected(api: httpx.AsyncClient) -> None:
     assert (await api.post("/_sandbox/clock", content=b"{")).status_code == 422
 
 
 @pytest.mark.parametrize("path", ["/_sandbox/nope", "/nope"])
-async def test_unknown_paths_answer_json(api: httpx.AsyncClient, path: str) -> None:
-    answer = await api.get(path)
-    assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
+async def test_unknown_paths_return_json(api: httpx.AsyncClient, path: str) -> None:
+    response = await api.get(path)
+    assert (response.status_code, response.json()) == (404, {"error": "Not Found"})
 
 
-async def test_a_lifespan_ends_the_webhooks_under_way(
+async def test_the_app_works_with_a_lifespan_and_after_it(
     api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
 ) -> None:
     async with LifespanManager(sandbox.app):

@@ -1,4 +1,4 @@
-"""``kombo-embed sandbox``, as a process."""
+"""``kombo-embed sandbox`` and its development server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from kombo_embed.sandbox import Sandbox
+from kombo_embed.sandbox.server import LOOPBACK, bind_port, run
 
 
 @asynccontextmanager
@@ -33,27 +36,16 @@ async def address(process: asyncio.subprocess.Process) -> str:
     async with asyncio.timeout(60):
         while True:
             line = (await process.stdout.readline()).decode()
-            assert line, "it ended before it began"
+            assert line, "it ended before it served"
             found = re.search(r"http://localhost:\d+", line)
             if found:
                 return found[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_it_serves_until_it_is_told_to_end(number: signal.Signals, tmp_path: Path) -> None:
-    async with command(tmp_path, "--port", "0") as process:
-        url = await address(process)
-        async with httpx.AsyncClient() as client:
-            headers = {"Authorization": "Bearer any"}
-            assert (await client.get(f"{url}/v1/check-api-key", headers=headers)).status_code == 200
-            assert (await client.get(url)).status_code == 200
-            process.send_signal(number)
-            async with asyncio.timeout(30):
-                _, complaints = await process.communicate()
-    assert (process.returncode, complaints) == (0, b"")
-
-
-async def test_its_key_and_secret_come_from_the_environment_and_from_the_env_file(tmp_path: Path) -> None:
+async def test_the_command_serves_with_the_key_of_the_env_file_until_a_signal(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     (tmp_path / ".env").write_text("KOMBO_API_KEY=from-the-file\n", encoding="utf-8")
     async with command(tmp_path, "--port", "0") as process:
         url = await address(process)
@@ -61,12 +53,15 @@ async def test_its_key_and_secret_come_from_the_environment_and_from_the_env_fil
             for key, status in (("from-the-file", 200), ("another", 401)):
                 headers = {"Authorization": f"Bearer {key}"}
                 assert (await client.get("/v1/check-api-key", headers=headers)).status_code == status
+            assert (await client.get("/")).status_code == 200
+            process.send_signal(number)
+            async with asyncio.timeout(30):
+                _, errors = await process.communicate()
+    assert (process.returncode, errors) == (0, b"")
 
 
-async def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
-    async with command(tmp_path, "--port", "0") as first:
-        port = (await address(first)).rpartition(":")[2]
-        async with command(tmp_path, "--port", port) as second, asyncio.timeout(60):
-            output, complaints = await second.communicate()
-    assert (second.returncode, output) == (1, b"")
-    assert complaints.decode() == f"Port {port} is in use. Choose another one with --port.\n"
+def test_a_port_in_use_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with bind_port(LOOPBACK, 0, option="--port") as (_, port):
+        assert run(Sandbox(), port=port) == 1
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", f"Port {port} is in use. Choose another one with --port.\n")
