@@ -29,8 +29,8 @@ class Activity:
             origin_id: deque(maxlen=EVENTS_PER_CUSTOMER) for origin_id in origin_ids
         }
 
-    def add(self, event: Event) -> None:
-        """Add an event, once: a handler may be called more than once per event."""
+    async def add(self, event: Event) -> None:
+        """Add an event, once: handlers may be called more than once per event."""
         entries = self._entries.get(event.origin_id or "")
         if entries is None or any(entry["id"] == event.id for entry in entries):
             return

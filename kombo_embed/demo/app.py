@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from kombo_embed import EndUser, Event, KomboEmbed, Settings
+from kombo_embed import EndUser, KomboEmbed, Settings
 from kombo_embed.demo.activity import Activity
 from kombo_embed.demo.people import ORGANIZATIONS, PEOPLE, Person
 from kombo_embed.demo.responses import asset, page, problem, tagged_json
@@ -59,21 +59,15 @@ def create_app(
     activity = Activity(organization.id for organization in ORGANIZATIONS)
     embed = KomboEmbed(end_user=current_end_user, settings=settings, http_transport=http_transport)
 
-    async def add_to_activity(event: Event) -> None:
-        activity.add(event)
-
     for event_type in EVENT_TYPES:  # yours would name one: @embed.on("integration.connected")
-        embed.on(event_type)(add_to_activity)
-
+        embed.on(event_type)(activity.add)
     app = Starlette(
         routes=routes(),
         middleware=[Middleware(SessionMiddleware, secret_key=session_secret, session_cookie=COOKIE)],
         exception_handlers={HTTPException: problem},
     )
-    app.state.embed = embed
-    app.state.activity = activity
-    app.state.mount_path = settings.mount_path
-    app.state.sandbox_url = sandbox_url
+    app.state.embed, app.state.activity = embed, activity
+    app.state.mount_path, app.state.sandbox_url = settings.mount_path, sandbox_url
     embed.install(app, settings.mount_path)
     return app
 

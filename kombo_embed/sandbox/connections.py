@@ -66,9 +66,7 @@ class Connections:
         """Enter wrong credentials in a link's flow, which may be completed afterwards.
 
         Raises:
-            LinkUnknown: The link was not minted here.
-            LinkExpired: The link's lifetime is over.
-            InputInvalid: The link is for another tool, or the tool is refused.
+            SandboxError: As `complete`.
         """
         opened = self._links.find_open(link)
         self._sender.send(connection_flow_failed(opened, self._links.choose_tool(opened, tool)))
@@ -169,7 +167,7 @@ class Connections:
     def _activate(self, integration: Integration) -> str:
         token = new_jwt_lookalike(_ACTIVATION_PAYLOAD)
         expires_at = self._state.now() + ACTIVATION_LIFETIME
-        self._state.activations[token] = Activation(token, integration.id, expires_at)
+        self._state.activations[token] = Activation(integration.id, expires_at)
         return token
 
     def _next_change(self) -> datetime:

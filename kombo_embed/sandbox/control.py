@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -127,9 +128,7 @@ def state_data(state: State) -> dict[str, object]:
         "calls": dict(state.calls),
         "integrations": [_integration_data(integration) for integration in state.integrations.values()],
         "deleted_integrations": list(state.deleted_integrations),
-        "links": [
-            _link_data(link) | {"expired": state.now() >= link.expires_at} for link in state.links.values()
-        ],
+        "links": [_link_data(link, state.now()) for link in state.links.values()],
         "deliveries": [_delivery_data(delivery) for delivery in state.deliveries.values()],
         "faults": [_fault_data(fault) for fault in state.faults],
         "settings": state.switches.model_dump(),
@@ -155,32 +154,23 @@ def _integration_data(integration: Integration) -> dict[str, object]:
     }
 
 
-def _link_data(link: Link) -> dict[str, object]:
+def _link_data(link: Link, now: datetime) -> dict[str, object]:
     return {
         "link": link.url,
-        "kind": link.terms.kind,
-        "link_type": link.terms.link_type,
-        "language": link.terms.language,
-        "category": link.terms.category,
-        "tool": link.terms.tool,
-        "integration_id": link.terms.integration_id,
+        **asdict(link.terms),
         "end_user": end_user_data(link.terms.end_user),
-        "options": asdict(link.terms.options),
         "created_at": timestamp(link.created_at),
         "expires_at": timestamp(link.expires_at),
+        "expired": now >= link.expires_at,
     }
 
 
 def _delivery_data(delivery: Delivery) -> dict[str, object]:
-    return {
-        "id": delivery.id,
-        "event_id": delivery.event.id,
-        "type": delivery.event.type,
-        "status": delivery.status,
-        "attempts": delivery.attempts,
-        "answer": delivery.answer,
-        "bad_signature": delivery.bad_signature,
-        "replay": delivery.replay,
+    data = asdict(delivery)
+    event = data.pop("event")
+    return data | {
+        "event_id": event["id"],
+        "type": event["type"],
         "created_at": timestamp(delivery.created_at),
-        "body": json.loads(delivery.event.body),
+        "body": json.loads(event["body"]),
     }

@@ -1,13 +1,4 @@
-"""What can be wrong with a request. The API, the pages and the controls each translate it to HTTP.
-
-SandboxError
-├── InputInvalid          a body, or a value in it, that Kombo would reject
-├── LinkUnknown           no link with this token was minted here
-├── LinkExpired           the link's hour, or its year, is over
-├── IntegrationUnknown    there is no such integration, or it was deleted
-├── ActivationUnknown     the activation token is unknown, expired or used up
-└── KeyRejected           the request has no bearer key, or the wrong one
-"""
+"""What can be wrong with a request. The API, the pages and the controls each translate it to HTTP."""
 
 
 class SandboxError(Exception):

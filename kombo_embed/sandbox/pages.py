@@ -33,11 +33,8 @@ _PAGE_HEADERS = {
     ),
 }
 _ASSET_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-_ASSETS = {
-    **dict.fromkeys(("base.css", "connect.css", "icon.svg"), "connect_page"),
-    **dict.fromkeys(("card.js", "connect.js", "element.js", "flow.js", "tool_list.js"), "connect_page"),
-    **dict.fromkeys(("state.css", "state.js"), "state_page"),
-}
+_STATIC = files("kombo_embed.sandbox") / "static"
+_ASSETS = {path.name for path in _STATIC.iterdir() if path.name.endswith((".css", ".js", ".svg"))}
 _TOOL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -57,7 +54,7 @@ class Pages:
             Route("/connect/fail", self._fail, methods=["POST"]),
             Route("/assets/tools/{tool_id}.svg", _tile, methods=["GET"]),
             Route("/assets/{name}", _asset, methods=["GET"]),
-            Route("/favicon.ico", _favicon, methods=["GET"]),
+            Route("/favicon.ico", _asset, methods=["GET"]),
         ]
 
     async def _connect_page(self, request: Request) -> HTMLResponse:
@@ -74,7 +71,7 @@ class Pages:
             data = {"step": "unknown"}
         texts = _texts()[language]
         fields = {"lang": language, "title": texts["page_title"], "data": {**data, "texts": texts}}
-        return HTMLResponse(_render("connect_page", "connect.html", fields), headers=_PAGE_HEADERS)
+        return HTMLResponse(_render("connect.html", fields), headers=_PAGE_HEADERS)
 
     async def _finish(self, request: Request) -> JSONResponse:
         body = await FlowBody.read(request)
@@ -109,15 +106,14 @@ def _tool_data(tool: Tool) -> dict[str, str]:
 
 
 async def _state_page(_request: Request) -> HTMLResponse:
-    return HTMLResponse(_render("state_page", "state.html", {}), headers=_PAGE_HEADERS)
+    return HTMLResponse(_render("state.html", {}), headers=_PAGE_HEADERS)
 
 
 async def _asset(request: Request) -> Response:
-    name = request.path_params["name"]
+    name = request.path_params.get("name", "icon.svg")
     if name not in _ASSETS:
         raise HTTPException(404)
-    media_type = mimetypes.guess_type(name)[0]
-    return Response(_read(_ASSETS[name], name), media_type=media_type, headers=_ASSET_HEADERS)
+    return Response(_read(name), media_type=mimetypes.guess_type(name)[0], headers=_ASSET_HEADERS)
 
 
 async def _tile(request: Request) -> Response:
@@ -129,17 +125,13 @@ async def _tile(request: Request) -> Response:
     return Response(tile, media_type="image/svg+xml", headers=headers)
 
 
-async def _favicon(_request: Request) -> Response:
-    return Response(_read("connect_page", "icon.svg"), media_type="image/svg+xml", headers=_ASSET_HEADERS)
-
-
-def _render(folder: str, name: str, fields: Mapping[str, object]) -> str:
+def _render(name: str, fields: Mapping[str, object]) -> str:
     # The icon is part of the page: leaving the page at once would abort a request for it.
-    texts = {"icon": "data:image/svg+xml," + quote(_read("connect_page", "icon.svg"))}
+    texts = {"icon": "data:image/svg+xml," + quote(_read("icon.svg"))}
     texts |= {
         key: escape(value) if isinstance(value, str) else _script_safe(value) for key, value in fields.items()
     }
-    return Template(_read(folder, name)).substitute(texts)
+    return Template(_read(name)).substitute(texts)
 
 
 def _script_safe(value: object) -> str:
@@ -150,10 +142,10 @@ def _script_safe(value: object) -> str:
 
 @cache
 def _texts() -> dict[str, dict[str, str]]:
-    texts: dict[str, dict[str, str]] = json.loads(_read("connect_page", "texts.json"))
+    texts: dict[str, dict[str, str]] = json.loads(_read("texts.json"))
     return texts
 
 
 @cache
-def _read(folder: str, name: str) -> str:
-    return files("kombo_embed.sandbox").joinpath(folder, name).read_text(encoding="utf-8")
+def _read(name: str) -> str:
+    return (_STATIC / name).read_text(encoding="utf-8")

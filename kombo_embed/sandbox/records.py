@@ -88,9 +88,8 @@ class Integration:
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """An activation token and the integration that it proves."""
+    """The integration that an activation token proves."""
 
-    token: str = field(repr=False)
     integration_id: str
     expires_at: datetime
 

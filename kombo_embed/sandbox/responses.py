@@ -3,8 +3,12 @@
 Sources: docs.kombo.dev/guides/errors and Kombo's OpenAPI document.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,7 +21,7 @@ from kombo_embed.sandbox.schemas import Category
 
 # Addresses from the range that is reserved for documentation (RFC 5737).
 STATIC_IPS = ("192.0.2.10", "192.0.2.11")
-_DEFAULT_SCOPE_CONFIG = "9vRtKpQ2mXeYw7dZbN3sHc5J"
+_DEFAULT_SCOPE_ID = "9vRtKpQ2mXeYw7dZbN3sHc5J"
 
 _NOT_FOUND = (404, "PLATFORM.INTEGRATION_NOT_FOUND", "The integration was not found.")
 # Kombo does not document its response to an unusable activation token.
@@ -28,31 +32,6 @@ _ERRORS: dict[type[Exception], tuple[int, str, str]] = {
     KeyRejected: (401, "PLATFORM.AUTHENTICATION_INVALID", "The API key is not valid."),
 }
 
-_Models = Sequence[tuple[str, str, Sequence[str]]]
-_ATS_JOBS = ("ats_jobs", "Jobs", ("name", "status"))
-_READ_MODELS: dict[Category, _Models] = {
-    "HRIS": (
-        ("hris_employees", "Employees", ("first_name", "last_name", "work_email")),
-        ("hris_groups", "Groups", ("name", "type")),
-        ("hris_absences", "Absences", ("start_date", "end_date")),
-    ),
-    "ATS": (
-        _ATS_JOBS,
-        ("ats_candidates", "Candidates", ("first_name", "last_name")),
-        ("ats_applications", "Applications", ("outcome",)),
-    ),
-    "ASSESSMENT": (_ATS_JOBS,),
-    "LMS": (
-        ("lms_users", "Users", ("first_name", "last_name", "work_email")),
-        ("lms_course_progressions", "Course progressions", ("status",)),
-    ),
-}
-_WRITE_ACTIONS: dict[Category, _Models] = {
-    "HRIS": (("hris_create_absence", "Create absence", ("start_date", "end_date")),),
-    "ATS": (("ats_create_candidate", "Create candidate", ("candidate.first_name", "candidate.last_name")),),
-    "ASSESSMENT": (("assessment_update_order_result", "Update order result", ("status",)),),
-    "LMS": (("lms_create_course", "Create course", ("title",)),),
-}
 _SUPPORTED = {"coverage_status": "SUPPORTED"}
 _ENABLED = _SUPPORTED | {
     "is_available": True,
@@ -111,7 +90,7 @@ def integration_data(integration: Integration, base_url: str) -> dict[str, objec
     """Return the data of an integration's details: nested names."""
     tool = find_tool(integration.tool)
     icon = _icon_url(tool, base_url)
-    scope_config_id = integration.options.scope_config_id
+    scope_id = integration.options.scope_config_id
     return {
         "id": integration.id,
         "tool": {
@@ -125,15 +104,11 @@ def integration_data(integration: Integration, base_url: str) -> dict[str, objec
         "status": integration.status,
         "setup_status": integration.setup_status,
         "end_user": end_user_data(integration.end_user),
-        "scope_config": {
-            "id": scope_config_id or _DEFAULT_SCOPE_CONFIG,
-            "name": None if scope_config_id else "Default",
-        },
+        "scope_config": {"id": scope_id or _DEFAULT_SCOPE_ID, "name": None if scope_id else "Default"},
         "data_expired_at": None,
         "created_at": timestamp(integration.created_at),
         "beta": False,
-        "read_models": _coverage(_READ_MODELS[integration.category], _ENABLED),
-        "write_actions": _coverage(_WRITE_ACTIONS[integration.category], _ENABLED),
+        **_models_data(integration.category, _ENABLED),
     }
 
 
@@ -149,11 +124,7 @@ def tool_data(tool: Tool, category: Category, base_url: str) -> dict[str, object
         "fast_track_details_markdown": None,
         "partner_only_details_markdown": None,
         "connection_guide_url": None,
-        "coverage": {
-            "read_models": _coverage(_READ_MODELS[category], _SUPPORTED),
-            "write_actions": _coverage(_WRITE_ACTIONS[category], _SUPPORTED),
-            "features": [],
-        },
+        "coverage": {**_models_data(category, _SUPPORTED), "features": []},
     }
 
 
@@ -175,8 +146,18 @@ def _icon_url(tool: Tool, base_url: str) -> str:
     return f"{base_url}/assets/tools/{tool.id}.svg"
 
 
-def _coverage(models: _Models, marks: Mapping[str, object]) -> list[dict[str, object]]:
-    return [
-        {"id": model, "label": label, **marks, "fields": [{"id": field, **marks} for field in fields]}
-        for model, label, fields in models
-    ]
+def _models_data(category: Category, marks: Mapping[str, object]) -> dict[str, object]:
+    return {
+        kind: [
+            {**model, **marks, "fields": [{"id": field, **marks} for field in model["fields"]]}
+            for model in models
+        ]
+        for kind, models in _models()[category].items()
+    }
+
+
+@cache
+def _models() -> dict[Category, dict[str, list[dict[str, Any]]]]:
+    text = files("kombo_embed.sandbox").joinpath("models.json").read_text(encoding="utf-8")
+    models: dict[Category, dict[str, list[dict[str, Any]]]] = json.loads(text)
+    return models

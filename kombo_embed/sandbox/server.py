@@ -24,7 +24,7 @@ from kombo_embed.sandbox.sandbox import Sandbox
 
 SHUTDOWN_SECONDS = 1  # for requests in progress
 LOOPBACK = "127.0.0.1"
-_LOOPBACK_6 = "::1"
+_LAST_PORT = 65_535
 # The errors of a machine without IPv6. Any other one means that browsers would reach another program.
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
@@ -81,14 +81,20 @@ def bind_port(host: str, port: int, *, option: str) -> Iterator[tuple[list[socke
     Raises:
         PortUnavailable: Another program uses the port, or it may not be used.
     """
+    if port > _LAST_PORT:
+        raise PortUnavailable(f"Port {port} cannot be used. Choose one up to {_LAST_PORT} with {option}.")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with ExitStack() as stack:
         try:
-            sockets = [stack.enter_context(_listen(host, port))]
+            # Listens at once: two programs may bind a port on which neither listens yet.
+            sockets = [stack.enter_context(socket.create_server((host, port), family=family))]
             port = sockets[0].getsockname()[1]
             if host == LOOPBACK:
                 sockets += [stack.enter_context(opened) for opened in _listen_on_loopback_6(port)]
-        except (OSError, OverflowError) as error:
-            raise PortUnavailable(_explain(error, port, option)) from error
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            reason = "is in use" if in_use else f"cannot be used ({os.strerror(error.errno or 0)})"
+            raise PortUnavailable(f"Port {port} {reason}. Choose another one with {option}.") from error
         yield sockets, port
 
 
@@ -168,32 +174,10 @@ def _announce(sandbox: Sandbox, port: int) -> None:
     print(text, flush=True)  # noqa: T201 - for the person at the terminal
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":
-            # On Windows this option would let two programs share the port.
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind((host, port))
-        # Now and not when everything is ready: two programs may bind a port on which neither listens yet.
-        opened.listen()
-    except BaseException:
-        opened.close()
-        raise
-    return opened
-
-
 def _listen_on_loopback_6(port: int) -> list[socket.socket]:
     try:
-        return [_listen(_LOOPBACK_6, port)]
+        return [socket.create_server(("::1", port), family=socket.AF_INET6)]
     except OSError as error:
         if error.errno in _NO_IPV6:
             return []
         raise
-
-
-def _explain(error: OSError | OverflowError, port: int, option: str) -> str:
-    in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-    reason = "is in use" if in_use else f"cannot be used ({getattr(error, 'strerror', None) or error})"
-    return f"Port {port} {reason}. Choose another one with {option}."

@@ -21,18 +21,18 @@ def event(number: int = 1, *, origin_id: str | None = "org_a", data: Any = None)
     )
 
 
-def test_an_event_that_is_delivered_twice_is_listed_once() -> None:
+async def test_an_event_that_is_delivered_twice_is_listed_once() -> None:
     activity = Activity(["org_a"])
-    activity.add(event())
-    activity.add(event())
+    await activity.add(event())
+    await activity.add(event())
     assert [entry["id"] for entry in activity.of("org_a")] == ["1"]
     assert activity.of("org_a")[0]["occurred_at"] == "2026-01-02T03:04:05Z"
 
 
-def test_only_the_newest_events_are_kept() -> None:
+async def test_only_the_newest_events_are_kept() -> None:
     activity = Activity(["org_a"])
     for number in range(EVENTS_PER_CUSTOMER + 5):
-        activity.add(event(number))
+        await activity.add(event(number))
     entries = activity.of("org_a")
     assert (len(entries), entries[0]["id"], entries[-1]["id"]) == (
         EVENTS_PER_CUSTOMER,
@@ -42,14 +42,14 @@ def test_only_the_newest_events_are_kept() -> None:
 
 
 @pytest.mark.parametrize("origin_id", [None, "", "org_b"])
-def test_events_of_unknown_organizations_are_ignored(origin_id: str | None) -> None:
+async def test_events_of_unknown_organizations_are_ignored(origin_id: str | None) -> None:
     activity = Activity(["org_a"])
-    activity.add(event(origin_id=origin_id))
+    await activity.add(event(origin_id=origin_id))
     assert activity.of("org_a") == []
     assert activity.of("org_b") == []
 
 
-def test_an_event_of_kombos_is_listed_with_the_name_of_the_end_user_and_without_ids() -> None:
+async def test_an_event_of_kombos_is_listed_with_the_name_of_the_end_user_and_without_ids() -> None:
     activity = Activity(["org_a"])
     sent = {
         "integration_tool": "hibob",
@@ -58,7 +58,7 @@ def test_an_event_of_kombos_is_listed_with_the_name_of_the_end_user_and_without_
         "end_user": {"creator_email": PEOPLE["grace"].email},
         "integration_id": "hibob:secret",
     }
-    activity.add(event(data={"id": "1", "type": "something-new", "data": sent}))
+    await activity.add(event(data={"id": "1", "type": "something-new", "data": sent}))
     [entry] = activity.of("org_a")
     assert entry["kombo_type"] == "something-new"
     assert (entry["tool"], entry["category"], entry["status"]) == ("hibob", "HRIS", "INVALID")
@@ -75,8 +75,8 @@ def test_an_event_of_kombos_is_listed_with_the_name_of_the_end_user_and_without_
         {"data": {"end_user": {"creator_email": ["ada"]}}},
     ],
 )
-def test_an_event_of_any_shape_is_listed(data: Any) -> None:
+async def test_an_event_of_any_shape_is_listed(data: Any) -> None:
     activity = Activity(["org_a"])
-    activity.add(event(data=data))
+    await activity.add(event(data=data))
     [entry] = activity.of("org_a")
     assert all(value is None or isinstance(value, str) for value in entry.values())

@@ -13,7 +13,7 @@ from tests.sandbox.conftest import Mint
 
 LANGUAGES = ["en", "de", "fr", "it", "es"]
 TEXTS = json.loads(
-    files("kombo_embed.sandbox").joinpath("connect_page/texts.json").read_text(encoding="utf-8")
+    files("kombo_embed.sandbox").joinpath("static/texts.json").read_text(encoding="utf-8")
 )
 
 
