@@ -1,7 +1,7 @@
 """A FastAPI app: its people sign in with OpenID Connect, then connect their company's HR tool.
 
-The provider knows who belongs to which company, and the session keeps its claims. So kombo-embed needs no code of
-yours to find the end user: ``KOMBO_AUTH=session``, and the names of the claims.
+The provider knows who belongs to which company, and the session keeps its claims. So kombo-embed needs no
+code to find the end user: ``KOMBO_AUTH=session``, and the names of the claims.
 """
 
 from __future__ import annotations

@@ -12,9 +12,7 @@ from kombo_embed.sandbox.catalogue import Tool, catalogue
 from tests.sandbox.conftest import Mint
 
 LANGUAGES = ["en", "de", "fr", "it", "es"]
-TEXTS = json.loads(
-    files("kombo_embed.sandbox").joinpath("static/texts.json").read_text(encoding="utf-8")
-)
+TEXTS = json.loads(files("kombo_embed.sandbox").joinpath("static/texts.json").read_text(encoding="utf-8"))
 
 
 def flow_of(page: httpx.Response) -> dict[str, object]:
