@@ -46,11 +46,7 @@ def create_app(
 ) -> Starlette:
     """Return the demo's host app; its `KomboEmbed` is ``app.state.embed``.
 
-    Args:
-        settings: By default ``Settings()``, read from the environment.
-        session_secret: The secret that signs the session cookie.
-        sandbox_url: The origin of the local sandbox, if there is one; the page links to it.
-        http_transport: An httpx transport that replaces the network.
+    With a local sandbox, the page links to ``sandbox_url``; ``http_transport`` replaces the network.
 
     Raises:
         ConfigurationError: Settings are missing or invalid.
@@ -58,14 +54,10 @@ def create_app(
     settings = settings or Settings()
     activity = Activity(organization.id for organization in ORGANIZATIONS)
     embed = KomboEmbed(end_user=current_end_user, settings=settings, http_transport=http_transport)
-
     for event_type in EVENT_TYPES:  # yours would name one: @embed.on("integration.connected")
         embed.on(event_type)(activity.add)
-    app = Starlette(
-        routes=routes(),
-        middleware=[Middleware(SessionMiddleware, secret_key=session_secret, session_cookie=COOKIE)],
-        exception_handlers={HTTPException: problem},
-    )
+    session = Middleware(SessionMiddleware, secret_key=session_secret, session_cookie=COOKIE)
+    app = Starlette(routes=routes(), middleware=[session], exception_handlers={HTTPException: problem})
     app.state.embed, app.state.activity = embed, activity
     app.state.mount_path, app.state.sandbox_url = settings.mount_path, sandbox_url
     embed.install(app, settings.mount_path)

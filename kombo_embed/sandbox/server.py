@@ -83,19 +83,14 @@ def bind_port(host: str, port: int, *, option: str) -> Iterator[tuple[list[socke
     """
     if port > _LAST_PORT:
         raise PortUnavailable(f"Port {port} cannot be used. Choose one up to {_LAST_PORT} with {option}.")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with ExitStack() as stack:
         try:
-            # Listens at once: two programs may bind a port on which neither listens yet.
-            sockets = [stack.enter_context(socket.create_server((host, port), family=family))]
-            port = sockets[0].getsockname()[1]
-            if host == LOOPBACK:
-                sockets += [stack.enter_context(opened) for opened in _listen_on_loopback_6(port)]
+            sockets = _listen(stack, host, port)
         except OSError as error:
-            in_use = error.errno == errno.EADDRINUSE
-            reason = "is in use" if in_use else f"cannot be used ({os.strerror(error.errno or 0)})"
-            raise PortUnavailable(f"Port {port} {reason}. Choose another one with {option}.") from error
-        yield sockets, port
+            raise PortUnavailable(
+                f"Port {port} {_reason(error)}. Choose another one with {option}."
+            ) from error
+        yield sockets, sockets[0].getsockname()[1]
 
 
 def run_until_stopped(main: Coroutine[object, object, None]) -> int:
@@ -174,10 +169,22 @@ def _announce(sandbox: Sandbox, port: int) -> None:
     print(text, flush=True)  # noqa: T201 - for the person at the terminal
 
 
-def _listen_on_loopback_6(port: int) -> list[socket.socket]:
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "is in use"
+    return f"cannot be used ({os.strerror(error.errno or 0)})"
+
+
+def _listen(stack: ExitStack, host: str, port: int) -> list[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Listens at once: two programs may bind a port on which neither listens yet.
+    sockets = [stack.enter_context(socket.create_server((host, port), family=family))]
+    if host != LOOPBACK:
+        return sockets
+    address_6 = ("::1", sockets[0].getsockname()[1])
     try:
-        return [socket.create_server(("::1", port), family=socket.AF_INET6)]
+        sockets.append(stack.enter_context(socket.create_server(address_6, family=socket.AF_INET6)))
     except OSError as error:
-        if error.errno in _NO_IPV6:
-            return []
-        raise
+        if error.errno not in _NO_IPV6:
+            raise
+    return sockets
