@@ -42,7 +42,7 @@ def sandbox(
     It accepts KOMBO_API_KEY as its API key (any key if that is unset) and signs with KOMBO_WEBHOOK_SECRET.
     """
     from kombo_embed.sandbox import Sandbox  # noqa: PLC0415 - heavy, and only this command needs it
-    from kombo_embed.sandbox.standalone import run  # noqa: PLC0415 - as above
+    from kombo_embed.sandbox.server import run  # noqa: PLC0415 - as above
 
     if webhook_url is not None and not webhook_url.startswith(("http://", "https://")):
         fail("--webhook-url must be a complete URL, such as http://localhost:8000/kombo/webhooks")
