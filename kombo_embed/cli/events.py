@@ -144,7 +144,7 @@ def _short(event: HostEvent) -> dict[str, Any]:
 
 
 def _next(event: HostEvent, now: datetime) -> str:
-    if event.state in {"delivered", "given up", "under way"}:
+    if event.state in {"delivered", "dead letter", "in progress"}:
         return ""
     if _is_not_taken(event, now):
         return NOT_TAKEN

@@ -92,7 +92,7 @@ def test_events_are_listed_without_what_names_people() -> None:
     assert [(event["type"], event["state"]) for event in events] == [
         ("integration.deleted", "waiting"),
         ("integration.connected", "failing"),
-        ("integration.connected", "given up"),
+        ("integration.connected", "dead letter"),
     ]
     assert {"id", "origin_id", "integration_id", "attempts", "failures", "due_at", "occurred_at"} <= set(
         events[0]
@@ -120,7 +120,7 @@ def test_events_that_nobody_takes_are_told_so_with_what_becomes_of_them() -> Non
 
 @pytest.mark.usefixtures("filled")
 def test_an_event_is_shown_whole_by_the_beginning_of_its_id() -> None:
-    given_up = next(one for one in read("events")["events"] if one["state"] == "given up")
+    given_up = next(one for one in read("events")["events"] if one["state"] == "dead letter")
     event = read("events", "show", given_up["id"][:10])["event"]
     assert event["integration"]["email"] == EMAIL
     assert event["done_handlers"] == ["app.steady"]
@@ -130,7 +130,7 @@ def test_an_event_is_shown_whole_by_the_beginning_of_its_id() -> None:
 
 @pytest.mark.usefixtures("filled")
 def test_what_was_given_up_is_replayed_one_by_one_or_all_at_once() -> None:
-    given_up = next(one for one in read("events")["events"] if one["state"] == "given up")
+    given_up = next(one for one in read("events")["events"] if one["state"] == "dead letter")
     mixed = run("events", "replay", given_up["id"][:12], "nonsense", "--json")
     assert (mixed.exit_code, json.loads(mixed.stdout)) == (
         1,

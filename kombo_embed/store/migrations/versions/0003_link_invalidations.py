@@ -1,4 +1,4 @@
-"""Which origin ids' links ended, for the processes that keep links of their own."""
+"""Invalidations of links, for the processes that cache links."""
 
 from __future__ import annotations
 
