@@ -200,9 +200,11 @@ class _OutageLog:
 
     def failed(self, error: StoreUnavailable) -> None:
         self._failed_at = self._monotonic()
-        level = logging.DEBUG if self._unavailable else logging.WARNING
+        if self._unavailable:
+            logger.debug("store.unavailable", extra={"error": str(error)})
+            return
         self._unavailable = True
-        logger.log(level, "store.unavailable", extra={"error": str(error)})
+        logger.warning("store.unavailable", extra={"error": str(error)})
 
     def succeeded(self) -> None:
         if self._unavailable and self._monotonic() - self._failed_at >= RECOVERED_AFTER_SECONDS:
