@@ -19,7 +19,7 @@ async def write(transaction: Transaction, origin_id: str | None) -> None:
     await transaction.connection.execute(
         insert(link_invalidations).values(
             environment=transaction.environment,
-            invalidation_id=secrets.token_hex(16),
+            drop_id=secrets.token_hex(16),
             origin_id=origin_id,
             dropped_at=transaction.now,
         )
@@ -30,7 +30,7 @@ async def find(transaction: Transaction, *, after: int) -> list[Invalidation]:
     """Return the invalidations with row ids after this one, in order."""
     columns = link_invalidations.c
     query = (
-        select(columns.id, columns.invalidation_id, columns.origin_id)
+        select(columns.id, columns.drop_id, columns.origin_id)
         .where(columns.environment == transaction.environment, columns.id > after)
         .order_by(columns.id)
     )

@@ -197,9 +197,8 @@ outbox = Table(
     Column("lease_owner", String(32)),
     Column("lease_ends_at", UtcDateTime),
     Column("delivered_at", UtcDateTime),
-    Column(
-        "failures", Integer, nullable=False, server_default=text("0")
-    ),  # attempts in which a handler failed
+    # Attempts in which a handler failed.
+    Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("given_up_at", UtcDateTime),  # when it became a dead letter
     Index(
         "ix_kombo_embed_outbox_waiting",
@@ -226,7 +225,7 @@ link_invalidations = Table(
     metadata,
     Column("id", _number(), primary_key=True),
     Column("environment", String(64), nullable=False),
-    Column("invalidation_id", String(32), nullable=False),
+    Column("drop_id", String(32), nullable=False),
     Column("origin_id", Words(), nullable=False),
     Column("dropped_at", UtcDateTime, nullable=False),
     Index("ix_kombo_embed_dropped_links_environment", "environment", "id"),
