@@ -163,14 +163,7 @@ async def _report_duplicates(transaction: Transaction, row: RowMapping) -> None:
     if row["deleted_at"] is not None or row["origin_id"] is None or row["category"] is None:
         return
     await transaction.lock("origin id", row["origin_id"])
-    query = _not_deleted(
-        transaction,
-        integrations.c.origin_id == row["origin_id"],
-        integrations.c.tool == row["tool"],
-        integrations.c.category == row["category"],
-        integrations.c.category_guessed.is_(False),
-    )
-    equal = list((await transaction.connection.execute(query.order_by(integrations.c.id))).mappings())
+    equal = await _find_equal(transaction, row)
     for count, newer in enumerate(equal[1:], start=2):
         if newer["duplicate_told_at"] is not None:
             continue
@@ -183,6 +176,13 @@ async def _report_duplicates(transaction: Transaction, row: RowMapping) -> None:
             "public_ids": [one["public_id"] for one in equal[:count]],
         }
         await _write_event(transaction, "integration.duplicate", newer, data)
+
+
+async def _find_equal(transaction: Transaction, row: RowMapping) -> list[RowMapping]:
+    columns = integrations.c
+    same = [columns[name] == row[name] for name in ("origin_id", "tool", "category")]
+    query = _not_deleted(transaction, *same, columns.category_guessed.is_(False)).order_by(columns.id)
+    return list((await transaction.connection.execute(query)).mappings())
 
 
 async def _insert(transaction: Transaction, integration_id: str, **values: object) -> RowMapping:
@@ -235,12 +235,6 @@ def _not_deleted(transaction: Transaction, *conditions: ColumnElement[bool]) -> 
 def _first_values(
     reported: Integration | ReportedIntegration, *, origin_id: str | None, source: Source
 ) -> merge.Values:
-    return {
-        "origin_id": origin_id,
-        "tool": reported.tool,
-        "category": reported.category,
-        "organization_name": reported.organization_name,
-        "email": reported.email,
-        "setup_status": reported.setup_status,
-        "learnt_by": source,
-    }
+    names = ("tool", "category", "organization_name", "email", "setup_status")
+    values = {name: getattr(reported, name) for name in names}
+    return values | {"origin_id": origin_id, "learnt_by": source}

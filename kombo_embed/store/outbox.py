@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Update, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, Update, and_, exists, insert, or_, select, update
 
 from kombo_embed.integration import Event, Integration
 from kombo_embed.ports import Delivery, DeliveryOutcome
@@ -57,7 +57,11 @@ async def write_event(
 
 
 class Outbox:
-    """Leases events for delivery and saves the outcomes; implements `kombo_embed.ports.Outbox`."""
+    """Leases events for delivery and saves the outcomes; implements `kombo_embed.ports.Outbox`.
+
+    An integration's events are numbered in the order of their commits, since their writers lock it. So no
+    event becomes visible before an earlier one: an outdated read can delay an event, but cannot reorder events.
+    """
 
     def __init__(self, database: Database, *, environment: str) -> None:
         self._database = database
@@ -68,18 +72,8 @@ class Outbox:
     async def take(
         self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
     ) -> list[Delivery]:
-        """Lease up to ``limit`` due events of these types.
-
-        An integration's events are numbered in the order of their commits, since their writers lock the
-        integration. So no event becomes visible before an earlier one, and a delivered event stays delivered:
-        an outdated read can delay an event, but cannot deliver it out of order.
-        """
-        due = (
-            select(outbox.c.id)
-            .where(self._is_due(types, now), ~self._has_earlier(types))
-            .order_by(outbox.c.id)
-            .limit(limit)
-        )
+        """Lease up to ``limit`` due events of these types."""
+        due = self._due(types, limit=limit, now=now)
         async with self._database.reading() as connection:
             # Most polls find nothing; they must not queue with the writers.
             if (await connection.execute(due)).first() is None:
@@ -87,15 +81,13 @@ class Outbox:
         async with self._database.writing() as connection:
             # On PostgreSQL, events that another process is leasing at this moment are skipped.
             ids = (await connection.execute(due.with_for_update(skip_locked=True, of=outbox))).scalars()
+            lease = update(outbox).where(outbox.c.id.in_(ids.all())).returning(outbox)
             rows = await connection.execute(
-                update(outbox)
-                .where(outbox.c.id.in_(ids.all()))
-                .values(
+                lease.values(
                     lease_owner=self._owner,
                     lease_ends_at=self._database.time_after(now, seconds=lease_seconds),
                     attempts=outbox.c.attempts + 1,
                 )
-                .returning(outbox)
             )
             leased = [delivery for row in rows.mappings() if (delivery := _delivery(row)) is not None]
         return sorted(leased, key=lambda delivery: delivery.row_id)
@@ -150,26 +142,32 @@ class Outbox:
         is_leased_here = and_(outbox.c.environment == self._environment, outbox.c.lease_owner == self._owner)
         return update(outbox).where(outbox.c.id.in_(ids), is_leased_here).values(**values)
 
-    def _is_due(self, types: Sequence[str], now: datetime) -> ColumnElement[bool]:
-        return and_(
+    def _due(self, types: Sequence[str], *, limit: int, now: datetime) -> Select[tuple[int]]:
+        is_free = or_(
+            outbox.c.lease_ends_at.is_(None), outbox.c.lease_ends_at <= self._database.time_after(now)
+        )
+        query = select(outbox.c.id).where(
             outbox.c.environment == self._environment,
             outbox.c.delivered_at.is_(None),
             outbox.c.given_up_at.is_(None),
             outbox.c.type.in_(types),
             outbox.c.due_at <= now,
-            or_(outbox.c.lease_ends_at.is_(None), outbox.c.lease_ends_at <= self._database.time_after(now)),
+            is_free,
+            ~_has_earlier(types),
         )
+        return query.order_by(outbox.c.id).limit(limit)
 
-    def _has_earlier(self, types: Sequence[str]) -> ColumnElement[bool]:
-        earlier = outbox.alias("earlier")
-        return exists().where(
-            earlier.c.environment == outbox.c.environment,
-            earlier.c.integration_id == outbox.c.integration_id,
-            earlier.c.id < outbox.c.id,
-            earlier.c.delivered_at.is_(None),
-            earlier.c.given_up_at.is_(None),
-            earlier.c.type.in_(types),
-        )
+
+def _has_earlier(types: Sequence[str]) -> ColumnElement[bool]:
+    earlier = outbox.alias("earlier")
+    return exists().where(
+        earlier.c.environment == outbox.c.environment,
+        earlier.c.integration_id == outbox.c.integration_id,
+        earlier.c.id < outbox.c.id,
+        earlier.c.delivered_at.is_(None),
+        earlier.c.given_up_at.is_(None),
+        earlier.c.type.in_(types),
+    )
 
 
 def _by_done_handlers(deliveries: Sequence[Delivery]) -> list[tuple[list[int], dict[str, object]]]:
