@@ -27,7 +27,8 @@ test: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed $(SPA)/node_mod
 	@$(TESTING) $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.dev $(MODULE) ## the long tests, an hour of them: 200 kills, 10,000 completions, a million keys
-	@CI=true CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 LINKS_SOAK=1 $(TESTING) $(BIN)/python -m pytest \
+	@CI=true CRASH_TEST_KILLS=200 CONVERGENCE_SHUFFLES=1000 FAILING_COMPLETIONS=10000 LINKS_SOAK=1 \
+	    $(TESTING) $(BIN)/python -m pytest \
 	    tests/journeys/test_crashes.py tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
 	    tests/links $(ARGS)
 

@@ -4,9 +4,9 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from contextlib import AsyncExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -15,16 +15,18 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 from kombo_embed import EndUser, Event
-from kombo_embed.core.housekeeping import FIRST_PRUNE_SECONDS, Housekeeping
+from kombo_embed.clock import ManualClock
+from kombo_embed.core.housekeeping import FIRST_PRUNE_SECONDS, LINKS_PER_BATCH, Housekeeping
 from kombo_embed.models import CacheKey, LinkRequest, LinkType, RelinkRequest
 from kombo_embed.ports import DeliveryOutcome
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.store import migrations
 from kombo_embed.store.store import Store
 from kombo_embed.upstream import ReportedIntegration, WebhookEvent
-from tests.support import ManualClock, eventually, make_host, person, running
+from tests import support
+from tests.store.samples import fixed_clock, opened_store
+from tests.support import SQLITE_URL, eventually, make_host, person, running
 
-URL = "sqlite+aiosqlite:///kombo_embed.db"
 ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
 CONNECT = CacheKey("default", ADA, LinkRequest("ATS", "de", "greenhouse"))
 REPORTED = ReportedIntegration("personio:x", "personio", "acme", "Acme", None)
@@ -33,41 +35,46 @@ DAY = 24 * 3600
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return fixed_clock()
 
 
 @pytest.fixture
 async def store(clock: ManualClock) -> AsyncIterator[Store]:
-    store = Store(URL, environment="default", clock=clock)
-    await store.open()
-    yield store
-    await store.aclose()
+    async with opened_store(SQLITE_URL, clock=clock) as store:
+        yield store
 
 
-def keeper(store: Store, clock: ManualClock, days: int = 90) -> Housekeeping:
-    return Housekeeping(store, retention=timedelta(days=days), clock=clock, wake_dispatcher=lambda: None)
+def now(clock: ManualClock) -> datetime:
+    return datetime.fromtimestamp(clock.time(), UTC)
 
 
-async def abandoned(store: Store) -> list[Event]:
-    now = store._now() + timedelta(days=400)  # noqa: SLF001 - past every lease
-    types = ["flow.abandoned"]
-    return [one.event for one in await store.outbox.take(types, limit=100, now=now, lease_seconds=0)]
+def housekeeping(store: Store, clock: ManualClock) -> Housekeeping:
+    return Housekeeping(store, retention=timedelta(days=90), clock=clock, wake_dispatcher=lambda: None)
+
+
+async def abandoned(store: Store, clock: ManualClock) -> list[Event]:
+    past_every_lease = now(clock) + timedelta(days=400)
+    leased = await store.outbox.take(["flow.abandoned"], limit=1000, now=past_every_lease, lease_seconds=0)
+    return [delivery.event for delivery in leased]
 
 
 async def connect(store: Store) -> None:
     await store.save_completion(REPORTED, activation_token="t", origin_id="acme")
 
 
-async def test_a_link_that_led_to_nothing_is_told_once(store: Store, clock: ManualClock) -> None:
+async def test_an_expired_link_without_a_completion_is_reported_once_over_all_processes(
+    store: Store, clock: ManualClock
+) -> None:
     await store.save_minted_link(CONNECT, 3600)
     minted_at = clock.time()
     clock.advance(3599)
-    await keeper(store, clock).run_once()
-    assert await abandoned(store) == []
+    await housekeeping(store, clock).run_once()
+    assert await abandoned(store, clock) == []
     clock.advance(1)
-    others = [Store(URL, environment="default", clock=clock) for _ in range(3)]
-    await asyncio.gather(*(keeper(one, clock).run_once() for one in [store, *others]))
-    [event] = await abandoned(store)
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(opened_store(SQLITE_URL, clock=clock)) for _ in range(3)]
+        await asyncio.gather(*(housekeeping(one, clock).run_once() for one in [store, *others]))
+    [event] = await abandoned(store, clock)
     assert (event.origin_id, event.integration) == ("acme", None)
     assert {name: event.data[name] for name in ("tool", "category", "language")} == {
         "tool": "greenhouse",
@@ -78,14 +85,12 @@ async def test_a_link_that_led_to_nothing_is_told_once(store: Store, clock: Manu
         datetime.fromisoformat(str(event.data[name])).timestamp() for name in ("minted_at", "expires_at")
     ]
     assert times == [minted_at, minted_at + 3600]
-    await keeper(store, clock).run_once()
-    assert len(await abandoned(store)) == 1
-    for one in others:
-        await one.aclose()
+    await housekeeping(store, clock).run_once()
+    assert len(await abandoned(store, clock)) == 1
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-async def test_a_link_that_led_to_something_is_not_told_also_if_that_is_gone(
+async def test_a_link_with_a_completion_is_not_reported_even_if_the_integration_is_deleted_later(
     store: Store, clock: ManualClock, deleted: bool
 ) -> None:
     await store.save_minted_link(CONNECT, 3600)
@@ -94,18 +99,18 @@ async def test_a_link_that_led_to_something_is_not_told_also_if_that_is_gone(
         [integration] = await store.find_integrations("acme")
         await store.save_deleted(integration)
     clock.advance(3600)
-    await keeper(store, clock).run_once()
-    assert await abandoned(store) == []
+    await housekeeping(store, clock).run_once()
+    assert await abandoned(store, clock) == []
 
 
-async def test_what_was_connected_before_the_link_does_not_count(store: Store, clock: ManualClock) -> None:
+async def test_a_completion_before_the_mint_does_not_count(store: Store, clock: ManualClock) -> None:
     await connect(store)
     clock.advance(1)
     for _ in range(2):
         await store.save_minted_link(CONNECT, 3600)
     clock.advance(3600)
-    await keeper(store, clock).run_once()
-    assert len(await abandoned(store)) == 2
+    await housekeeping(store, clock).run_once()
+    assert len(await abandoned(store, clock)) == 2
 
 
 @pytest.mark.parametrize(
@@ -116,27 +121,26 @@ async def test_what_was_connected_before_the_link_does_not_count(store: Store, c
         (CacheKey("other", ADA, LinkRequest("ATS", "de")), "EMBEDDED"),
     ],
 )
-async def test_only_embedded_connect_links_of_this_environment_are_told(
+async def test_only_embedded_connect_links_of_this_environment_are_reported(
     store: Store, clock: ManualClock, key: CacheKey, link_type: LinkType
 ) -> None:
-    other = Store(URL, environment=key.environment, clock=clock)
-    await other.save_minted_link(key, 3600, link_type=link_type)
-    await other.aclose()
+    async with opened_store(SQLITE_URL, environment=key.environment, clock=clock) as other:
+        await other.save_minted_link(key, 3600, link_type=link_type)
     clock.advance(400 * DAY)
-    await keeper(store, clock).run_once()
-    assert await abandoned(store) == []
+    await housekeeping(store, clock).run_once()
+    assert await abandoned(store, clock) == []
 
 
-async def test_more_links_than_are_looked_at_at_a_time_are_all_told(store: Store, clock: ManualClock) -> None:
-    for _ in range(250):
+async def test_more_links_than_fit_into_one_batch_are_all_reported(store: Store, clock: ManualClock) -> None:
+    for _ in range(LINKS_PER_BATCH + 1):
         await store.save_minted_link(CONNECT, 60)
     clock.advance(61)
-    await keeper(store, clock).run_once()
-    assert [len(await abandoned(store)) for _ in range(3)] == [100, 100, 100]
+    await housekeeping(store, clock).run_once()
+    assert len(await abandoned(store, clock)) == LINKS_PER_BATCH + 1
 
 
-def test_links_that_ended_before_this_version_are_not_told() -> None:
-    links = {"ended": -1.0, "under way": 1800.0, "magic": 300.0 * DAY}
+def test_links_that_expired_before_the_migration_are_not_reported() -> None:
+    links = {"expired": -1.0, "valid": 1800.0, "magic": 300.0 * DAY}
     engine = create_engine("sqlite:///kombo_embed.db")
     with engine.begin() as connection:
         config = Config()
@@ -156,28 +160,28 @@ def test_links_that_ended_before_this_version_are_not_told() -> None:
             "select email from kombo_embed_minted_links where watch_until is not null"
         ).fetchall()
     engine.dispose()
-    assert watched == [("under way",)]
+    assert watched == [("valid",)]
 
 
-async def test_what_is_old_is_forgotten_and_integrations_are_not(store: Store, clock: ManualClock) -> None:
-    await fill(store, "old")
+async def test_old_rows_are_deleted_and_integrations_are_kept(store: Store, clock: ManualClock) -> None:
+    await fill(store, clock, "old")
     clock.advance(91 * DAY)
-    await fill(store, "new")
-    house = keeper(store, clock)
-    await house.run_once()
+    await fill(store, clock, "new")
+    periodic = housekeeping(store, clock)
+    await periodic.run_once()
     before = counts()
     clock.advance(FIRST_PRUNE_SECONDS)
-    await house.run_once()
+    await periodic.run_once()
     after = counts()
     assert before["received_events"] == 6
     for table in ("minted_links", "completions", "received_events", "malformed_events"):
         assert (before[table], after[table]) == (before[table], before[table] // 2), table
     assert after["integrations"] == before["integrations"] == 4
-    assert await waiting(store) == ["new"]
+    assert await undelivered(store, clock) == ["new"]
 
 
-async def fill(store: Store, mark: str) -> None:
-    """One of each kind: delivered, given up and never handled hooks among them."""
+async def fill(store: Store, clock: ManualClock, mark: str) -> None:
+    """Write rows of each kind: a delivered event, a dead letter and one without a handler among them."""
     await store.save_minted_link(CONNECT, 3600)
     gone = ReportedIntegration(f"gone:{mark}", "gone", "acme", None, None)
     await store.save_completion(
@@ -188,44 +192,42 @@ async def fill(store: Store, mark: str) -> None:
     await store.save_event(WebhookEvent(f"gone {mark}", "integration-created", {}), gone)
     [*_, last] = await store.find_integrations("acme")
     await store.save_deleted(last)
-    for state in ("delivered", "given up"):
+    for state in ("delivered", "dead letter"):
         await store.save_event(WebhookEvent(f"{state} {mark}", "data-changed", {}), None)
-    now = store._now()  # noqa: SLF001 - the store's own idea of now
-    done, failed = await store.outbox.take(["kombo.event"], limit=2, now=now, lease_seconds=10)
+    at = now(clock)
+    done, failed = await store.outbox.take(["kombo.event"], limit=2, now=at, lease_seconds=10)
     await store.outbox.save(
-        [DeliveryOutcome(done), DeliveryOutcome(failed, (), now, failed=True, dead=True)], now=now
+        [DeliveryOutcome(done), DeliveryOutcome(failed, (), at, failed=True, dead=True)], now=at
     )
     await store.save_malformed_event(mark.encode(), reason="id: missing")
 
 
-async def waiting(store: Store) -> list[str]:
-    now = store._now()  # noqa: SLF001 - as above
+async def undelivered(store: Store, clock: ManualClock) -> list[str]:
     types = ["integration.connected"]
-    taken = await store.outbox.take(types, limit=100, now=now, lease_seconds=10)
-    return sorted(
-        {one.event.integration.integration_id.partition(":")[2] for one in taken if one.event.integration}
-    )
+    leased = await store.outbox.take(types, limit=100, now=now(clock), lease_seconds=10)
+    integrations = [delivery.event.integration for delivery in leased]
+    return sorted({one.integration_id.partition(":")[2] for one in integrations if one})
 
 
 def counts() -> dict[str, int]:
     tables = ("minted_links", "completions", "received_events", "malformed_events", "integrations")
-    with sqlite3.connect("kombo_embed.db") as database:
+    with closing(sqlite3.connect("kombo_embed.db")) as database:
         return {
             table: database.execute(f"select count(*) from kombo_embed_{table}").fetchone()[0]  # noqa: S608 - ours
             for table in tables
         }
 
 
-async def test_a_link_whose_three_seconds_pass_is_told_by_the_running_app(
+async def test_the_running_app_reports_an_expired_link(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    clock = ManualClock()
+    clock = support.ManualClock()
     app, embed = make_host(kombo, clock=clock, link_lifetime=3, link_min_remaining=1)
-    heard: list[Any] = []
-    embed.on("flow.abandoned")(heard.append)
+    events: list[Event] = []
+    embed.on("flow.abandoned")(events.append)
     async with running(app) as client:
         await client.post("/kombo/links", headers=person("ada@acme"), json={})
         clock.advance(3)
-        await eventually(lambda: len(heard) == 1)
-    assert heard[0].origin_id == "acme"
+        await eventually(lambda: len(events) == 1)
+    assert events[0].origin_id == "acme"
     assert sandbox.calls

@@ -1,4 +1,4 @@
-"""What became of it: duplicates, ended links, hooks that were given up, bodies that are no events."""
+"""Duplicates, expired links, dead letters, malformed webhook bodies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUTBOX = "kombo_embed_outbox"
 
 
 def upgrade() -> None:
-    """Add them. Nothing is told later of links that have ended already."""
+    """Add columns, indexes and a table. Links that have expired already cause no event later."""
     words = sa.String(64).with_variant(sa.Text(), "postgresql")
     op.add_column(INTEGRATIONS, sa.Column("qa_status", words))
     op.add_column(INTEGRATIONS, sa.Column("setup_updated_at", TIME))
@@ -27,9 +27,9 @@ def upgrade() -> None:
     guessed = sa.Column("category_guessed", sa.Boolean, nullable=False, server_default=sa.false())
     op.add_column(INTEGRATIONS, guessed)
     op.add_column(INTEGRATIONS, sa.Column("duplicate_told_at", TIME))
-    _keep_the_times_of_setup()
+    _copy_setup_times()
     op.add_column(LINKS, sa.Column("watch_until", TIME))
-    _watch_the_links_under_way()
+    _watch_valid_links()
     op.create_index(
         "ix_kombo_embed_minted_links_watched",
         LINKS,
@@ -43,8 +43,8 @@ def upgrade() -> None:
         op.create_index(f"ix_kombo_embed_{table}_{time}", f"kombo_embed_{table}", ["environment", time])
 
 
-def _keep_the_times_of_setup() -> None:
-    # Status and setup status had one time between them.
+def _copy_setup_times() -> None:
+    # Status and setup status shared one time before.
     table = sa.table(
         INTEGRATIONS,
         sa.column("setup_status"),
@@ -55,15 +55,15 @@ def _keep_the_times_of_setup() -> None:
     op.execute(sa.update(table).where(known).values(setup_updated_at=table.c.state_updated_at))
 
 
-def _watch_the_links_under_way() -> None:
+def _watch_valid_links() -> None:
     table = sa.table(
         LINKS, sa.column("purpose"), sa.column("expires_at", TIME), sa.column("watch_until", TIME)
     )
     now = datetime.now(UTC)
-    # What lives longer than an hour is a magic link: nobody waits for its end.
-    under_way = sa.and_(table.c.expires_at > now, table.c.expires_at < now + timedelta(hours=2))
+    # Links that live longer than an hour are magic links, whose expiry causes no event.
+    valid = sa.and_(table.c.expires_at > now, table.c.expires_at < now + timedelta(hours=2))
     connects = table.c.purpose == "connect"
-    op.execute(sa.update(table).where(connects, under_way).values(watch_until=table.c.expires_at))
+    op.execute(sa.update(table).where(connects, valid).values(watch_until=table.c.expires_at))
 
 
 def _create_malformed_events() -> None:
