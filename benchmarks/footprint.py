@@ -1,0 +1,140 @@
+"""Targets 7 and 13 to 15: calls per end user and window, memory, stalls of the event loop, and imports.
+
+``python -m benchmarks.footprint <links>`` fills one cache and prints a line of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.bench import Bench
+from benchmarks.processes import run_python
+from benchmarks.report import Bound, Line, ratios, spread
+from benchmarks.sizes import end_user, open_client, post_link
+from benchmarks.upstream import LINK
+from kombo_embed.clock import ManualClock
+from kombo_embed.link_cache.memory import MemoryLinkCache
+from kombo_embed.models import CacheKey, ConnectionLink, LinkRequest
+
+PEOPLE = 10
+PAUSE_SECONDS = 300.0  # between two requests of one end user, on average
+WINDOW_SECONDS = 55 * 60.0  # a link's hour without the last five minutes
+LIFETIME_SECONDS = 3600.0
+MEMORY_RUNS = 3  # the system gives memory in pieces of a size that it chooses
+SDK, OURS = "from kombo import Kombo", "from kombo_embed import EndUser, KomboEmbed"
+TIMED = "import time; {}; start = time.process_time(); {}; print(time.process_time() - start)"
+
+
+async def measure_windows(bench: Bench) -> list[Line]:
+    """Simulate days of requests at random moments; count the calls, and the windows that need one."""
+    calls, windows, requests = Counter[str](), Counter[str](), 0
+    clock, ends_at = ManualClock(lambda: 1_790_000_000.0, lambda: 0.0), [-1.0] * PEOPLE
+    randomness = random.Random(1)  # noqa: S311 - the same every run
+    async with open_client(bench.folder, calls=calls, clock=clock) as client:
+        while (now := clock.monotonic()) < bench.effort.hours * 3600:
+            number = randomness.randrange(PEOPLE)
+            if now > ends_at[number]:
+                ends_at[number] = now + WINDOW_SECONDS
+                windows[end_user(number).origin_id] += 1
+            await post_link(client, number)
+            clock.advance(randomness.expovariate(PEOPLE / PAUSE_SECONDS))
+            requests += 1
+    what = f"upstream calls per end user and 55-minute window: {requests} requests of {PEOPLE} end users"
+    measured = spread([calls[name] / count for name, count in windows.items()])
+    return [Line(target=7, what=what, bound=Bound("=", 1), unit="calls", measured=measured)]
+
+
+async def measure_cache(bench: Bench) -> list[Line]:
+    """Fill the cache of one process, several times."""
+    command, links = ("-m", "benchmarks.footprint", str(bench.effort.links)), f"{bench.effort.links:,}"
+    runs = [await run_python(*command, folder=bench.folder) for _ in range(MEMORY_RUNS)]
+    memory, longest, collection = [[run[index] for run in runs] for index in range(3)]
+    memory_line = Line(
+        target=13,
+        what=f"memory per cached 700-byte link, {links} of them",
+        bound=Bound("<=", 1200),
+        unit="B",
+        measured=spread(memory),
+    )
+    stall_line = Line(
+        target=14,
+        what=f"longest stall of the event loop by expiry or eviction, {links} links",
+        bound=Bound("<=", 5),
+        unit="ms",
+        measured=spread(longest),
+        remark=f"CPU time of single steps; a whole garbage collection takes {max(collection):.0f} ms besides",
+    )
+    return [memory_line, stall_line]
+
+
+async def measure_imports(bench: Bench) -> list[Line]:
+    """Compare imports in fresh interpreters, after one round that compiles."""
+    cases = {"sdk": ("pass", SDK), "alone": ("pass", OURS), "added": ("import fastapi", OURS)}
+    cpu: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(bench.effort.rounds + 1):
+        for name in cases if number % 2 == 0 else reversed(cases):
+            cpu[name].append(await run_python("-c", TIMED.format(*cases[name]), folder=bench.folder))
+    alone, added = [ratios(cpu[name][1:], cpu["sdk"][1:]) for name in ("alone", "added")]
+    what = "CPU of importing kombo_embed{} / importing the SDK's client"
+    return [
+        Line(target=15, what=what.format(""), bound=Bound("<=", 0.6), measured=alone),
+        Line(
+            target=15, what=what.format(" where FastAPI is loaded"), bound=Bound("<=", 0.25), measured=added
+        ),
+    ]
+
+
+async def fill(count: int) -> tuple[int, float, float]:
+    """Fill a cache, evict its oldest links, and let the others expire.
+
+    Return the bytes per link, and the milliseconds of the longest step and of a garbage collection.
+    """
+    clock = ManualClock(lambda: 1_790_000_000.0, lambda: 0.0)
+    cache = MemoryLinkCache(size=count, lifetime=LIFETIME_SECONDS, clock=clock)
+    keys = [CacheKey("default", end_user(number), LinkRequest("HRIS", "en")) for number in range(count * 2)]
+
+    async def put(number: int) -> None:
+        expires_at = datetime.fromtimestamp(clock.time() + LIFETIME_SECONDS, UTC)
+        deadline = clock.monotonic() + LIFETIME_SECONDS
+        link = ConnectionLink.minted(LINK.format(number=number), expires_at=expires_at, deadline=deadline)
+        async with cache.lease(keys[number], fresh=False) as lease:
+            await lease.put(link)
+
+    gc.collect()
+    gc.disable()
+    before = _resident_bytes()
+    for number in range(count):
+        await put(number)
+    occupied, half = _resident_bytes() - before, count + count // 2
+    steps = [await _cpu_ms(put(number)) for number in range(count, half)]
+    clock.advance(LIFETIME_SECONDS + 1)
+    for number in range(half, count * 2):
+        steps += [await _cpu_ms(put(number)), await _cpu_ms(cache.get(keys[number - count // 2]))]
+    started_at = time.thread_time()
+    gc.collect()
+    return occupied // count, max(steps), (time.thread_time() - started_at) * 1000
+
+
+async def _cpu_ms(step: Awaitable[object]) -> float:
+    before = time.thread_time()  # so that other work on a busy machine does not count
+    await step
+    return (time.thread_time() - before) * 1000
+
+
+def _resident_bytes() -> int:
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(fill(int(sys.argv[1])))))
