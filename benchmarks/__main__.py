@@ -8,11 +8,12 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import uvicorn
 
-from benchmarks import footprint, links, processes, records, stampedes
+from benchmarks import footprint, links, processes, records
 from benchmarks.bench import EFFORTS, Bench, WrongAnswers
 from benchmarks.processes import NotInstalled, ProcessFailed
 from benchmarks.report import Line, table
@@ -21,8 +22,8 @@ MEASUREMENTS: list[tuple[tuple[int, ...], Callable[[Bench], Awaitable[list[Line]
     ((1, 2), links.measure_cached),
     ((3,), links.measure_bearer),
     ((4,), links.measure_sdk),
-    ((5, 6), stampedes.measure_alone),
-    ((5, 6), stampedes.measure_redis),
+    ((5, 6), links.measure_stampedes),
+    ((5, 6), links.measure_stampedes_with_redis),
     ((7,), footprint.measure_windows),
     ((8,), links.measure_mints),
     ((9,), records.measure_webhooks),
@@ -43,16 +44,16 @@ async def measure(effort: str, only: set[int]) -> list[Line]:
     lines: list[Line] = []
     async with Bench(EFFORTS[effort]) as bench:
         for targets, run in MEASUREMENTS:
-            wanted, what = only.intersection(targets), f"{run.__module__}.{run.__name__}"
-            if not wanted:
+            if not (wanted := only.intersection(targets)):
                 continue
+            what = f"{run.__module__}.{run.__name__}"
             print(f"{what} ...", file=sys.stderr, flush=True)
             try:
                 lines += await run(bench)
             except NotInstalled as error:
-                lines += [Line(target=one, what=what, skipped=f"{error} is not installed") for one in wanted]
+                lines += [Line(one, what, skipped=f"{error} is not installed") for one in wanted]
             except (WrongAnswers, ProcessFailed) as error:
-                lines += [Line(target=one, what=what, failed=str(error)) for one in wanted]
+                lines += [Line(one, what, failed=str(error)) for one in wanted]
     return sorted((line for line in lines if line.target in only), key=lambda line: line.target)
 
 
@@ -70,7 +71,11 @@ def main() -> None:
     print(" · ".join(f"{name.replace('_', ' ')}: {value}" for name, value in machine.items()), end="\n\n")
     print(table(lines))
     if options.json is not None:
-        report = {"effort": options.effort, "machine": machine, "lines": [line.as_json() for line in lines]}
+        report = {
+            "effort": options.effort,
+            "machine": machine,
+            "lines": [{**asdict(line), "met": line.met} for line in lines],
+        }
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     sys.exit(any(line.failed for line in lines))
 

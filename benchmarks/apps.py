@@ -1,14 +1,17 @@
-"""kombo-embed as hosts use it, and routes that answer a constant or call Kombo's SDK.
+"""kombo-embed as hosts use it, routes that answer a constant or call Kombo's SDK, and a fake Kombo.
 
 Each function creates the app of a process of its own, so it imports only what that app needs.
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,11 +20,13 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from benchmarks.requests import LINKS, SESSION_SECRET
-from kombo_embed import EndUser, KomboEmbed, KomboEmbedMiddleware
+from kombo_embed import EndUser, KomboEmbed
 
 CONSTANT = {"link": "https://connect.kombo.dev/?token=constant", "expires_at": "2026-11-22T12:00:00Z"}
+LINK = "https://connect.kombo.dev/?token={number:09}." + "x" * 656  # 700 bytes
 SESSION = Middleware(SessionMiddleware, secret_key=SESSION_SECRET)
 Answer = Callable[[dict[str, str]], Awaitable[dict[str, str]]]
 
@@ -34,44 +39,42 @@ def require_user(connection: HTTPConnection) -> dict[str, str]:
     return user
 
 
-def current_end_user(connection: HTTPConnection) -> EndUser:
-    """Return the signed-in end user, as a host does for kombo-embed."""
-    user = require_user(connection)
+def to_end_user(user: dict[str, str]) -> EndUser:
+    """Return the end user of a session's user mapping."""
     return EndUser(user["email"], user["organization_name"], user["organization_id"])
 
 
-def create_link_route(answer: Answer, start: Callable[[], Awaitable[None]] | None = None) -> Starlette:
+def link_payload(user: dict[str, str], category: str = "HRIS", language: str = "en") -> dict[str, Any]:
+    """Return what Kombo must know to mint a link."""
+    return {
+        "end_user_email": user["email"],
+        "end_user_organization_name": user["organization_name"],
+        "end_user_origin_id": user["organization_id"],
+        "integration_category": category,
+        "language": language,
+        "link_type": "EMBEDDED",
+    }
+
+
+def create_link_route(answer: Answer, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
     """Return a Starlette app with one route behind the session login."""
 
     async def links(request: Request) -> Response:
         return JSONResponse(await answer(require_user(request)))
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        if start is not None:
-            await start()
-        yield
-
     return Starlette(routes=[Route(LINKS, links, methods=["POST"])], middleware=[SESSION], lifespan=lifespan)
 
 
 def mounted() -> Starlette:
-    """Return kombo-embed as ``install`` mounts it, behind a session login."""
-    app = Starlette(middleware=[SESSION])
-    KomboEmbed(end_user=current_end_user).install(app)
-    return app
+    """Return kombo-embed as ``install`` mounts it, behind a session or the login that KOMBO_AUTH chooses."""
 
+    def current_end_user(connection: HTTPConnection) -> EndUser | None:
+        user = connection.session.get("user")
+        return user and to_end_user(user)
 
-def middleware() -> Starlette:
-    """Return kombo-embed as middleware with a path, behind a session login."""
-    embed = KomboEmbed(end_user=current_end_user)
-    return Starlette(middleware=[SESSION, Middleware(KomboEmbedMiddleware, embed=embed, path="/kombo")])
-
-
-def bearer() -> Starlette:
-    """Return kombo-embed, mounted, with the login that ``KOMBO_AUTH`` chooses."""
-    app = Starlette()
-    KomboEmbed().install(app)
+    by_session = "KOMBO_AUTH" not in os.environ
+    app = Starlette(middleware=[SESSION] if by_session else [])
+    KomboEmbed(end_user=current_end_user if by_session else None).install(app)
     return app
 
 
@@ -114,14 +117,57 @@ def sdk() -> Starlette:
     kombo = Kombo(api_key=key, server_url=url, async_client=client)
 
     async def answer(user: dict[str, str]) -> dict[str, str]:
-        minted = await kombo.connect.create_connection_link_async(
-            end_user_email=user["email"],
-            end_user_organization_name=user["organization_name"],
-            end_user_origin_id=user["organization_id"],
-            integration_category="HRIS",
-            language="en",
-            link_type="EMBEDDED",
-        )
+        minted = await kombo.connect.create_connection_link_async(**link_payload(user))
         return {"link": minted.data.link}
 
     return create_link_route(answer)
+
+
+def upstream() -> ASGIApp:
+    """Return a Kombo that answers after the delay in its path, and counts its calls per run.
+
+    Its paths: ``/<run>/<delay in ms>/v1/...``, ``/calls/<run>``, and ``/jwks`` of an issuer of tokens.
+    """
+    calls: Counter[str] = Counter()
+    numbers = itertools.count()
+
+    async def answer(path: list[str]) -> bytes:
+        match path:
+            case ["", "jwks"]:
+                return os.environ["BENCH_KEY_SET"].encode()
+            case ["", "calls", run]:
+                return b"%d" % calls[run]
+            case ["", run, delay_ms, "v1", *what]:
+                calls[run] += 1
+                await asyncio.sleep(int(delay_ms) / 1000)
+                return json.dumps({"status": "success", "data": _data(what, next(numbers))}).encode()
+        raise LookupError("/".join(path))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError("there is no lifespan")
+        while (await receive()).get("more_body"):
+            pass
+        body = await answer(scope["path"].split("/"))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+def _data(what: list[str], number: int) -> dict[str, object]:
+    match what:
+        case ["connect", "integration-by-token", token]:
+            owner = {"end_user_origin_id": token.partition(".")[0], "setup_status": "INCOMPLETE"}
+            return {"id": f"personio:{token}", "tool": "personio", **owner}
+        case ["integrations", integration_id]:
+            origin_id = integration_id.removeprefix("personio:").partition(".")[0]
+            state = {"category": "HRIS", "status": "ACTIVE", "setup_status": "COMPLETED"}
+            return {
+                "id": integration_id,
+                "tool": {"id": "personio"},
+                "end_user": {"origin_id": origin_id},
+                **state,
+            }
+    return {"link": LINK.format(number=number)}

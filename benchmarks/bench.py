@@ -30,7 +30,7 @@ class WrongAnswers(Exception):
     """A server did not answer as expected, so its speed has no meaning."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Effort:
     """How long, how often and how many."""
 
@@ -48,17 +48,7 @@ class Effort:
 EFFORTS = {
     "full": Effort(rounds=11, seconds=1.5, events=400, hours=96),
     "quick": Effort(rounds=5, seconds=0.5, events=100),
-    "smoke": Effort(
-        rounds=1,
-        seconds=0.05,
-        events=8,
-        connections=4,
-        burst=20,
-        workers=(1, 2),
-        growth=20,
-        links=2000,
-        hours=3,
-    ),
+    "smoke": Effort(1, 0.05, 8, connections=4, burst=20, workers=(1, 2), growth=20, links=2000, hours=3),
 }
 
 
@@ -87,7 +77,7 @@ class Bench:
 
     async def __aenter__(self) -> Self:
         self.folder = Path(self._stack.enter_context(processes.temporary_folder()))
-        upstream = await self.server("upstream:create_app")
+        upstream = await self.server("apps:upstream")
         self._origin = f"http://{LOOPBACK}:{upstream.port}"
         return self
 
@@ -117,7 +107,7 @@ class Bench:
             **environment,
         }
         server = await Server.start(app, folder=self.folder, environment=settings)
-        stack.push_async_callback(server.stop)
+        stack.push_async_callback(processes.stop, server.process)
         return server
 
     def database_url(self) -> str:
@@ -134,11 +124,7 @@ class Bench:
             return [int((await client.get(f"/calls/{run}")).text) for run in runs]
 
     async def compare(self, *sides: Side, connections: int | None = None) -> None:
-        """Run all sides in paired rounds, in alternating order.
-
-        Raises:
-            WrongAnswers: A server failed, or answered with another status.
-        """
+        """Run all sides in paired rounds, in alternating order."""
         connections = min(connections or self.effort.connections, self.effort.connections)
         for side in sides:
             await self._run(side, connections, min(WARM_UP_SECONDS, self.effort.seconds))
@@ -158,26 +144,20 @@ class Bench:
 
 
 def verify(load: Load, status: int) -> int:
-    """Return the number of answers.
-
-    Raises:
-        WrongAnswers: One is not of this status, or missing.
-    """
+    """Return the number of answers, or raise `WrongAnswers`."""
     if load.failures(status):
         raise WrongAnswers(f"{dict(load.statuses)}, {load.lost} lost; expected {status}")
     return load.statuses.total()
 
 
 def ratio(
-    target: int, what: str, bound: Bound | None, *sides: Side, by: Literal["rate", "cpu"] = "cpu"
+    target: int, what: str, bound: Bound, one: Side, other: Side, *, by: Literal["rate", "cpu"] = "cpu"
 ) -> Line:
     """Return the first side's requests per second, or CPU per request, over the second side's."""
-    one, other = sides
     rates, cpu = ratios(one.rates, other.rates), ratios(one.cpu, other.cpu)
-    details = {
-        "cpu_us": [median(side.cpu) * 1e6 for side in sides],
-        "per_second": [median(s.rates) for s in sides],
+    details: dict[str, object] = {
+        "cpu_us": [median(side.cpu) * 1e6 for side in (one, other)],
+        "per_second": [median(side.rates) for side in (one, other)],
     }
-    if by == "rate":
-        return Line(target=target, what=what, bound=bound, measured=rates, cpu=cpu, details={**details})
-    return Line(target=target, what=what, bound=bound, measured=cpu, details={**details})
+    measured, also = (rates, cpu) if by == "rate" else (cpu, None)
+    return Line(target, what, bound, measured, cpu=also, details=details)

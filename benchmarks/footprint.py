@@ -17,11 +17,15 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
+from pydantic import SecretStr
+
+from benchmarks.apps import LINK, to_end_user
 from benchmarks.bench import Bench
 from benchmarks.processes import run_python
-from benchmarks.report import Bound, Line, ratios, spread
-from benchmarks.sizes import end_user, open_client, post_link
-from benchmarks.upstream import LINK
+from benchmarks.report import Line, ratios, spread
+from benchmarks.requests import API_KEY, person
+from kombo_embed import KomboEmbed, Settings
 from kombo_embed.clock import ManualClock
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.models import CacheKey, ConnectionLink, LinkRequest
@@ -40,41 +44,43 @@ async def measure_windows(bench: Bench) -> list[Line]:
     calls, windows, requests = Counter[str](), Counter[str](), 0
     clock, ends_at = ManualClock(lambda: 1_790_000_000.0, lambda: 0.0), [-1.0] * PEOPLE
     randomness = random.Random(1)  # noqa: S311 - the same every run
-    async with open_client(bench.folder, calls=calls, clock=clock) as client:
+
+    def mint(request: httpx.Request) -> httpx.Response:
+        calls[json.loads(request.content)["end_user_origin_id"]] += 1
+        return httpx.Response(200, json={"status": "success", "data": {"link": LINK.format(number=1)}})
+
+    embed = KomboEmbed(
+        end_user=lambda connection: to_end_user(person(int(connection.headers["X-End-User"]))),
+        settings=Settings(api_key=SecretStr(API_KEY), database_url=SecretStr(bench.database_url())),
+        http_transport=httpx.MockTransport(mint),
+        clock=clock,
+    )
+    transport = httpx.ASGITransport(embed.app)
+    async with embed, httpx.AsyncClient(transport=transport, base_url="http://app.example") as client:
         while (now := clock.monotonic()) < bench.effort.hours * 3600:
             number = randomness.randrange(PEOPLE)
             if now > ends_at[number]:
                 ends_at[number] = now + WINDOW_SECONDS
-                windows[end_user(number).origin_id] += 1
-            await post_link(client, number)
+                windows[person(number)["organization_id"]] += 1
+            (await client.post("/links", headers={"X-End-User": str(number)})).raise_for_status()
             clock.advance(randomness.expovariate(PEOPLE / PAUSE_SECONDS))
             requests += 1
     what = f"upstream calls per end user and 55-minute window: {requests} requests of {PEOPLE} end users"
     measured = spread([calls[name] / count for name, count in windows.items()])
-    return [Line(target=7, what=what, bound=Bound("=", 1), unit="calls", measured=measured)]
+    return [Line(7, what, ("=", 1), measured, unit="calls")]
 
 
 async def measure_cache(bench: Bench) -> list[Line]:
     """Fill the cache of one process, several times."""
-    command, links = ("-m", "benchmarks.footprint", str(bench.effort.links)), f"{bench.effort.links:,}"
-    runs = [await run_python(*command, folder=bench.folder) for _ in range(MEMORY_RUNS)]
+    command, links = ("-m", "benchmarks.footprint", str(bench.effort.links)), f"{bench.effort.links:,} links"
+    runs = [run_python(*command) for _ in range(MEMORY_RUNS)]
     memory, longest, collection = [[run[index] for run in runs] for index in range(3)]
-    memory_line = Line(
-        target=13,
-        what=f"memory per cached 700-byte link, {links} of them",
-        bound=Bound("<=", 1200),
-        unit="B",
-        measured=spread(memory),
-    )
-    stall_line = Line(
-        target=14,
-        what=f"longest stall of the event loop by expiry or eviction, {links} links",
-        bound=Bound("<=", 5),
-        unit="ms",
-        measured=spread(longest),
-        remark=f"CPU time of single steps; a whole garbage collection takes {max(collection):.0f} ms besides",
-    )
-    return [memory_line, stall_line]
+    size, stall = f"memory per cached 700-byte link, {links}", f"longest stall by expiry or eviction, {links}"
+    remark = f"CPU time of single steps; a whole garbage collection takes {max(collection):.0f} ms besides"
+    return [
+        Line(13, size, ("<=", 1200), spread(memory), unit="B"),
+        Line(14, stall, ("<=", 5), spread(longest), unit="ms", remark=remark),
+    ]
 
 
 async def measure_imports(bench: Bench) -> list[Line]:
@@ -83,14 +89,12 @@ async def measure_imports(bench: Bench) -> list[Line]:
     cpu: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(bench.effort.rounds + 1):
         for name in cases if number % 2 == 0 else reversed(cases):
-            cpu[name].append(await run_python("-c", TIMED.format(*cases[name]), folder=bench.folder))
+            cpu[name].append(run_python("-c", TIMED.format(*cases[name])))
     alone, added = [ratios(cpu[name][1:], cpu["sdk"][1:]) for name in ("alone", "added")]
     what = "CPU of importing kombo_embed{} / importing the SDK's client"
     return [
-        Line(target=15, what=what.format(""), bound=Bound("<=", 0.6), measured=alone),
-        Line(
-            target=15, what=what.format(" where FastAPI is loaded"), bound=Bound("<=", 0.25), measured=added
-        ),
+        Line(15, what.format(""), ("<=", 0.6), alone),
+        Line(15, what.format(" where FastAPI is loaded"), ("<=", 0.25), added),
     ]
 
 
@@ -101,7 +105,10 @@ async def fill(count: int) -> tuple[int, float, float]:
     """
     clock = ManualClock(lambda: 1_790_000_000.0, lambda: 0.0)
     cache = MemoryLinkCache(size=count, lifetime=LIFETIME_SECONDS, clock=clock)
-    keys = [CacheKey("default", end_user(number), LinkRequest("HRIS", "en")) for number in range(count * 2)]
+    keys = [
+        CacheKey("default", to_end_user(person(number)), LinkRequest("HRIS", "en"))
+        for number in range(count * 2)
+    ]
 
     async def put(number: int) -> None:
         expires_at = datetime.fromtimestamp(clock.time() + LIFETIME_SECONDS, UTC)

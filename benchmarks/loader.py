@@ -11,26 +11,23 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from benchmarks.processes import LOOPBACK
-
-WITHOUT_BODY = {204, 304}
-CONNECT_AT_ONCE = 100
 DEADLINE_SECONDS = 120  # a request that is unanswered then counts as lost
 
 
+@dataclass(slots=True)
 class Load:
     """One run of the load, and what it saw."""
 
-    def __init__(self, requests: Iterator[bytes]) -> None:
-        self.requests = requests
-        self.ends_at = math.inf
-        self.statuses: Counter[int] = Counter()
-        self.lost = 0
-        self.slowest_seconds = 0.0
-        self.seconds = 0.0
-        self.active = 0
-        self.finished = asyncio.Event()
+    requests: Iterator[bytes]
+    ends_at: float = math.inf
+    seconds: float = 0.0
+    slowest_seconds: float = 0.0
+    statuses: Counter[int] = field(default_factory=Counter)
+    lost: int = 0
+    active: int = 0  # connections
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     def failures(self, status: int) -> int:
         """Return how many requests got another status, or no answer."""
@@ -93,11 +90,8 @@ def parse_status(received: bytes) -> int | None:
     head_end = received.find(b"\r\n\r\n")
     if head_end < 0:
         return None
-    status = int(received[9:12])
-    if status in WITHOUT_BODY:
-        return status
-    start = received.index(b"content-length: ", 0, head_end) + 16
-    length = int(received[start : received.index(b"\r\n", start)])
+    status, start = int(received[9:12]), received.find(b"content-length: ", 0, head_end)
+    length = 0 if start < 0 else int(received[start + 16 : received.index(b"\r\n", start)])
     return status if len(received) >= head_end + 4 + length else None
 
 
@@ -105,14 +99,11 @@ async def run_load(
     ports: Sequence[int], requests: Sequence[bytes], *, connections: int, seconds: float | None = None
 ) -> Load:
     """Send the requests over and over for some seconds; without a time, send each of them once."""
-    load = Load(itertools.cycle(requests) if seconds else iter(requests))
-    opened: list[Connection] = []
-    chosen, loop = itertools.islice(itertools.cycle(ports), connections), asyncio.get_running_loop()
-    while batch := list(itertools.islice(chosen, CONNECT_AT_ONCE)):
-        pairs = [loop.create_connection(lambda: Connection(load), LOOPBACK, port) for port in batch]
-        opened += [connection for _, connection in await asyncio.gather(*pairs)]
-    load.active = len(opened)
-    started_at = time.perf_counter()
+    load, loop = Load(itertools.cycle(requests) if seconds else iter(requests)), asyncio.get_running_loop()
+    chosen = itertools.islice(itertools.cycle(ports), connections)
+    opening = [loop.create_connection(lambda: Connection(load), "127.0.0.1", port) for port in chosen]
+    opened = [connection for _, connection in await asyncio.gather(*opening)]
+    load.active, started_at = len(opened), time.perf_counter()
     load.ends_at = started_at + (seconds or math.inf)
     for connection in opened:
         connection.send()

@@ -1,4 +1,7 @@
-"""The processes around the benchmarks: apps under uvicorn, Redis, fresh interpreters. Linux only."""
+"""The processes around the benchmarks: apps under uvicorn, Redis, fresh interpreters. Linux only.
+
+``python -m benchmarks.processes <module:factory> <descriptor of a listening socket>`` is one server.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import os
 import platform
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,14 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
-from benchmarks.worker import BACKLOG
+import uvicorn
 
 ROOT = Path(__file__).parent.parent
 LOOPBACK = "127.0.0.1"
 MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - a mount point; folders in it get random names
 START_SECONDS, RUN_SECONDS, STOP_SECONDS = 60, 300, 15
 CORES = sorted(os.sched_getaffinity(0))
+BACKLOG = 4096  # more than the connections of any stampede
 LOADER_CORE, SERVER_CORES = CORES[-1:], CORES[:-1] or CORES
 _numbers = itertools.count()
 
@@ -52,15 +56,11 @@ class Server:
 
     @classmethod
     async def start(cls, app: str, *, folder: Path, environment: Mapping[str, str]) -> Server:
-        """Start an app on a free port, and return once it answers.
-
-        Raises:
-            ProcessFailed: It does not start.
-        """
+        """Start an app on a free port, and return once it answers."""
         log = folder / f"{app.replace(':', '-')}-{next(_numbers)}.log"
         with socket.create_server((LOOPBACK, 0), backlog=BACKLOG) as listening, log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "benchmarks.worker", app, str(listening.fileno())),
+                *(sys.executable, "-m", "benchmarks.processes", app, str(listening.fileno())),
                 cwd=folder,
                 env=_environment(environment),
                 stderr=errors,
@@ -75,59 +75,41 @@ class Server:
             async with httpx.AsyncClient(trust_env=False, timeout=START_SECONDS) as client:
                 await client.get(f"http://{LOOPBACK}:{port}/calls/none")
         except httpx.HTTPError:
-            await server.stop()
+            await stop(process)
             raise ProcessFailed(f"{app} did not start:\n{log.read_text()[-3000:]}") from None
         # Only now, so that many servers can start on all cores.
-        pin(process.pid, LOADER_CORE if app.startswith("upstream") else SERVER_CORES)
+        pin(process.pid, LOADER_CORE if app == "apps:upstream" else SERVER_CORES)
         return server
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the process has used, its ended threads included."""
         return time.clock_gettime(self.cpu_clock)
 
-    async def stop(self) -> None:
-        """Terminate the process; kill it if it does not end."""
-        await _stop(self.process)
-
 
 @asynccontextmanager
-async def running_redis(folder: Path) -> AsyncIterator[str]:
-    """Run a Redis without persistence on a free port; yield its URL.
-
-    Raises:
-        NotInstalled: There is no ``redis-server``.
-    """
+async def running_redis() -> AsyncIterator[str]:
+    """Run a Redis without persistence on a free port; yield its URL."""
     if shutil.which("redis-server") is None:
         raise NotInstalled("redis-server")
     with socket.create_server((LOOPBACK, 0)) as free:
         port = str(free.getsockname()[1])
-    options = ("--bind", LOOPBACK, "--port", port, "--save", "", "--appendonly", "no", "--dir", str(folder))
+    options = ("--bind", LOOPBACK, "--port", port, "--save", "", "--appendonly", "no")
     server = await asyncio.create_subprocess_exec("redis-server", *options, stdout=PIPE)
     try:
         assert server.stdout is not None  # noqa: S101 - it is a pipe
         await server.stdout.readuntil(b"Ready to accept connections")
         yield f"redis://{LOOPBACK}:{port}/0"
     finally:
-        await _stop(server)
+        await stop(server)
 
 
-async def run_python(*arguments: str, folder: Path) -> Any:  # noqa: ANN401 - JSON
-    """Run a fresh interpreter, and return what it prints, as JSON.
-
-    Raises:
-        ProcessFailed: It fails.
-    """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, cwd=folder, env=_environment({}), stdout=PIPE, stderr=PIPE
-    )
-    try:
-        async with asyncio.timeout(RUN_SECONDS):
-            printed, errors = await process.communicate()
-    finally:
-        await _stop(process)
-    if process.returncode:
-        raise ProcessFailed(f"python {arguments} failed:\n{errors.decode()[-3000:]}")
-    return json.loads(printed)
+def run_python(*arguments: str) -> Any:  # noqa: ANN401 - JSON
+    """Run a fresh interpreter, and return what it prints, as JSON."""
+    command, environment = [sys.executable, *arguments], _environment({})
+    run = subprocess.run(command, env=environment, capture_output=True, timeout=RUN_SECONDS, check=False)
+    if run.returncode:
+        raise ProcessFailed(f"python {arguments} failed:\n{run.stderr.decode()[-3000:]}")
+    return json.loads(run.stdout)
 
 
 def describe_machine() -> dict[str, object]:
@@ -136,8 +118,7 @@ def describe_machine() -> dict[str, object]:
         "cores": len(CORES),
         "system": f"{platform.system()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "event_loop": "uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
-        "http_parser": "httptools" if importlib.util.find_spec("httptools") else "h11",
+        "fast_http": all(map(importlib.util.find_spec, ("uvloop", "httptools"))),
         "databases_on": "memory" if MEMORY_DISK.is_dir() else "disk",
         "load_before": round(os.getloadavg()[0], 2),
     }
@@ -160,7 +141,8 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **given}
 
 
-async def _stop(process: Process) -> None:
+async def stop(process: Process) -> None:
+    """Terminate a process; kill it if it does not end."""
     if process.returncode is not None:
         return
     process.terminate()
@@ -170,3 +152,16 @@ async def _stop(process: Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+if __name__ == "__main__":
+    _config = uvicorn.Config(
+        f"benchmarks.{sys.argv[1]}",
+        factory=True,
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        backlog=BACKLOG,
+        timeout_keep_alive=3600,  # no pooled connection to the fake Kombo ends between two rounds
+    )
+    uvicorn.Server(_config).run(sockets=[socket.socket(fileno=int(sys.argv[2]))])

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from benchmarks.bench import Bench, Side, ratio, verify
 from benchmarks.loader import run_load
 from benchmarks.processes import NotInstalled, Server
-from benchmarks.report import Bound, Line
+from benchmarks.report import Line
 from benchmarks.requests import completion, webhook
 from tests.postgres import find_binaries, running_postgres
 
@@ -26,7 +26,7 @@ async def measure_webhooks(bench: Bench) -> list[Line]:
     """Compare new webhooks."""
     ours, by_hand = await _sides(bench, webhook, 204)
     await bench.compare(ours, by_hand, connections=FEW)
-    return [ratio(9, WEBHOOK, Bound("<=", 2.5), ours, by_hand)]
+    return [ratio(9, WEBHOOK, ("<=", 2.5), ours, by_hand)]
 
 
 async def measure_growth(bench: Bench) -> list[Line]:
@@ -37,20 +37,20 @@ async def measure_growth(bench: Bench) -> list[Line]:
         verify(await run_load([many.port], others, connections=FEW), 204)
         late, first = [Side(one, _new(bench, webhook), 204, once=True) for one in (many, few)]
         await bench.compare(late, first, connections=FEW)
-    return [ratio(10, GROWTH.format(bench.effort.growth), Bound("<=", 1.1), late, first)]
+    return [ratio(10, GROWTH.format(bench.effort.growth), ("<=", 1.1), late, first)]
 
 
 async def measure_completions(bench: Bench) -> list[Line]:
     """Compare first completions, and then completions of the same flows again."""
     ours, by_hand = await _sides(bench, completion, 201)
     await bench.compare(ours, by_hand, connections=FEW)
-    lines = [ratio(11, COMPLETION.format("first"), Bound("<=", 2.5), ours, by_hand)]
+    lines = [ratio(11, COMPLETION.format("first"), ("<=", 2.5), ours, by_hand)]
     again = _new(bench, completion, start=10**9)()
     for side in (ours, by_hand):
         verify(await run_load([side.server.port], again, connections=FEW), 201)
         side.requests, side.status = again, 200
     await bench.compare(ours, by_hand, connections=FEW)
-    return [*lines, ratio(11, COMPLETION.format("again"), Bound("<=", 2.5), ours, by_hand)]
+    return [*lines, ratio(11, COMPLETION.format("again"), ("<=", 2.5), ours, by_hand)]
 
 
 async def measure_sqlite(bench: Bench) -> list[Line]:
@@ -60,11 +60,7 @@ async def measure_sqlite(bench: Bench) -> list[Line]:
 
 
 async def measure_postgresql(bench: Bench) -> list[Line]:
-    """Compare the throughput of many senders on PostgreSQL.
-
-    Raises:
-        NotInstalled: There is no PostgreSQL.
-    """
+    """Compare the throughput of many senders on PostgreSQL."""
     binaries = find_binaries()
     if binaries is None:
         raise NotInstalled("PostgreSQL")
@@ -81,7 +77,7 @@ async def measure_postgresql(bench: Bench) -> list[Line]:
 
 async def _throughput(bench: Bench, database: str, ours: Side, by_hand: Side) -> Line:
     await bench.compare(ours, by_hand, connections=SENDERS)
-    return ratio(12, THROUGHPUT.format(SENDERS, database), Bound(">=", 0.6), ours, by_hand, by="rate")
+    return ratio(12, THROUGHPUT.format(SENDERS, database), (">=", 0.6), ours, by_hand, by="rate")
 
 
 async def _sides(bench: Bench, create: Callable[[int], bytes], status: int, *, start: int = 0) -> list[Side]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import operator
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal, NamedTuple
 
 HOLDS = {">=": operator.ge, "<=": operator.le, "=": operator.eq}
+Bound = tuple[Literal[">=", "<=", "="], float]  # what must hold for the median, in the line's own unit
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(NamedTuple):
     """The median and the quartiles of several measurements of one thing."""
 
     median: float
@@ -21,22 +21,15 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """What a target requires of the median, in the line's own unit."""
-
-    sign: Literal[">=", "<=", "="]
-    value: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of the table; without a bound it is there for comparison only."""
+    """One line of the table."""
 
     target: int  # its number in docs/performance.md
     what: str
     bound: Bound | None = None
-    unit: Literal["x", "calls", "ms", "B"] = "x"
     measured: Spread | None = None
+    _: KW_ONLY
+    unit: Literal["x", "calls", "ms", "B"] = "x"
     cpu: Spread | None = None  # for a ratio of requests per second: the ratio of the CPU per request
     details: dict[str, object] = field(default_factory=dict)  # for programs
     remark: str = ""
@@ -46,35 +39,22 @@ class Line:
     @property
     def met(self) -> bool | None:
         """Whether the bound holds; None without a bound or a figure."""
-        if self.failed:
-            return False
-        if self.bound is None or self.measured is None:
-            return None
-        return bool(HOLDS[self.bound.sign](self.measured.median, self.bound.value))
-
-    def as_json(self) -> dict[str, object]:
-        """Return the line for programs."""
-        return {**asdict(self), "met": self.met}
+        if self.failed or self.bound is None or self.measured is None:
+            return False if self.failed else None
+        return bool(HOLDS[self.bound[0]](self.measured.median, self.bound[1]))
 
     def as_row(self) -> list[str]:
         """Return the line for the table."""
-        bound = f"{self.bound.sign} {self._format(self.bound.value)}" if self.bound else ""
-        measured = self.skipped or self._spread(self.measured) or "failed"
-        cpu = "" if self.cpu is None else f"{self.cpu.median:.2f}x"
+        bound = f"{self.bound[0]} {self._format(self.bound[1])}" if self.bound else ""
+        measured, cpu = self.skipped or "failed", "" if self.cpu is None else f"{self.cpu.median:.2f}x"
+        if self.measured is not None:
+            median, first, third = map(self._format, self.measured)
+            measured = median if first == third else f"{median} ({first} to {third})"
         met = {True: "yes", False: "NO", None: ""}[self.met]
         return [str(self.target), self.what, bound, measured, cpu, met]
 
-    def _spread(self, values: Spread | None) -> str:
-        if values is None or values.first_quartile == values.third_quartile:
-            return "" if values is None else self._format(values.median)
-        quartiles = self._number(values.first_quartile), self._number(values.third_quartile)
-        return f"{self._format(values.median)} ({'-'.join(quartiles)})"
-
     def _format(self, value: float) -> str:
-        return self._number(value) + {"x": "x", "calls": ""}.get(self.unit, f" {self.unit}")
-
-    def _number(self, value: float) -> str:
-        return f"{value:.2f}" if self.unit == "x" else f"{value:.4g}"
+        return f"{value:.2f}x" if self.unit == "x" else f"{value:.4g} {self.unit}"
 
 
 def spread(values: Sequence[float]) -> Spread:

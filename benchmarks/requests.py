@@ -9,18 +9,15 @@ import hmac
 import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import itsdangerous
-
-if TYPE_CHECKING:
-    from joserfc.jwk import RSAKey
+from joserfc import jwt
+from joserfc.jwk import RSAKey
 
 LINKS, WEBHOOKS, COMPLETIONS = "/kombo/links", "/kombo/webhooks", "/kombo/completions"
 SIGNATURE = "X-Kombo-Signature"
 API_KEY, WEBHOOK_SECRET, SESSION_SECRET = "ks_dev_made-up", "whsec_made-up", "made-up, one for all apps"
 ISSUER, AUDIENCE = "https://login.example", "kombo-embed-benchmarks"
-WEBHOOK_BYTES = 2000
 SENDER = {"Host": "app.example", "User-Agent": "node", "Accept": "*/*", "Content-Type": "application/json"}
 BROWSER = {
     "Host": "app.example",
@@ -51,28 +48,28 @@ def event(event_type: str, number: int, data: Mapping[str, object]) -> bytes:
     return json.dumps({"id": f"{event_type}-{number:012}", "type": event_type, "data": data}).encode()
 
 
-def created_event(number: int, size: int = 0) -> bytes:
-    """Return an event of at least this size: one more organization has connected a tool."""
+def sign(body: bytes) -> str:
+    """Return Kombo's signature of a body (docs.kombo.dev/webhooks)."""
+    digest = hmac.digest(WEBHOOK_SECRET.encode(), body, hashlib.sha256)
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def created_event(number: int, filler_bytes: int = 0) -> bytes:
+    """Return the body of an event: one more organization has connected a tool."""
     user = person(number)
     end_user = {
         "origin_id": user["organization_id"],
         "creator_email": user["email"],
         "organization_name": user["organization_name"],
     }
-    data = {"tool": "personio", "category": "HRIS", "end_user": end_user, "scopes": ""}
-    data["scopes"] = "x" * (size - len(event("integration-created", number, data)))
+    data = {"tool": "personio", "category": "HRIS", "end_user": end_user, "scopes": "x" * filler_bytes}
     return event("integration-created", number, data)
 
 
-def sign(body: bytes, secret: str = WEBHOOK_SECRET) -> str:
-    """Return Kombo's signature of a body (docs.kombo.dev/webhooks)."""
-    return base64.urlsafe_b64encode(hmac.digest(secret.encode(), body, hashlib.sha256)).decode().rstrip("=")
-
-
-def webhook(number: int, secret: str = WEBHOOK_SECRET) -> bytes:
-    """Return the signed delivery of a `created_event` of 2 KB."""
-    body = created_event(number, WEBHOOK_BYTES)
-    return post(WEBHOOKS, body, {**SENDER, SIGNATURE: sign(body, secret)})
+def webhook(number: int, body: bytes | None = None, *, signed: bool = True) -> bytes:
+    """Return the delivery of an event, by default of a `created_event` of 2 KB."""
+    body = created_event(number, filler_bytes=1600) if body is None else body
+    return post(WEBHOOKS, body, {**SENDER, SIGNATURE: sign(body if signed else b"")})
 
 
 def link_request(number: int = 1, body: bytes = b"{}") -> bytes:
@@ -101,15 +98,11 @@ def post(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
 @functools.cache
 def issuer_key() -> RSAKey:
     """Return the key of the made-up issuer of bearer tokens."""
-    from joserfc.jwk import RSAKey  # noqa: PLC0415 - servers import this module, too
-
     return RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256", "kid": "bench"})
 
 
 def link_request_with_token(*, forged: bool = False) -> bytes:
     """Return the request of an end user with a bearer token for a link."""
-    from joserfc import jwt  # noqa: PLC0415 - as above
-
     now, header = int(time.time()), {"alg": "RS256", "kid": "bench", "typ": "JWT"}
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "1", "iat": now, "exp": now + 24 * 3600, **person(1)}
     signed, _, signature = jwt.encode(header, claims, issuer_key()).rpartition(".")
