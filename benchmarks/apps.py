@@ -6,7 +6,6 @@ Each function creates the app of a process of its own, so it imports only what t
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 from collections import Counter
@@ -20,7 +19,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+from starlette.types import Lifespan
 
 from benchmarks.requests import LINKS, SESSION_SECRET
 from kombo_embed import EndUser, KomboEmbed
@@ -123,37 +122,26 @@ def sdk() -> Starlette:
     return create_link_route(answer)
 
 
-def upstream() -> ASGIApp:
+def upstream() -> Starlette:
     """Return a Kombo that answers after the delay in its path, and counts its calls per run.
 
     Its paths: ``/<run>/<delay in ms>/v1/...``, ``/calls/<run>``, and ``/jwks`` of an issuer of tokens.
     """
     calls: Counter[str] = Counter()
-    numbers = itertools.count()
 
-    async def answer(path: list[str]) -> bytes:
-        match path:
+    async def answer(request: Request) -> Response:
+        match request.url.path.split("/"):
             case ["", "jwks"]:
-                return os.environ["BENCH_KEY_SET"].encode()
+                return Response(os.environ["BENCH_KEY_SET"])
             case ["", "calls", run]:
-                return b"%d" % calls[run]
+                return JSONResponse(calls[run])
             case ["", run, delay_ms, "v1", *what]:
                 calls[run] += 1
                 await asyncio.sleep(int(delay_ms) / 1000)
-                return json.dumps({"status": "success", "data": _data(what, next(numbers))}).encode()
-        raise LookupError("/".join(path))
+                return JSONResponse({"status": "success", "data": _data(what, calls.total())})
+        return Response(status_code=404)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            raise NotImplementedError("there is no lifespan")
-        while (await receive()).get("more_body"):
-            pass
-        body = await answer(scope["path"].split("/"))
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return app
+    return Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
 
 
 def _data(what: list[str], number: int) -> dict[str, object]:
@@ -162,12 +150,7 @@ def _data(what: list[str], number: int) -> dict[str, object]:
             owner = {"end_user_origin_id": token.partition(".")[0], "setup_status": "INCOMPLETE"}
             return {"id": f"personio:{token}", "tool": "personio", **owner}
         case ["integrations", integration_id]:
-            origin_id = integration_id.removeprefix("personio:").partition(".")[0]
+            owner = {"origin_id": integration_id.removeprefix("personio:").partition(".")[0]}
             state = {"category": "HRIS", "status": "ACTIVE", "setup_status": "COMPLETED"}
-            return {
-                "id": integration_id,
-                "tool": {"id": "personio"},
-                "end_user": {"origin_id": origin_id},
-                **state,
-            }
+            return {"id": integration_id, "tool": {"id": "personio"}, "end_user": owner, **state}
     return {"link": LINK.format(number=number)}

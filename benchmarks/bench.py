@@ -22,7 +22,6 @@ from benchmarks.report import Bound, Line, ratios
 from benchmarks.requests import API_KEY, AUDIENCE, ISSUER, WEBHOOK_SECRET, issuer_key
 
 UNLIMITED = "999999/second"  # rate limits are not what is measured
-WARM_UP_SECONDS = 0.2
 SETTLE_SECONDS = 0.05  # work after the last answer belongs to the round, too
 
 
@@ -127,16 +126,16 @@ class Bench:
         """Run all sides in paired rounds, in alternating order."""
         connections = min(connections or self.effort.connections, self.effort.connections)
         for side in sides:
-            await self._run(side, connections, min(WARM_UP_SECONDS, self.effort.seconds))
+            await self._run(side, connections)  # to warm up
             side.rates, side.cpu = [], []
         for number in range(self.effort.rounds):
             for side in sides if number % 2 == 0 else reversed(sides):
-                await self._run(side, connections, self.effort.seconds)
+                await self._run(side, connections)
 
-    async def _run(self, side: Side, connections: int, seconds: float) -> None:
+    async def _run(self, side: Side, connections: int) -> None:
         requests = side.requests() if callable(side.requests) else side.requests
-        before, duration = side.server.cpu_seconds(), None if side.once else seconds
-        load = await run_load([side.server.port], requests, connections=connections, seconds=duration)
+        before, seconds = side.server.cpu_seconds(), None if side.once else self.effort.seconds
+        load = await run_load([side.server.port], requests, connections=connections, seconds=seconds)
         await asyncio.sleep(SETTLE_SECONDS)
         answers = verify(load, side.status)
         side.rates.append(answers / load.seconds)
