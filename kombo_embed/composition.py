@@ -153,8 +153,8 @@ class Composition:
         issuer = Issuer(
             issuer=name,
             jwks_url=settings.jwks_url,
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
+            timeout_seconds=settings.timeout,
+            connect_timeout_seconds=settings.connect_timeout,
             transport=self._collaborators.http_transport,
         )
         keys = IssuerKeys(self._closing(issuer).fetch_keys, clock=self._clock)
@@ -214,8 +214,8 @@ class Composition:
         client = KomboClient(
             base_url=settings.base_url,
             api_key=settings.api_key.get_secret_value(),
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
+            timeout_seconds=settings.timeout,
+            connect_timeout_seconds=settings.connect_timeout,
             clock=self._clock,
             share_cool_down=redis_cache.share_cool_down if redis_cache else None,
             transport=self._collaborators.http_transport,
