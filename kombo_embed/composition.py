@@ -158,8 +158,10 @@ class Composition:
             transport=self._collaborators.http_transport,
         )
         keys = IssuerKeys(self._closing(issuer).fetch_keys, clock=self._clock)
-        verifier = TokenVerifier(issuer=name, audience=audience, algorithms=settings.jwt_algorithms)
-        return BearerResolver(verifier, keys=self._closing(keys), paths=paths, clock=self._clock)
+        verifier = TokenVerifier(
+            issuer=name, audience=audience, algorithms=settings.jwt_algorithms, clock=self._clock
+        )
+        return BearerResolver(verifier, keys=self._closing(keys), paths=paths)
 
     async def _store(self) -> Store:
         url = self._settings.database_url.get_secret_value()

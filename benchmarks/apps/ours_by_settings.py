@@ -8,14 +8,10 @@ from starlette.applications import Starlette
 
 from benchmarks.apps.login import session_middleware
 from kombo_embed import KomboEmbed
-from kombo_embed.auth import believed
 
 
 def create_app() -> Starlette:
     """The host app."""
-    remembered = os.environ.get("BENCH_TOKENS_REMEMBERED")
-    if remembered is not None:
-        believed.BELIEVED_MAX = int(remembered)  # so that tokens can be new without there being many
     by_session = os.environ["KOMBO_AUTH"] == "session"
     app = Starlette(middleware=[session_middleware()] if by_session else [])
     KomboEmbed().install(app)

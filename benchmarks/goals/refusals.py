@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Bound
-from benchmarks.goals.bearer import REMEMBERS_ONE, bearer_worker, new_tokens
+from benchmarks.goals.bearer import bearer_worker
 from benchmarks.goals.webhooks import USUAL, delivery
 from benchmarks.lines import Line
 from benchmarks.paired import Goal, Requests, Side, compare, cpu_line, repeating
@@ -14,7 +14,6 @@ from benchmarks.wire import ask_for_link, ask_for_link_with_token
 
 AT_MOST, STRETCH = 1.2, 1.0
 BEARER = "a bearer token with a wrong signature, CPU / a good one"
-KNOWN = "a bearer token with a wrong signature, CPU / a good one that was seen before"
 
 
 async def measure(bench: Bench) -> list[Line]:
@@ -35,15 +34,10 @@ async def measure(bench: Bench) -> list[Line]:
     issuer = Issuer.create()
     token = issuer.token(1)
     by_bearer = await bearer_worker(bench, "ours_by_settings", issuer)
-    forgetful = await bearer_worker(bench, "ours_by_settings", issuer, **REMEMBERS_ONE)
     bad = ask_for_link_with_token(spoilt(token))
-    known = repeating(ask_for_link_with_token(token))
-    anew = Goal(number=14, what=BEARER, bound=Bound("at most", AT_MOST), stretch=STRETCH)
-    return [
-        *lines,
-        await _compared(bench, forgetful, anew, bad, new_tokens(issuer)),
-        await _compared(bench, by_bearer, Goal(number=14, what=KNOWN), bad, known),
-    ]
+    good = repeating(ask_for_link_with_token(token))
+    goal = Goal(number=14, what=BEARER, bound=Bound("at most", AT_MOST), stretch=STRETCH)
+    return [*lines, await _compared(bench, by_bearer, goal, bad, good)]
 
 
 async def _line(bench: Bench, worker: Worker, what: str, requests: tuple[bytes, bytes, int]) -> Line:

@@ -13,12 +13,11 @@ from kombo_embed.auth.jwks import IssuerKeys
 from kombo_embed.auth.jwt import TokenRefused, TokenVerifier, UnverifiedToken
 from kombo_embed.errors import IdentityError, Unauthenticated
 from kombo_embed.models import EndUser
-from kombo_embed.ports import Clock
 
 logger = logging.getLogger("kombo_embed.auth")
 
 HEADER_MAX_LENGTH = 8 * 1024  # characters of the whole Authorization header
-BEARER = re.compile(r"bearer +([\x21-\x7e]+)", re.IGNORECASE)
+BEARER = re.compile(r"(?i:bearer) +([\x21-\x7e]+)")
 # RFC 6750, 3: no error code for a request without a token.
 NO_TOKEN = "Bearer"  # noqa: S105 - the name of a scheme
 INVALID_TOKEN = 'Bearer error="invalid_token"'  # noqa: S105 - as above
@@ -31,14 +30,12 @@ class BearerResolver:
         verifier: Verifies tokens.
         keys: The issuer's keys.
         paths: Where in a token's claims each part of the end user is.
-        clock: The source of time.
     """
 
-    def __init__(self, verifier: TokenVerifier, *, keys: IssuerKeys, paths: ClaimPaths, clock: Clock) -> None:
+    def __init__(self, verifier: TokenVerifier, *, keys: IssuerKeys, paths: ClaimPaths) -> None:
         self._verifier = verifier
         self._keys = keys
         self._paths = paths
-        self._clock = clock
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
         """Return the end user that the token names.
@@ -48,8 +45,8 @@ class BearerResolver:
                 response reveals nothing; it never has any part of the token.
             IdentityUnavailable: The issuer's keys are not known yet and cannot be fetched.
         """
-        headers = connection.headers.getlist("authorization")
-        credentials = [value.strip() for value in headers]
+        headers = connection.scope["headers"]
+        credentials = [value.decode("latin-1").strip() for name, value in headers if name == b"authorization"]
         if not any(value[: len(NO_TOKEN)].lower() == "bearer" for value in credentials):
             logger.info("bearer.missing")
             raise Unauthenticated(challenge=NO_TOKEN)
@@ -73,9 +70,8 @@ class BearerResolver:
         return await self._verify(self._verifier.parse(match[1]))
 
     async def _verify(self, token: UnverifiedToken) -> dict[str, Any]:
-        now = self._clock.time()
         try:
-            return self._verifier.verify(token, await self._keys.find(token.key_id), now=now)
+            return self._verifier.verify(token, await self._keys.find(token.key_id))
         except TokenRefused as refusal:
             if token.key_id is not None or refusal.reason not in {"wrong_signature", "unknown_key"}:
                 raise
@@ -83,4 +79,4 @@ class BearerResolver:
             keys = await self._keys.find_refreshed()
             if keys is None:
                 raise
-        return self._verifier.verify(token, keys, now=now)
+        return self._verifier.verify(token, keys)
