@@ -115,14 +115,7 @@ class HttpClient:
         body_max_bytes: int,
         json: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Send a request and read the whole response, whatever its status is.
-
-        Args:
-            method: The HTTP method.
-            url: The absolute URL.
-            deadline: The event loop's time at which the call ends; several calls can share one.
-            body_max_bytes: The greatest length of the response's body.
-            json: The request's body.
+        """Send a request and read the whole response, whatever its status. Calls can share a deadline.
 
         Raises:
             HttpTimeout: The deadline passed.
@@ -136,7 +129,7 @@ class HttpClient:
         except HttpError:
             raise
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
-            raise HttpTimeout("the deadline passed") from None
+            raise HttpTimeout(f"no response within {self._timeout_seconds:g} s") from None
         except Exception as error:  # noqa: BLE001 - whatever the libraries below raise, in any version
             raise HttpUnreachable(type(error).__name__) from None
 

@@ -14,7 +14,7 @@ from joserfc.jwk import Key
 
 from kombo_embed.auth.jwks import parse_key_set
 from kombo_embed.errors import IdentityUnavailable
-from kombo_embed.http_client import HttpBodyRejected, HttpClient, HttpTimeout, HttpUnreachable
+from kombo_embed.http_client import HttpClient, HttpError
 from kombo_embed.urls import is_private_url
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ class Issuer:
     ) -> None:
         self._issuer = issuer
         self._jwks_url = jwks_url
-        self._timeout_seconds = timeout_seconds
         self._http = HttpClient(
             url=jwks_url or issuer,
             timeout_seconds=timeout_seconds,
@@ -83,14 +82,8 @@ class Issuer:
     async def _get(self, url: str, what: str, *, deadline: float) -> bytes:
         try:
             response = await self._http.request("GET", url, deadline=deadline, body_max_bytes=BODY_MAX_BYTES)
-        except HttpTimeout:
-            raise IdentityUnavailable(
-                f"the issuer did not answer within {self._timeout_seconds:g} s"
-            ) from None
-        except HttpUnreachable as error:
+        except HttpError as error:
             raise IdentityUnavailable(f"{what} cannot be fetched: {error}") from None
-        except HttpBodyRejected as error:
-            raise IdentityUnavailable(f"{what} cannot be used: {error}") from None
         if response.status != HTTPStatus.OK:
             raise IdentityUnavailable(f"{what} was answered with status {response.status}")
         return response.body

@@ -31,7 +31,7 @@ from kombo_embed.ports import Clock
 LEEWAY_SECONDS = 60  # how far the issuer's clock and ours may differ
 TOKEN_MAX_LENGTH = 8 * 1024
 TYPES = {"jwt", "at+jwt", "application/jwt", "application/at+jwt"}  # RFC 7519, 5.1; RFC 9068, 2.1
-# A token must not choose its key (jwk, jku, x5u) or how it is parsed (crit, b64: RFC 7515, 4.1.11; RFC 7797).
+# A token must not choose its key (jwk, jku, x5u) or its own parsing (crit, b64: RFC 7515, 4.1.11; RFC 7797).
 FORBIDDEN_HEADERS = {"jwk", "jku", "x5u", "crit", "b64"}
 REASONS_BY_CLAIM = {"iss": "wrong_issuer", "aud": "wrong_audience", "nbf": "not_yet", "iat": "not_yet"}
 
@@ -55,10 +55,6 @@ class UnverifiedToken:
 
 class TokenRegistry(jws.JWSRegistry):
     """joserfc's rules for signed tokens, limited to the allowed algorithms and headers."""
-
-    # joserfc's own limits would refuse headers with a certificate, and signatures of long RSA keys.
-    max_header_length = TOKEN_MAX_LENGTH
-    max_signature_length = TOKEN_MAX_LENGTH
 
     def __init__(self, algorithms: Iterable[str]) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""The official Python SDK of Kombo cannot tell the sandbox from Kombo."""
+"""Kombo's official Python SDK works with the sandbox as with Kombo."""
 
 import typing
 from collections.abc import Iterator
