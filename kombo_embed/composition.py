@@ -153,13 +153,15 @@ class Composition:
         issuer = Issuer(
             issuer=name,
             jwks_url=settings.jwks_url,
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
+            timeout_seconds=settings.timeout,
+            connect_timeout_seconds=settings.connect_timeout,
             transport=self._collaborators.http_transport,
         )
         keys = IssuerKeys(self._closing(issuer).fetch_keys, clock=self._clock)
-        verifier = TokenVerifier(issuer=name, audience=audience, algorithms=settings.jwt_algorithms)
-        return BearerResolver(verifier, keys=self._closing(keys), paths=paths, clock=self._clock)
+        verifier = TokenVerifier(
+            issuer=name, audience=audience, algorithms=settings.jwt_algorithms, clock=self._clock
+        )
+        return BearerResolver(verifier, keys=self._closing(keys), paths=paths)
 
     async def _store(self) -> Store:
         url = self._settings.database_url.get_secret_value()
@@ -216,8 +218,8 @@ class Composition:
         client = KomboClient(
             base_url=settings.base_url,
             api_key=settings.api_key.get_secret_value(),
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
+            timeout_seconds=settings.timeout,
+            connect_timeout_seconds=settings.connect_timeout,
             clock=self._clock,
             share_cool_down=redis_cache.share_cool_down if redis_cache else None,
             transport=self._collaborators.http_transport,
