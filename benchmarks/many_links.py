@@ -43,7 +43,7 @@ class Ours:
 
     def __init__(self, size: int, clock: SimulatedClock) -> None:
         self._clock = clock
-        self._cache = MemoryLinkCache(size=size, lifetime=LIFETIME, clock=clock)
+        self._cache = MemoryLinkCache(size=size, lifetime_seconds=LIFETIME, clock=clock)
 
     async def keep(self, key: CacheKey, number: int) -> None:
         """Keep a link as the issuer does."""

@@ -174,14 +174,16 @@ class Composition:
 
     def _memory_cache(self) -> MemoryLinkCache:
         settings = self._settings
-        return MemoryLinkCache(size=settings.link_cache_size, lifetime=settings.lifetime, clock=self._clock)
+        return MemoryLinkCache(
+            size=settings.link_cache_size, lifetime_seconds=settings.lifetime, clock=self._clock
+        )
 
     def _redis_cache(self, store: Store) -> FailoverLinkCache | None:
         settings = self._settings
         if settings.redis_url is None or self._collaborators.link_cache is not None:
             return None
         try:
-            from kombo_embed.link_cache import encryption, failover, redis, redis_line  # noqa: PLC0415 - an extra
+            from kombo_embed.link_cache import encryption, failover, redis, redis_client  # noqa: PLC0415
         except ImportError:
             raise ConfigurationError(
                 f"kombo-embed cannot start: {settings.prefix}REDIS_URL is set, but the Redis client is missing. "
@@ -192,11 +194,11 @@ class Composition:
             variable = f"{settings.prefix}LINK_ENCRYPTION_KEYS"
             logger.warning("redis.unencrypted_links", extra={"variable": variable})
         links = redis.RedisLinkStore(
-            self._closing(redis_line.RedisLine(url)),
+            self._closing(redis_client.RedisClient(url)),
             encryption.LinkCipher(settings.encryption_keys),
             environment=settings.environment,
-            lifetime=settings.lifetime,
-            margin=settings.margin,
+            lifetime_seconds=settings.lifetime,
+            margin_seconds=settings.margin,
             clock=self._clock,
         )
         cache = failover.FailoverLinkCache(
@@ -204,7 +206,7 @@ class Composition:
             make_memory=self._memory_cache,
             find_invalidations=lambda: store.find_invalidations(after=0),
             environment=settings.environment,
-            patience=settings.timeout,
+            mint_timeout_seconds=settings.timeout,
             clock=self._clock,
         )
         return self._closing(cache)
@@ -225,7 +227,7 @@ class Composition:
     async def _invalidation_poller(self, store: Store, cache: LinkCache) -> InvalidationPoller:
         environment, lifetime = self._settings.environment, self._settings.lifetime
         poller = InvalidationPoller(
-            store, cache, environment=environment, lifetime=lifetime, clock=self._clock
+            store, cache, environment=environment, lifetime_seconds=lifetime, clock=self._clock
         )
         await self._closing(poller).start()
         return poller
@@ -234,9 +236,10 @@ class Composition:
         url, size = self._settings.redis_url, self._settings.link_cache_size
         if redis_cache is None or url is None:
             return BoundedStorage(size=size, clock=self._clock)
-        storage = SharedStorage(
-            url.get_secret_value(), is_up=lambda: redis_cache.is_up, size=size, clock=self._clock
-        )
+        from kombo_embed.link_cache.redis_client import connection_pool  # noqa: PLC0415 - an extra
+
+        pool = connection_pool(url.get_secret_value())
+        storage = SharedStorage(pool, is_up=lambda: redis_cache.is_up, size=size, clock=self._clock)
         await self._closing(storage).open()
         return storage
 

@@ -18,7 +18,7 @@ class LinksThatOpen(MemoryLinkCache):
     """A link cache in memory that gives no link which the sandbox would not open."""
 
     def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
-        super().__init__(size=settings.link_cache_size, lifetime=settings.lifetime, clock=time)
+        super().__init__(size=settings.link_cache_size, lifetime_seconds=settings.lifetime, clock=time)
         self._sandbox = sandbox
 
     async def get(self, key: CacheKey) -> ConnectionLink | None:
