@@ -7,7 +7,7 @@ import pytest
 from kombo_embed.single_flight import SingleFlight
 
 
-async def test_everybody_who_asks_while_it_runs_shares_one_piece_of_work() -> None:
+async def test_concurrent_callers_share_one_piece_of_work() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     done, runs = asyncio.Event(), 0
 
@@ -24,11 +24,11 @@ async def test_everybody_who_asks_while_it_runs_shares_one_piece_of_work() -> No
     assert await flights.join("key", work) == (2, False)
 
 
-async def test_the_work_goes_on_when_all_callers_leave_and_its_failure_is_not_reported_as_lost() -> None:
+async def test_the_work_continues_without_callers_and_its_failure_is_not_logged_as_unretrieved() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     started, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    complaints: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    reports: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reports.append(context))
 
     async def work() -> int:
         started.set()
@@ -46,10 +46,10 @@ async def test_the_work_goes_on_when_all_callers_leave_and_its_failure_is_not_re
     go_on.set()
     await ended.wait()
     await asyncio.sleep(0)
-    assert complaints == []
+    assert reports == []
 
 
-async def test_closing_ends_what_still_runs() -> None:
+async def test_closing_cancels_the_running_work() -> None:
     flights: SingleFlight[str, None] = SingleFlight()
     started, cancelled = asyncio.Event(), False
 

@@ -1,43 +1,52 @@
-"""What ended links, told from worker to worker through the database that they share."""
+"""Invalidations reach every worker through the database that they share."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
-from kombo_embed.link_cache.invalidation import POLL, REREAD, InvalidationPoller
+from kombo_embed.clock import ManualClock
+from kombo_embed.errors import StoreUnavailable
+from kombo_embed.link_cache.invalidation import POLL_SECONDS, REREAD_SECONDS, InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.ports import Invalidation
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.store.store import Store
-from tests.links.workers import GRACE, workers
-from tests.support import ManualClock, minted
+from tests.link_cache.workers import GRACE, workers
 
 FILE = "kombo_embed.db"
 URL = f"sqlite+aiosqlite:///{FILE}"
 
 
-class Cache(MemoryLinkCache):
-    """Writes down what it was told."""
+class RecordingCache(MemoryLinkCache):
+    """Records the invalidations that are applied to it, and fails where ``error`` is set."""
 
     def __init__(self, clock: ManualClock) -> None:
-        super().__init__(size=10, lifetime=3600, clock=clock)
-        self.told: list[str] = []
+        super().__init__(size=10, lifetime_seconds=3600, clock=clock)
+        self.applied: list[str] = []
+        self.error: Exception | None = None
 
     async def invalidate(self, environment: str, invalidation: Invalidation) -> None:
+        if self.error is not None:
+            raise self.error
         assert environment == "default"
-        self.told.append(invalidation.invalidation_id)
+        self.applied.append(invalidation.invalidation_id)
 
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(time=lambda: 1_790_000_000.0, monotonic=lambda: 1000.0)  # 2026-09-21 14:13:20
+
+
+@pytest.fixture
+def cache(clock: ManualClock) -> RecordingCache:
+    return RecordingCache(clock)
 
 
 @pytest.fixture
@@ -48,12 +57,18 @@ async def store(clock: ManualClock) -> AsyncIterator[Store]:
     await store.aclose()
 
 
-def watch(store: Store, cache: Cache, clock: ManualClock) -> InvalidationPoller:
-    return InvalidationPoller(store, cache, environment="default", lifetime=3600, clock=clock)
+@asynccontextmanager
+async def polling(
+    store: Store, cache: RecordingCache, clock: ManualClock
+) -> AsyncIterator[InvalidationPoller]:
+    poller = InvalidationPoller(store, cache, environment="default", lifetime_seconds=3600, clock=clock)
+    await poller.start()
+    yield poller
+    await poller.aclose()
 
 
 def commit(row_id: int | None, invalidation_id: str, environment: str = "default") -> None:
-    """What a transaction of another process leaves behind."""
+    """Write the row that a transaction of another process writes."""
     with closing(sqlite3.connect(FILE)) as database, database:
         database.execute(
             "INSERT INTO kombo_embed_dropped_links (id, environment, invalidation_id, origin_id, dropped_at)"
@@ -62,92 +77,95 @@ def commit(row_id: int | None, invalidation_id: str, environment: str = "default
         )
 
 
-async def test_without_redis_a_completion_ends_the_other_workers_links_within_two_seconds(
+async def test_without_redis_a_completion_invalidates_the_other_workers_links_within_two_seconds(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     async with workers(2, kombo) as (first, second):
         old, kept = await second.link(GRACE), await first.link()
         await first.complete(sandbox, kept, "personio")
-        assert POLL <= 1  # second. What is left of the two is for reading; a busy machine may take longer.
+        assert POLL_SECONDS <= 1  # the rest of the two seconds is for reading; a busy machine may need longer
         async with asyncio.timeout(20):
-            while await second.link(GRACE) == old:  # noqa: ASYNC110 - a request sees it
+            while await second.link(GRACE) == old:  # noqa: ASYNC110 - only a request observes it
                 await asyncio.sleep(0.05)
         assert await first.link() != kept
 
 
-async def test_a_worker_does_not_drop_again_what_it_has_dropped_itself(
-    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, store: Store
+async def test_a_process_applies_its_own_invalidation_at_once_and_only_once(
+    store: Store, cache: RecordingCache, clock: ManualClock
 ) -> None:
-    async with workers(1, kombo) as (worker,):
-        await worker.complete(sandbox, await worker.link(), "personio")
-        new = await worker.link()
-        commit(None, "of-another", environment="us")
-        await asyncio.sleep(1.2)  # a look later
-        assert await worker.link() == new
-    assert [invalidation.origin_id for invalidation in await store.find_invalidations(after=0)] == ["acme"]
-    assert minted(sandbox) == 2
+    async with polling(store, cache, clock) as poller:
+        commit(None, "own")
+        commit(None, "of-another-environment", environment="us")
+        await poller.apply("acme")
+        assert cache.applied == ["own"]
+        await poller.poll()
+        assert cache.applied == ["own"]
 
 
 async def test_ids_that_are_committed_out_of_order_are_all_applied_once(
-    store: Store, clock: ManualClock
+    store: Store, cache: RecordingCache, clock: ManualClock
 ) -> None:
-    cache = Cache(clock)
-    watching = watch(store, cache, clock)
     commit(1, "before-the-start")
-    await watching.start()
-    for row_id, invalidation_id in [(5, "five"), (3, "three"), (9, "nine"), (4, "four")]:
-        commit(row_id, invalidation_id)
-        await watching.look()
-        clock.advance(REREAD / 10)
-    await watching.look()
-    await watching.aclose()
-    assert cache.told == ["five", "three", "nine", "four"]
+    async with polling(store, cache, clock) as poller:
+        for row_id, invalidation_id in [(5, "five"), (3, "three"), (9, "nine"), (4, "four")]:
+            commit(row_id, invalidation_id)
+            await poller.poll()
+            clock.advance(REREAD_SECONDS / 10)
+        await poller.poll()
+    assert cache.applied == ["five", "three", "nine", "four"]
 
 
-async def test_what_was_read_long_ago_is_neither_read_again_nor_remembered(
-    store: Store, clock: ManualClock
+async def test_an_invalidation_that_failed_is_applied_by_the_next_poll(
+    store: Store, cache: RecordingCache, clock: ManualClock
 ) -> None:
-    cache = Cache(clock)
-    watching = watch(store, cache, clock)
-    await watching.start()
-    for number in range(50):
-        commit(None, f"drop-{number}")
-        await watching.look()
-        clock.advance(REREAD)
-    await watching.look()
-    await watching.look()
-    await watching.aclose()
-    assert len(cache.told) == 50
-    assert len(watching._applied) <= 1  # noqa: SLF001 - that it stays bounded cannot be seen from outside
+    async with polling(store, cache, clock) as poller:
+        commit(None, "one")
+        commit(None, "two")
+        cache.error = StoreUnavailable("for a moment")
+        with pytest.raises(StoreUnavailable):
+            await poller.poll()
+        cache.error = None
+        await poller.poll()
+    assert cache.applied == ["one", "two"]
 
 
-async def test_pruned_rows_leave_no_id_to_be_used_again(store: Store, clock: ManualClock) -> None:
-    cache = Cache(clock)
-    watching = watch(store, cache, clock)
-    await watching.start()
-    commit(None, "old")
-    await watching.look()
-    clock.advance(REREAD)
-    await watching.look()
-    now = datetime.fromtimestamp(clock.time(), UTC)
-    await store.prune_invalidations(before=now - timedelta(hours=1))
-    assert len(await store.find_invalidations(after=0)) == 1
-    await store.prune_invalidations(before=now)
-    assert await store.find_invalidations(after=0) == []
-    commit(None, "new")
-    await watching.look()
-    await watching.aclose()
-    assert cache.told == ["old", "new"]
-
-
-async def test_when_the_rows_cannot_be_read_the_own_drop_is_applied_all_the_same(
-    store: Store, clock: ManualClock
+async def test_rows_read_long_ago_are_neither_read_again_nor_remembered(
+    store: Store, cache: RecordingCache, clock: ManualClock
 ) -> None:
-    cache = Cache(clock)
-    watching = watch(store, cache, clock)
-    await watching.start()
-    with closing(sqlite3.connect(FILE)) as database, database:
-        database.execute("DROP TABLE kombo_embed_dropped_links")
-    await watching.apply("acme")
-    await watching.aclose()
-    assert len(cache.told) == 1
+    async with polling(store, cache, clock) as poller:
+        for number in range(50):
+            commit(None, f"row-{number}")
+            await poller.poll()
+            clock.advance(REREAD_SECONDS)
+        await poller.poll()
+        await poller.poll()
+        assert len(poller._applied) <= 1  # noqa: SLF001 - its bound has no effect that can be observed
+    assert len(cache.applied) == 50
+
+
+async def test_the_ids_of_pruned_rows_are_not_used_again(
+    store: Store, cache: RecordingCache, clock: ManualClock
+) -> None:
+    async with polling(store, cache, clock) as poller:
+        commit(None, "old")
+        await poller.poll()
+        clock.advance(REREAD_SECONDS)
+        await poller.poll()
+        now = datetime.fromtimestamp(clock.time(), UTC)
+        await store.prune_invalidations(before=now - timedelta(hours=1))
+        assert len(await store.find_invalidations(after=0)) == 1
+        await store.prune_invalidations(before=now)
+        assert await store.find_invalidations(after=0) == []
+        commit(None, "new")
+        await poller.poll()
+    assert cache.applied == ["old", "new"]
+
+
+async def test_when_the_rows_cannot_be_read_the_own_invalidation_is_still_applied(
+    store: Store, cache: RecordingCache, clock: ManualClock
+) -> None:
+    async with polling(store, cache, clock) as poller:
+        with closing(sqlite3.connect(FILE)) as database, database:
+            database.execute("DROP TABLE kombo_embed_dropped_links")
+        await poller.apply("acme")
+    assert len(cache.applied) == 1
