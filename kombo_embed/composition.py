@@ -186,8 +186,8 @@ class Composition:
             from kombo_embed.link_cache import encryption, failover, redis, redis_client  # noqa: PLC0415
         except ImportError:
             raise ConfigurationError(
-                f"kombo-embed cannot start: {settings.prefix}REDIS_URL is set, but the Redis client is missing. "
-                "Install kombo-embed with its extra 'redis'."
+                f"kombo-embed cannot start: {settings.prefix}REDIS_URL is set, but the Redis client is not "
+                "installed. Install kombo-embed with its extra 'redis'."
             ) from None
         url = settings.redis_url.get_secret_value()
         if not settings.encryption_keys and not is_on_this_machine(url):

@@ -50,6 +50,7 @@ IMPLEMENTATIONS = {
     "link_cache.failover",
     "link_cache.memory",
     "link_cache.redis",
+    "link_cache.redis_client",
     "rate_limit",
 }
 # The only modules that import a library.
