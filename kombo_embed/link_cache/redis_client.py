@@ -20,7 +20,7 @@ from kombo_embed.single_flight import SingleFlight
 
 DEADLINE_SECONDS = 0.25  # for one call, including the PING that follows a late reply
 PING_SHARE = 0.2  # of the deadline
-PING_CHECKS = 5
+SLICES = 5  # of each wait
 CONNECT_SECONDS = 1.0
 SOCKET_CONNECT_SECONDS = 5.0  # a backstop: a blocked event loop must not look like a refused connection
 MAX_CONNECTIONS = 10  # per process; further calls wait within their deadline
@@ -109,22 +109,17 @@ class RedisClient:
 
     async def _wait(self, call: asyncio.Task[Any]) -> None:
         """Wait until the call is done. When it is late, one PING decides whether Redis is down."""
-        await asyncio.wait({call}, timeout=self._deadline_seconds * (1 - PING_SHARE))
-        if call.done():
+        if await _is_done(call, within_seconds=self._deadline_seconds * (1 - PING_SHARE)):
             return
         is_alive, _ = await self._pings.join(None, self._is_alive)
-        if is_alive:
-            await asyncio.wait({call}, timeout=self._deadline_seconds)
-        if not call.done():
-            raise RedisTimeout("TimeoutError") if is_alive else RedisUnavailable("TimeoutError")
+        if call.done() or (is_alive and await _is_done(call, within_seconds=self._deadline_seconds)):
+            return
+        raise RedisTimeout("TimeoutError") if is_alive else RedisUnavailable("TimeoutError")
 
     async def _is_alive(self) -> bool:
         ping = asyncio.get_running_loop().create_task(self._ping())
-        for _ in range(PING_CHECKS):
-            # A busy event loop runs late. Each check gives it more iterations in which to read the reply.
-            await asyncio.wait({ping}, timeout=self._deadline_seconds * PING_SHARE / PING_CHECKS)
-            if ping.done():
-                return ping.result()
+        if await _is_done(ping, within_seconds=self._deadline_seconds * PING_SHARE):
+            return ping.result()
         ping.cancel()
         await asyncio.gather(ping, return_exceptions=True)
         return False
@@ -171,6 +166,15 @@ def _options(*, retries: int) -> dict[str, Any]:
         "socket_timeout": None,
         "socket_connect_timeout": SOCKET_CONNECT_SECONDS,
     }
+
+
+async def _is_done(task: asyncio.Task[Any], *, within_seconds: float) -> bool:
+    # In slices: a busy event loop is late, and each slice gives it more iterations to read the reply.
+    for _ in range(SLICES):
+        await asyncio.wait({task}, timeout=within_seconds / SLICES)
+        if task.done():
+            return True
+    return False
 
 
 async def _run_id(connection: Connection) -> bytes:
