@@ -14,8 +14,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from kombo_embed.errors import KomboTimeout, StoreUnavailable
 from kombo_embed.link_cache.memory import MemoryLinkCache
@@ -61,7 +59,6 @@ class FailoverLinkCache:
         self._memory = make_memory()
         self._find_invalidations = find_invalidations
         self._environment = environment
-        self._apply_cool_down: Callable[[CoolDown], None] | None = None
         self._mint_timeout_seconds = max(mint_timeout_seconds, store.lease_seconds) + 1
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,10 +71,9 @@ class FailoverLinkCache:
 
     async def open(self, *, apply_cool_down: Callable[[CoolDown], None]) -> None:
         """Connect, or log that Redis is unavailable. Pass on the cool-downs that other processes share."""
-        self._apply_cool_down = apply_cool_down
         with suppress(StoreUnavailable), self._failover(even_if_late=True):
             await self._recover()
-        self._start(self._monitor())
+        self._start(self._monitor(apply_cool_down))
 
     async def aclose(self) -> None:
         """Cancel the background work."""
@@ -105,7 +101,7 @@ class FailoverLinkCache:
                 yield local
             elif isinstance(acquired, RedisLease):
                 async with self._renewed(acquired):
-                    yield SharedMintLease(partial(self._put, acquired, local))
+                    yield SharedMintLease(lambda link: self._put(acquired, local, link))
             else:
                 yield SharedMintLease(link=acquired)
 
@@ -172,23 +168,21 @@ class FailoverLinkCache:
             with self._failover():
                 await self._store.renew(lease)
 
-    async def _monitor(self) -> None:
+    async def _monitor(self, apply_cool_down: Callable[[CoolDown], None]) -> None:
         while True:
             await self._wait_for_check()
             try:
-                with self._failover():
-                    await self._check()
-            except StoreUnavailable:
-                pass  # reads resume only after the replay
+                with suppress(StoreUnavailable), self._failover():  # reads resume only after the replay
+                    await self._check(apply_cool_down)
             except Exception:
                 # Without this loop, an outage would never end.
                 logger.exception("redis.monitor_failed")
 
-    async def _check(self) -> None:
+    async def _check(self, apply_cool_down: Callable[[CoolDown], None]) -> None:
         if not self.is_up:
             await self._recover()
-        elif (cool_down := await self._store.find_cool_down()) and self._apply_cool_down:
-            self._apply_cool_down(cool_down)
+        elif (cool_down := await self._store.find_cool_down()) is not None:
+            apply_cool_down(cool_down)
 
     async def _wait_for_check(self) -> None:
         try:
@@ -238,7 +232,7 @@ class FailoverLinkCache:
         with self._failover():
             await self._store.share_cool_down(cool_down)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="kombo-embed redis")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -22,6 +22,7 @@ GENERATION_MARGIN_SECONDS = 60.0  # that a generation outlives its links
 INVALIDATION_MARGIN_SECONDS = 3600.0  # that a marker outlives the links, and so the row in the database
 FAILURE_SECONDS = 5.0  # that waiting processes can read why a mint failed
 
+Lookup = asyncio.Task[ConnectionLink | None]
 # The failures of a mint that concern every process that waits for it.
 FAILURES: dict[str, Callable[..., errors.KomboEmbedError]] = {
     kind.__name__: kind
@@ -36,10 +37,7 @@ FAILURES: dict[str, Callable[..., errors.KomboEmbedError]] = {
 
 @dataclass(slots=True)
 class RedisLease:
-    """The right to mint a link, among all processes.
-
-    ``generation`` is the origin id's when the lease, or its last attempt, began: at ``started_ms`` by Redis.
-    """
+    """The right to mint a link, among all processes. It watches for invalidations since ``started_ms``."""
 
     key: CacheKey
     mint: bytes
@@ -81,8 +79,8 @@ class RedisLinkStore:
         self._generation_ms = _milliseconds(lifetime_seconds + GENERATION_MARGIN_SECONDS)
         self._clock = clock
         self._cool_down_name = cipher.name("cool-down", environment)
-        self._running: dict[CacheKey, asyncio.Task[ConnectionLink | None]] = {}
-        self._next: dict[CacheKey, asyncio.Task[ConnectionLink | None]] = {}
+        self._running: dict[CacheKey, Lookup] = {}
+        self._next: dict[CacheKey, Lookup] = {}
 
     async def open(self) -> None:
         """Connect, also after an outage, and return if Redis accepts writes within the deadline."""
@@ -118,36 +116,31 @@ class RedisLinkStore:
             KomboEmbedError: The awaited mint failed in this way, or Kombo's cool-down has not ended.
         """
         asked_at = self._clock.monotonic()
-        kind, *reply = await self._client.run(
+        reply = await self._client.run(
             redis_scripts.ACQUIRE,
             [*self._link_names(key), *self._names(key, "lease", "failure"), self._cool_down_name],
             *(mint, awaited, int(fresh), self._margin_ms, _milliseconds(self.lease_seconds)),
             *(self._generation_ms, secrets.token_bytes(ID_BYTES)),
         )
-        match kind:
-            case b"link":
-                link = self._link(*reply, asked_at=asked_at)
+        match reply:
+            case [b"link", body, left_ms]:
+                link = self._link(body, left_ms, asked_at=asked_at)
                 # A link that cannot be decrypted is replaced.
                 return link or await self.acquire(key, mint=mint, awaited=b"", fresh=True)
-            case b"failure":
-                raise parse_failure(self._cipher.decrypt(reply[0]))
-            case b"cool_down":
-                cool_down = _cool_down(*reply)
-                error = errors.KomboRateLimited if cool_down.rate_limited else errors.KomboUnavailable
-                raise error("Kombo asked for a pause.", retry_after=cool_down.retry_after_seconds)
-            case b"held":
-                return bytes(reply[0])
-        return RedisLease(key, mint, *reply)
+            case [b"held", holder]:
+                return bytes(holder)
+            case [b"lease", generation, started_ms]:
+                return RedisLease(key, mint, generation, started_ms)
+        raise self._failure(*reply)
 
     async def put(self, lease: RedisLease, link: ConnectionLink) -> bool:
         """Store the link and release the lease; return False if the origin id was invalidated meanwhile.
 
         After False the lease continues and watches for invalidations from then on.
         """
-        key = lease.key
         refused = await self._client.run(
             redis_scripts.PUT,
-            [*self._link_names(key), *self._names(key, "lease")],
+            [*self._link_names(lease.key), *self._names(lease.key, "lease")],
             *(lease.mint, lease.generation, self._cipher.encrypt(link.body)),
             *(lease.started_ms + self._lifetime_ms, self._generation_ms, secrets.token_bytes(ID_BYTES)),
         )
@@ -193,19 +186,26 @@ class RedisLinkStore:
         reply = await self._client.run(redis_scripts.GET_COOL_DOWN, [self._cool_down_name])
         return None if reply is None else _cool_down(*reply)
 
-    async def _look_up_after(
-        self, earlier: asyncio.Task[ConnectionLink | None] | None, key: CacheKey
-    ) -> ConnectionLink | None:
+    async def _look_up_after(self, earlier: Lookup | None, key: CacheKey) -> ConnectionLink | None:
         if earlier is not None:
             await asyncio.wait({earlier})
         lookup = self._running[key] = self._next.pop(key)
         try:
+            if earlier is not None:
+                earlier.result()  # raises what the earlier lookup raised, instead of missing a deadline again
             asked_at = self._clock.monotonic()
             reply = await self._client.run(redis_scripts.GET, self._link_names(key))
             return None if reply is None else self._link(*reply, asked_at=asked_at)
         finally:
             if self._running.get(key) is lookup:
                 del self._running[key]
+
+    def _failure(self, kind: bytes, value: bytes, left_ms: int = 0) -> errors.KomboEmbedError:
+        if kind == b"failure":
+            return parse_failure(self._cipher.decrypt(value))
+        cool_down = _cool_down(value, left_ms)
+        error = errors.KomboRateLimited if cool_down.rate_limited else errors.KomboUnavailable
+        return error("Kombo asked for a pause.", retry_after=cool_down.retry_after_seconds)
 
     def _names(self, key: CacheKey, *kinds: str) -> list[bytes]:
         return [self._cipher.name_of(kind, key) for kind in kinds]
@@ -215,8 +215,12 @@ class RedisLinkStore:
         return [self._cipher.name_of("link", key), generation]
 
     def _link(self, encrypted: bytes, left_ms: int, *, asked_at: float) -> ConnectionLink | None:
-        body = self._cipher.decrypt(encrypted)
-        if body is None or not _is_link(body):
+        body = self._cipher.decrypt(encrypted) or b""
+        try:
+            content = json.loads(body)
+        except ValueError:
+            return None
+        if not isinstance(content, dict) or not {"link", "expires_at"} <= content.keys():
             return None
         return ConnectionLink(body, asked_at + min(left_ms, self._lifetime_ms) / 1000)
 
@@ -236,14 +240,6 @@ def parse_failure(value: bytes | None) -> errors.KomboEmbedError:
         return FAILURES[failure["kind"]](failure["message"], **failure["attributes"])
     except (ValueError, KeyError, TypeError):
         return errors.KomboUnavailable("Another process could not mint this link.", retry_after=1)
-
-
-def _is_link(body: bytes) -> bool:
-    try:
-        content = json.loads(body)
-    except ValueError:
-        return False
-    return isinstance(content, dict) and {"link", "expires_at"} <= content.keys()
 
 
 def _cool_down(cause: bytes, left_ms: int) -> CoolDown:

@@ -173,6 +173,21 @@ async def test_a_lookup_is_shared_only_by_callers_that_came_before_it_was_sent()
     assert client.calls == 2
 
 
+async def test_callers_that_wait_for_a_lookup_also_get_its_failure() -> None:
+    client = HeldClient("redis://127.0.0.1")
+    store = make_store(client)
+    client.error = RedisUnavailable("TimeoutError")
+    first = asyncio.create_task(store.get(KEY))
+    await client.sent.wait()
+    later = asyncio.create_task(store.get(KEY))
+    await asyncio.sleep(0)
+    client.reply.set()
+    assert [*await asyncio.gather(first, later, return_exceptions=True)] == [client.error] * 2
+    assert client.calls == 1
+    client.error = None
+    assert await store.get(KEY) is None
+
+
 async def test_a_busy_event_loop_is_not_mistaken_for_a_slow_redis(redis_server: RedisServer) -> None:
     async with link_client(redis_server) as client:
         calls = [asyncio.create_task(client.run(redis_scripts.GET, [b"a", b"b"])) for _ in range(10)]
@@ -407,11 +422,12 @@ async def test_unencrypted_links_on_another_machine_cause_one_warning(
 
 
 class HeldClient(RedisClient):
-    """Counts calls and holds them until ``reply`` is set."""
+    """Counts calls and holds them until ``reply`` is set, then raises ``error`` if there is one."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.calls = 0
+        self.error: Exception | None = None
         self.sent = asyncio.Event()
         self.reply = asyncio.Event()
 
@@ -420,6 +436,8 @@ class HeldClient(RedisClient):
         self.calls += 1
         self.sent.set()
         await self.reply.wait()
+        if self.error is not None:
+            raise self.error
 
 
 def make_store(client: RedisClient, **options: Any) -> RedisLinkStore:
