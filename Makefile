@@ -30,7 +30,7 @@ soak: $(VENV)/.dev $(MODULE) ## the long tests, an hour of them: 200 kills, 10,0
 	@CI=true CRASH_TEST_KILLS=200 CONVERGENCE_SHUFFLES=1000 FAILING_COMPLETIONS=10000 LINKS_SOAK=1 \
 	    $(TESTING) $(BIN)/python -m pytest \
 	    tests/journeys/test_crashes.py tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
-	    tests/links $(ARGS)
+	    tests/link_cache $(ARGS)
 
 check: $(VENV)/.dev $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
 	@$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp
 
 from kombo_embed import EndUser, KomboEmbed, Settings
+from kombo_embed.ports import Clock
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.store import migrations
 
@@ -103,7 +104,7 @@ def make_host(
     *,
     end_user: Callable[[HTTPConnection], Any] = who_the_header_names,
     link_options: Callable[[HTTPConnection, EndUser], Any] | None = None,
-    clock: ManualClock | None = None,
+    clock: Clock | None = None,
     **settings: Any,
 ) -> tuple[Starlette, KomboEmbed]:
     """A Starlette app with kombo-embed installed, calling ``kombo``."""
