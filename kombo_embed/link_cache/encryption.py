@@ -33,8 +33,9 @@ class LinkCipher:
 
     def name_of(self, kind: str, key: CacheKey) -> bytes:
         """As `name`, of everything that is in the key."""
-        *who, request = key
-        return self._hashed(kind, [*who, _flat(request)])
+        end_user = key.end_user
+        who = [key.environment, end_user.email, end_user.organization_name, end_user.origin_id]
+        return self._hashed(kind, [*who, _flat(key.request)])
 
     def close(self, value: bytes) -> bytes:
         """LinkCipher a value."""
