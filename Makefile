@@ -27,7 +27,8 @@ test: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed $(SPA)/node_mod
 	@$(TESTING) $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.dev $(MODULE) ## the long tests, an hour of them: 200 kills, 10,000 completions, a million keys
-	@CI=true CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 LINKS_SOAK=1 $(TESTING) $(BIN)/python -m pytest \
+	@CI=true CRASH_TEST_KILLS=200 CONVERGENCE_SHUFFLES=1000 FAILING_COMPLETIONS=10000 LINKS_SOAK=1 \
+	    $(TESTING) $(BIN)/python -m pytest \
 	    tests/journeys/test_crashes.py tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
 	    tests/links $(ARGS)
 
@@ -42,10 +43,10 @@ format: $(VENV)/.dev ## put the code into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.bench $(MODULE) ## the goals of docs/performance.md, measured on this machine (half an hour)
+bench: $(VENV)/.bench $(MODULE) ## measure the targets of docs/performance.md on this machine (half an hour)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: $(VENV)/.bench $(MODULE) ## the same, rougher, in a few minutes
+bench-quick: $(VENV)/.bench $(MODULE) ## the same with fewer rounds, in a few minutes
 	@$(BIN)/python -m benchmarks --effort quick $(ARGS)
 
 build: $(VENV)/.demo frontend_snippet/node_modules/.installed ## the wheel and the source distribution, in dist/

@@ -1,7 +1,8 @@
-// Makes the one file that the backend serves as GET {mount}/kombo-embed.js: every source and Kombo's SDK in
-// a minified ES module. `node build.mjs [outfile]`.
+// Build the one file that the backend serves as GET {mount}/kombo-embed.js: all sources and Kombo's SDK in a minified
+// ES module. `node build.mjs [outfile]`.
 import { build } from "esbuild";
-import { fileURLToPath } from "node:url";
+import process from "node:process";
+import { fileURLToPath, URL } from "node:url";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 

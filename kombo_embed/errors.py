@@ -1,66 +1,56 @@
-"""Everything that can go wrong, as one tree.
+"""The error tree.
 
 KomboEmbedError
-├── ConfigurationError            a setting is missing or wrong: the start stops
-├── Unauthenticated               nobody is signed in
-├── Forbidden                     signed in, but may not do this
-├── CrossOriginRefused            a browser calls from an origin that is not allowed
-├── IdentityError                 the host's identity callable failed or gave half an identity
-├── IdentityUnavailable           the issuer of the tokens cannot be reached, and was never before
-├── InvalidRequest                the request's fields are wrong
-│   ├── MalformedBody             its body is not JSON
-│   ├── BodyTooLarge              its body is larger than anything we read
-│   ├── BodyTooSlow               its body did not arrive in time
-│   └── UnsupportedMediaType      its body does not say that it is JSON
-├── RouteNotFound                 there is no such path here
-│   └── BrowserModuleMissing      the browser module was not built into this installation
-├── MethodNotAllowed              the path exists, the method does not
-├── IntegrationNotFound           no such integration, or not this end user's
-├── AlreadyConnected              this origin id has this tool in this category
-├── SetupNotAvailable             Kombo has no setup step for this integration
-├── ActivationRejected            the activation token is unknown, expired or somebody else's
-├── RateLimited                   this end user asks too often
-├── WebhookRejected               the webhook's signature is missing or wrong
-├── WebhooksNotConfigured         no webhook secret is set
-├── StoreUnavailable              the database is out of reach
-└── KomboError                    Kombo, or the way to it
-    ├── KomboRateLimited          Kombo says: not so often
-    ├── KomboUnavailable          Kombo cannot be reached, or is down
-    ├── KomboTimeout              the deadline passed
-    ├── KomboRejected             Kombo refused
-    └── KomboInvalidResponse      Kombo's answer cannot be read
+├── ConfigurationError
+├── Unauthenticated · Forbidden · CrossOriginRefused · IdentityError · IdentityUnavailable
+├── InvalidRequest
+│   └── MalformedBody · BodyTooLarge · BodyTooSlow · UnsupportedMediaType
+├── RouteNotFound
+│   └── BrowserModuleMissing
+├── MethodNotAllowed · RateLimited
+├── IntegrationNotFound · AlreadyConnected · SetupNotAvailable · ActivationRejected
+├── WebhookRejected · WebhooksNotConfigured · StoreUnavailable
+└── KomboError
+    └── KomboRateLimited · KomboUnavailable · KomboTimeout · KomboRejected · KomboInvalidResponse
 
-Each class has a stable ``code`` for programs. None knows an HTTP status: `kombo_embed.web.problems` does.
-Messages name the cause and the remedy, and never hold a link, a token, a key or an email.
+Each class has a stable ``code``. Messages name the cause and the remedy, never a link, token, key or email.
+`kombo_embed.web.problems` maps the classes to HTTP statuses.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
-if TYPE_CHECKING:
-    from kombo_embed.integration import Integration
+from kombo_embed.integration import Integration
 
 
 class KomboEmbedError(Exception):
-    """The root of the tree: catch it to catch all of ours."""
+    """The root of the tree."""
 
     code: ClassVar[str] = "error"
 
 
+class RetryLater(KomboEmbedError):
+    """An error that passes: the same call may succeed after ``retry_after`` seconds.
+
+    ``has_retry_after`` is whether Kombo itself sent that number.
+    """
+
+    def __init__(self, message: str, *, retry_after: int = 5, has_retry_after: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.has_retry_after = has_retry_after
+
+
 class ConfigurationError(KomboEmbedError):
-    """A setting is missing or wrong. The message names every variable at fault."""
+    """A setting is missing or invalid. The message names every variable at fault."""
 
     code = "configuration"
 
 
 class Unauthenticated(KomboEmbedError):
-    """Nobody is signed in, or what should prove it does not.
-
-    ``challenge`` is what the answer's ``WWW-Authenticate`` says (RFC 9110, 11.6.1), where there is a scheme
-    to sign in with. The message is one for every cause, so that nobody learns from the difference.
-    """
+    """Not signed in, or invalid credentials: one message for all. ``challenge``: RFC 9110, 11.6.1."""
 
     code = "unauthenticated"
 
@@ -70,7 +60,7 @@ class Unauthenticated(KomboEmbedError):
 
 
 class Forbidden(KomboEmbedError):
-    """Somebody is signed in who may not do this."""
+    """The end user is signed in but not allowed to do this."""
 
     code = "forbidden"
 
@@ -82,37 +72,27 @@ class CrossOriginRefused(KomboEmbedError):
 
 
 class IdentityError(KomboEmbedError):
-    """The host's identity callable failed, or gave something that is no whole end user.
-
-    It is the host's bug, so the message is for the host's log and is never sent to a browser.
-    """
+    """The host's identity callable failed or returned an incomplete end user; for the log only."""
 
     code = "identity_error"
 
 
-class IdentityUnavailable(KomboEmbedError):
-    """Tokens cannot be verified: the issuer's keys are not known yet, and cannot be had.
-
-    The message is for the operator. ``retry_after`` is in seconds.
-    """
+class IdentityUnavailable(RetryLater):
+    """Tokens cannot be verified: the issuer's keys are not known yet and cannot be fetched."""
 
     code = "identity_unavailable"
-
-    def __init__(self, message: str, *, retry_after: int = 5) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing that is wrong with a request: which field (``body`` for the whole), and why."""
+    """One invalid field of a request (``body`` for the whole body), and the reason."""
 
     field: str
     reason: str
 
 
 class InvalidRequest(KomboEmbedError):
-    """The request cannot be used. ``errors`` names each field at fault, with the reason."""
+    """The request is invalid. ``errors`` names each field at fault, with the reason."""
 
     code = "invalid_request"
 
@@ -126,7 +106,7 @@ class MalformedBody(InvalidRequest):
 
 
 class BodyTooLarge(InvalidRequest):
-    """The body is larger than anything that this endpoint reads."""
+    """The body exceeds the limit of this endpoint."""
 
 
 class BodyTooSlow(InvalidRequest):
@@ -138,7 +118,7 @@ class UnsupportedMediaType(InvalidRequest):
 
 
 class RouteNotFound(KomboEmbedError):
-    """There is no such path below the mount path."""
+    """The path does not exist below the mount path."""
 
     code = "not_found"
 
@@ -148,7 +128,7 @@ class BrowserModuleMissing(RouteNotFound):
 
 
 class MethodNotAllowed(KomboEmbedError):
-    """The path exists, but not for this method. ``allowed`` has those that it does know."""
+    """The path does not accept the method. ``allowed`` lists those that it accepts."""
 
     code = "method_not_allowed"
 
@@ -158,13 +138,13 @@ class MethodNotAllowed(KomboEmbedError):
 
 
 class IntegrationNotFound(KomboEmbedError):
-    """There is no such integration, or it is another origin id's: one error for both."""
+    """The integration does not exist, or is another origin id's; the two cases are not distinguished."""
 
     code = "integration_not_found"
 
 
 class AlreadyConnected(KomboEmbedError):
-    """This origin id has this tool in this category already: ``integration``, which can be reconnected."""
+    """This origin id already has this tool in this category: ``integration``."""
 
     code = "already_connected"
 
@@ -180,26 +160,15 @@ class SetupNotAvailable(KomboEmbedError):
 
 
 class ActivationRejected(KomboEmbedError):
-    """The activation token cannot be used by this end user.
-
-    Unknown, expired, used up or another organisation's: one error for all of them, so that nobody learns
-    from the difference.
-    """
+    """This end user cannot use the activation token; unknown, expired and foreign ones look the same."""
 
     code = "activation_rejected"
 
 
-class RateLimited(KomboEmbedError):
-    """This end user asks too often (``KOMBO_LINK_RATE``, ``KOMBO_COMPLETION_RATE``).
-
-    ``retry_after`` is in whole seconds, at least 1.
-    """
+class RateLimited(RetryLater):
+    """This end user exceeds a rate limit (``KOMBO_LINK_RATE``, ``KOMBO_COMPLETION_RATE``)."""
 
     code = "rate_limited"
-
-    def __init__(self, message: str, *, retry_after: int) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class WebhookRejected(KomboEmbedError):
@@ -209,48 +178,35 @@ class WebhookRejected(KomboEmbedError):
 
 
 class WebhooksNotConfigured(KomboEmbedError):
-    """A webhook came, but there is no secret to verify it with: nothing is believed."""
+    """A webhook arrived, but no secret is set to verify it with."""
 
     code = "webhooks_not_configured"
 
 
-class StoreUnavailable(KomboEmbedError):
-    """The database cannot be used at the moment. Asking again later is right.
-
-    ``retry_after`` is in seconds; ``retryable`` is whether asking again at once may help.
-    """
+class StoreUnavailable(RetryLater):
+    """The database cannot be used at the moment. ``retryable`` is whether an immediate retry may succeed."""
 
     code = "store_unavailable"
 
     def __init__(self, message: str, *, retry_after: int = 5, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+        super().__init__(message, retry_after=retry_after)
         self.retryable = retryable
 
 
 class KomboError(KomboEmbedError):
-    """Kombo, or the way to it, failed."""
+    """Kombo failed, or cannot be reached."""
 
 
-class KomboRateLimited(KomboError):
-    """Kombo's request limit is reached.
-
-    ``retry_after`` is in seconds; ``told`` is whether Kombo itself said so.
-    """
+class KomboRateLimited(KomboError, RetryLater):
+    """Kombo's rate limit is reached."""
 
     code = "kombo_rate_limited"
 
-    def __init__(self, message: str, *, retry_after: int, has_retry_after: bool = False) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        self.has_retry_after = has_retry_after
 
+class KomboUnavailable(KomboError, RetryLater):
+    """Kombo cannot be reached, or reports that it is down.
 
-class KomboUnavailable(KomboError):
-    """Kombo cannot be reached, or says that it is down.
-
-    ``retry_after`` is in seconds; ``told`` is whether Kombo itself said so; ``retryable`` is whether asking
-    again at once is safe; ``tried`` is whether this call was sent, or was held back since others had failed.
+    ``retryable``: an immediate retry is safe. ``sent``: not rejected by the open circuit breaker.
     """
 
     code = "kombo_unavailable"
@@ -264,26 +220,19 @@ class KomboUnavailable(KomboError):
         retryable: bool = True,
         sent: bool = True,
     ) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        self.has_retry_after = has_retry_after
+        super().__init__(message, retry_after=retry_after, has_retry_after=has_retry_after)
         self.retryable = retryable
         self.sent = sent
 
 
 class KomboTimeout(KomboError):
-    """Kombo did not answer before the deadline (``KOMBO_TIMEOUT``)."""
+    """Kombo did not respond before the deadline (``KOMBO_TIMEOUT``)."""
 
     code = "kombo_timeout"
 
 
 class KomboRejected(KomboError):
-    """Kombo understood the request and refused it.
-
-    Attributes:
-        kombo_code: Kombo's own code, where it gave one; open-ended.
-        cause: ``credentials`` (bad key, blocked address), ``request`` (what was asked for) or ``other``.
-    """
+    """Kombo refused the request: its own code if it sent one (an open set), and the kind of cause."""
 
     code = "kombo_rejected"
 
@@ -296,6 +245,6 @@ class KomboRejected(KomboError):
 
 
 class KomboInvalidResponse(KomboError):
-    """Kombo's answer cannot be read, or holds no link that may be given to a browser."""
+    """Kombo's response cannot be read, or contains no link that may be given to a browser."""
 
     code = "kombo_invalid_response"

@@ -1,4 +1,4 @@
-"""Integrations, and what happens to them, as the host sees it."""
+"""Integrations and their events, as the host sees them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ EVENT_TYPES = (
     "flow.abandoned",
     "kombo.event",
 )
+ALL_NOT_FOUND = "all_not_found"  # why reconciliation did not delete an integration that Kombo does not know
+ACTION_BY_STATUS = {"INACTIVE": "enable", "INVALID": "reconnect"}
+ACTION_BY_SETUP_STATUS = {"INCOMPLETE": "finish_setup", "FINAL_SYNC_PENDING": "wait_for_sync"}
 
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """The lasting tie between one of your customers and a tool.
+    """The lasting connection between one of your customers and a tool.
 
     Attributes:
-        integration_id: Kombo's id, for your own calls to Kombo. Kombo asks that it stays on the server.
-        public_id: Our id for it, random: the only one that a browser sees.
-        origin_id: Your customer's id, as in `EndUser`; None where Kombo names none.
+        integration_id: Kombo's id, for your own calls to Kombo. Kombo asks to keep it on the server.
+        public_id: Our random id, the only one that a browser sees.
+        origin_id: Your customer's id, as in `EndUser`; None if Kombo names none.
         tool: Kombo's id of the tool, for example ``personio``.
         category: ``HRIS``, ``ATS``, ``ASSESSMENT`` or ``LMS``; None until known.
         organization_name: Your customer's name as Kombo has it.
-        email: The address of the person who connected it, where Kombo names one.
+        email: The address of the person who connected it, if Kombo names one.
         status: ``ACTIVE``, ``INVALID`` or ``INACTIVE``; None until known.
         setup_status: ``INCOMPLETE``, ``FINAL_SYNC_PENDING`` or ``COMPLETED``; None until known.
-        connected_at: When we learnt of it (UTC).
-        updated_at: When we last changed the record (UTC).
+        connected_at: When it was recorded here (UTC).
+        updated_at: When the record last changed (UTC).
     """
 
     integration_id: str
@@ -48,15 +51,17 @@ class Integration:
 
     @property
     def next_action(self) -> str:
-        """What the customer has to do next: the first that holds of Kombo's states, or ``none``."""
-        by_status = {"INACTIVE": "enable", "INVALID": "reconnect"}
-        by_setup = {"INCOMPLETE": "finish_setup", "FINAL_SYNC_PENDING": "wait_for_sync"}
-        return by_status.get(self.status or "") or by_setup.get(self.setup_status or "") or "none"
+        """Return what the customer has to do next: the first action that applies, or ``none``."""
+        return (
+            ACTION_BY_STATUS.get(self.status or "")
+            or ACTION_BY_SETUP_STATUS.get(self.setup_status or "")
+            or "none"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A completed flow's record, and whether it was recorded just now."""
+    """The record of a completed flow, and whether this call recorded it."""
 
     integration: Integration
     first: bool
@@ -67,16 +72,16 @@ class Event:
     """Something that happened, for the handlers of `KomboEmbed.on`.
 
     Attributes:
-        id: Unique and the same on every delivery: handlers are called at least once.
+        id: Unique, and the same on every delivery: handlers are called at least once.
         type: For example ``integration.connected``.
-        occurred_at: When we learnt of it (UTC).
-        origin_id: Your customer's id; None where Kombo names none.
-        integration: The record as it was then; None where the event is about none.
-        data: With ``kombo.event``: Kombo's own event as received (``id``, ``type``, ``data``). With
-            ``flow.failed``: ``tool``, ``category`` and Kombo's ``log_url``. With ``flow.abandoned``: the
-            link's ``tool``, ``category``, ``language``, ``minted_at`` and ``expires_at``. With
-            ``integration.duplicate``: ``integration_ids`` (Kombo's) and ``public_ids`` of all that are alike,
-            oldest first. Else empty.
+        occurred_at: When it was recorded here (UTC).
+        origin_id: Your customer's id; None if Kombo names none.
+        integration: The record at that time; None for events without an integration.
+        data: For ``kombo.event``: Kombo's own event as received (``id``, ``type``, ``data``). For
+            ``flow.failed``: ``tool``, ``category`` and Kombo's ``log_url``. For ``flow.abandoned``: the
+            link's ``tool``, ``category``, ``language``, ``minted_at`` and ``expires_at``. For
+            ``integration.duplicate``: ``integration_ids`` (Kombo's) and ``public_ids`` of all duplicates,
+            oldest first. Otherwise empty.
     """
 
     id: str
@@ -87,19 +92,16 @@ class Event:
     data: dict[str, object] = field(repr=False, default_factory=dict)
 
 
-ALL_NOT_FOUND = "all_not_found"  # why an integration was not deleted that Kombo does not know
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
-    """What came of re-reading all known integrations from Kombo.
+    """The result of re-reading all recorded integrations from Kombo.
 
     Attributes:
-        checked: How many were read, or tried.
-        updated: Records that changed.
-        deleted: Those that Kombo does not know any more; they are marked as deleted.
-        failed: Those that could not be read: Kombo's id, and the code of the error. It is ``all_not_found``
-            where Kombo knows none of all integrations, so that none was deleted.
+        checked: How many were read or attempted.
+        updated: How many records changed.
+        deleted: How many Kombo no longer knows; they are marked as deleted.
+        failed: Those that could not be read: Kombo's id, and the error code. The code is ``all_not_found``
+            if Kombo recognized none of the integrations; then none was deleted.
     """
 
     checked: int

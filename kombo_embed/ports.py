@@ -1,12 +1,11 @@
 """Protocols between the rooms, and the values that cross them.
 
-A Protocol stands here where a host may bring an implementation of its own (`Clock`, `LinkCache`, the callables),
-or where a room must not import the room that implements it (`RecordStore`, `Outbox`, `RateLimiter`).
+A host may implement `Clock`, `LinkCache` and the callables itself. `RecordStore`, `Outbox` and `RateLimiter`
+exist because the core must not import the rooms that implement them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -43,10 +42,7 @@ class EndUserResolver(Protocol):
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
         """Return the signed-in end user, or None if the request is not signed in.
 
-        Raises:
-            Unauthenticated: The credentials are not valid.
-            IdentityError: The host's code failed or returned an incomplete identity.
-            IdentityUnavailable: The credentials cannot be verified at the moment.
+        Raises `Unauthenticated`, `IdentityError` or `IdentityUnavailable`.
         """
 
 
@@ -54,37 +50,22 @@ class RateLimiter(Protocol):
     """Limits how often each end user may do one thing."""
 
     async def spend(self, end_user: EndUser) -> None:
-        """Count one more act of this end user.
-
-        Raises:
-            RateLimited: The limit is reached; nothing was counted.
-        """
+        """Count one more act of this end user; raise `RateLimited`, counting nothing, at the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class CoolDown:
-    """A wait that Kombo asked for (``Retry-After``).
-
-    Attributes:
-        seconds: How long from now.
-        rate_limited: Whether the cause is Kombo's request limit, and not an outage.
-    """
+    """A wait that Kombo asked for, from now. ``rate_limited``: the cause is its rate limit, not an outage."""
 
     seconds: float
     rate_limited: bool
-
-    @property
-    def retry_after_seconds(self) -> int:
-        """Return the wait as whole seconds for a ``Retry-After`` header, at least 1."""
-        return max(1, math.ceil(self.seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class Invalidation:
     """One invalidation of an origin id's links: a database row that every process applies to its cache.
 
-    ``row_id`` increases, but on PostgreSQL a row may become visible after rows with greater ids;
-    ``invalidation_id`` is random and unique.
+    On PostgreSQL a row may become visible after rows with greater ids. ``invalidation_id`` is random.
     """
 
     row_id: int
@@ -117,12 +98,11 @@ class LinkCache(Protocol):
         """Return the cached link of this key if it is still valid."""
 
     def lease(self, key: CacheKey, *, fresh: bool) -> AbstractAsyncContextManager[MintLease]:
-        """Wait for the lease to mint this key's link; acquire it before Kombo is called.
+        """Wait for the lease to mint this key's link, before Kombo is called.
 
-        A process requests one lease per key at a time. A cache that several processes share SHOULD give the
-        lease to one of them at a time while the others wait for its link; the `KomboError` that leaves the
-        holder's context is raised to those that wait. With ``fresh``, a link that was cached before this call
-        does not satisfy the wait.
+        A process requests one lease per key at a time. A shared cache SHOULD give it to one process at a
+        time; the others wait for its link, or for the `KomboError` that leaves its context. With ``fresh``, a
+        link that was cached before this call does not satisfy the wait.
         """
 
     async def invalidate(self, environment: str, invalidation: Invalidation) -> None:
@@ -136,12 +116,8 @@ class LinkCache(Protocol):
 class Delivery:
     """An event that this process has leased for delivery.
 
-    Attributes:
-        row_id: The event's row in the outbox.
-        event: The event.
-        attempts: Deliveries begun so far, this one included.
-        done_handlers: Names of the handlers that have succeeded already.
-        failures: Earlier attempts in which a handler failed; the remaining ones ended with their process.
+    ``attempts`` counts this one too. Of the earlier ones, ``failures`` ended with a failing handler and the
+    others with the death of their process. ``done_handlers`` names the handlers that have succeeded.
     """
 
     row_id: int
@@ -156,8 +132,6 @@ class DeliveryOutcome:
     """The result of one delivery.
 
     Attributes:
-        delivery: The delivery.
-        done_handlers: Names of the handlers that have succeeded.
         due_at: When to deliver again; None if nothing is left to do.
         failed: Whether a handler failed, as opposed to having been postponed.
         dead: Whether the event is now a dead letter: not delivered again until it is replayed.
@@ -171,10 +145,9 @@ class DeliveryOutcome:
 
 
 class Outbox(Protocol):
-    """Events for the host's handlers, written in the transaction of what they report.
+    """Events for the host's handlers. All methods raise `StoreUnavailable`.
 
-    A leased event MUST NOT be leased by another process until its lease ends, and the events of one
-    integration MUST be leased in the order in which they were written. All methods raise `StoreUnavailable`.
+    An event has one lease at a time. The events of one integration are leased in the order of their writing.
     """
 
     async def take(
@@ -218,7 +191,7 @@ class RecordStore(Protocol):
         """Return whether a link was ever minted here for this origin id."""
 
     async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
-        """Record a webhook event and what it reports, once; return the origin id whose links it invalidates."""
+        """Record a webhook event once, and its report; return the origin id whose links it invalidates."""
 
     async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
         """Record a signed body that cannot be parsed, once per distinct body."""

@@ -26,12 +26,12 @@ TESTS = Path(__file__).parent
 # Begun first where several processes share the files, so that none is left alone with one of them at the end.
 LONG = (
     "browser/",
-    "sandbox/test_sandbox_connect_page.py",
+    "sandbox/test_connect_page.py",
     "journeys/test_crashes.py",
-    "demo/test_demo_servers.py",
+    "demo/test_server.py",
     "store/test_convergence.py",
     "test_benchmarks.py",
-    "commands/",
+    "cli/",
     "journeys/test_over_the_wire.py",
 )
 

@@ -42,7 +42,7 @@ def test_the_wheel_carries_the_browser_module_and_everything_else_that_is_no_pyt
     for part in (
         "py.typed",
         "store/migrations/versions/0001_first_tables.py",
-        "sandbox/connect_page/connect.html",
+        "sandbox/static/connect.html",
         "sandbox/tools.json",
         "demo/pages/app.html",
     ):

@@ -86,7 +86,8 @@ def modules() -> dict[str, ast.Module]:
 MODULES = modules()
 
 
-def imported_names(tree: ast.AST, *, for_typing: bool = True) -> Iterator[str]:
+def imported_names(tree: ast.AST, *, for_typing: bool = True) -> Iterator[tuple[str, str]]:
+    """Yield each import as a module and, with ``from``, a name in it that may be a module, too."""
     skipped: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING" and not for_typing:
@@ -94,25 +95,25 @@ def imported_names(tree: ast.AST, *, for_typing: bool = True) -> Iterator[str]:
         if node in skipped:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from ((node.module or "", alias.name) for alias in node.names)
 
 
 def own_imports(module: str) -> set[str]:
-    """The package's modules that a module imports, those for type checking and within functions included."""
+    """Return the package's modules that a module imports, for type checking and within functions included."""
     found = set()
-    for name in imported_names(MODULES[module]):
-        inner = name.removeprefix("kombo_embed.") if name.startswith("kombo_embed.") else ""
-        for candidate in (inner, f"{inner}.__init__"):
-            if candidate in MODULES:
-                found.add(candidate)
-    return found - {module}
+    for base, name in imported_names(MODULES[module]):
+        inner = base.removeprefix("kombo_embed").removeprefix(".") if base.startswith("kombo_embed") else None
+        if inner is None:
+            continue
+        candidates = [f"{inner}.{name}".strip("."), inner, f"{inner}.__init__".strip(".")]
+        found |= set([one for one in candidates if one in MODULES][:1])
+    return found - {module, "__init__"}
 
 
 def room_of(module: str) -> str:
-    return module.split(".")[0]
+    return module.split(".", maxsplit=1)[0]
 
 
 @pytest.mark.parametrize("module", GROUND)
@@ -137,7 +138,7 @@ def test_only_the_composition_root_imports_what_a_setting_chooses(module: str) -
 
 @pytest.mark.parametrize("module", list(MODULES))
 def test_each_library_is_imported_in_its_own_room(module: str) -> None:
-    used = {name.split(".")[0] for name in imported_names(MODULES[module], for_typing=False)}
+    used = {base.split(".")[0] for base, _ in imported_names(MODULES[module], for_typing=False)}
     for library in used & LIBRARIES.keys():
         assert room_of(module) in LIBRARIES[library] | {"demo"}, library
 

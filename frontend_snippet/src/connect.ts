@@ -1,10 +1,11 @@
-// What a page calls: connect a new tool, renew one, finish setting one up.
-import { openBackend } from "./backend.js";
+// The connect flow (a link from the backend, Kombo's dialog, the completion) and the functions that start it.
+import { openBackend, untilAborted } from "./backend.js";
 import type { Backend } from "./backend.js";
-import { KomboEmbedError } from "./errors.js";
-import { startOrJoin } from "./exclusive.js";
-import { runFlow } from "./flow.js";
-import type { LinkRequest } from "./link.js";
+import { complete, finishPendingQuickly } from "./completion.js";
+import { dialogFailed, rememberFocus, showDialog } from "./dialog.js";
+import { aborted, KomboEmbedError } from "./errors.js";
+import { flowFinished, pageState, startOrJoin } from "./page-state.js";
+import { parseIntegration, parseLink } from "./parse.js";
 import type {
   AlreadyConnected,
   ConnectOptions,
@@ -14,52 +15,73 @@ import type {
   Integration,
 } from "./types.js";
 
+// A link can expire at Kombo before the backend's hour is over, and the backend does not learn of it. The only sign is
+// an end user who opens the dialog, closes it, and tries again.
+const MAX_CLOSED = 2;
+
+interface LinkRequest {
+  /** Below the endpoint. */
+  readonly path: string;
+  readonly body: Readonly<Record<string, unknown>>;
+  /** The path of the integration, if it exists already. */
+  readonly integrationPath?: string;
+}
+
 /**
- * Lets the signed-in end user connect a tool: asks the backend for a link, opens Kombo Connect, and tells the
- * backend when the end user is done. Call it from a click.
+ * Let the signed-in end user connect a tool: request a link from the backend, open Kombo Connect, and record the
+ * completion at the backend. Call it from a click.
  *
- * Closing the dialog is a result (`cancelled`), not an error. Called again while the flow is open, it answers
- * with the same flow; with other options it rejects with `already_open`.
+ * Closing the dialog is a result (`cancelled`), not an error. A second call while the flow is open returns the same
+ * flow; with other options it rejects with `already_open`.
  *
  * @throws KomboEmbedError for everything that is not a `ConnectResult`; see its `code`.
  */
 export function connect(options: ConnectOptions = {}): Promise<ConnectResult> {
-  const { category, tool } = options;
-  const body = given({ integration_category: category, integration_tool: tool, ...commonWishes(options) });
-  const request = { path: "links", body };
-  return run(request, options, (...start) =>
-    runFlow(...start).catch((error: unknown) => offerReconnect(error, options)),
+  const body = {
+    integration_category: options.category,
+    integration_tool: options.tool,
+    ...linkBody(options),
+  };
+  return run({ path: "links", body }, options, (...flow) =>
+    runFlow(...flow).catch((error: unknown) => offerReconnect(error, options)),
   );
 }
 
 /**
- * Lets the end user renew the credentials of an integration that stopped working: one whose `next_action` is
- * `reconnect`, or one that `connect` found already there.
+ * Let the end user renew the credentials of an integration that stopped working: one whose `next_action` is
+ * `reconnect`, or the one of an `already_connected` result.
  *
  * @param integrationId The `id` of an `Integration`.
  * @throws KomboEmbedError as `connect` does; `integration_not_found` for an id that is not this customer's.
  */
 export async function reconnect(integrationId: string, options: FlowOptions = {}): Promise<FlowResult> {
-  return runOver(integrationId, "relink", options);
+  return runForIntegration(integrationId, "relink", options);
 }
 
 /**
- * Lets the end user finish what an integration still needs: one whose `next_action` is `finish_setup`.
+ * Let the end user finish the setup of an integration: one whose `next_action` is `finish_setup`.
  *
  * @param integrationId The `id` of an `Integration`.
- * @throws KomboEmbedError as `connect` does; `setup_not_available` where nothing is left to set up.
+ * @throws KomboEmbedError as `connect` does; `setup_not_available` if nothing is left to set up.
  */
 export async function finishSetup(integrationId: string, options: FlowOptions = {}): Promise<FlowResult> {
-  return runOver(integrationId, "setup-link", options);
+  return runForIntegration(integrationId, "setup-link", options);
 }
 
-function runOver(integrationId: string, action: string, options: FlowOptions): Promise<FlowResult> {
-  // A dot is all that encoding leaves of an id that would climb to another path.
-  if (/^\.{0,2}$/.test(integrationId)) throw new TypeError("integrationId is no id");
+function runForIntegration(integrationId: string, action: string, options: FlowOptions): Promise<FlowResult> {
+  // `encodeURIComponent` keeps dots, and a segment of dots names a parent path.
+  if (/^\.{0,2}$/.test(integrationId)) throw new TypeError("integrationId is not an id");
   const integrationPath = `integrations/${encodeURIComponent(integrationId)}`;
-  const body = given(commonWishes(options));
-  const request = { path: `${integrationPath}/${action}`, body, integrationPath };
-  return run(request, options, runFlow);
+  return run(
+    { path: `${integrationPath}/${action}`, body: linkBody(options), integrationPath },
+    options,
+    runFlow,
+  );
+}
+
+/** JSON leaves out what is undefined, and the backend decides it. */
+function linkBody({ language, fresh }: FlowOptions): LinkRequest["body"] {
+  return { language, fresh: fresh || undefined };
 }
 
 function run<T>(
@@ -71,10 +93,65 @@ function run<T>(
     const backend = openBackend(options);
     const { container, onPhase, signal } = options;
     const key = JSON.stringify([backend.endpoint, request.path, request.body]);
-    const wish = { key, container, onPhase };
-    return startOrJoin(wish, signal, (tell) => start(backend, request, { ...options, onPhase: tell }));
+    const outcome = startOrJoin({ key, container, onPhase }, (notify) =>
+      start(backend, request, { ...options, onPhase: notify }),
+    );
+    // The flow belongs to the call that started it: the signal of one that joined ends only its own wait.
+    return untilAborted(outcome, signal);
   } catch (error) {
-    return Promise.reject(error); // an endpoint that is no URL
+    return Promise.reject(error); // an endpoint that is not a URL
+  }
+}
+
+async function runFlow(backend: Backend, request: LinkRequest, options: FlowOptions): Promise<FlowResult> {
+  if (options.signal?.aborted) throw aborted();
+  // The SDK notices the removal of its frame only in a container that was named, even if it is the body.
+  const container = options.container ?? focusedModal() ?? document.body;
+  if (!container.isConnected) throw dialogFailed();
+  const restoreFocus = rememberFocus();
+  await finishPendingQuickly(backend);
+  const link = await requestLink(backend, request, options.signal);
+  options.onPhase?.("open");
+  const activationToken = await showDialog(link, container, backend.clock, options).finally(restoreFocus);
+  if (activationToken === undefined) {
+    pageState().timesClosed.set(link, timesClosed(link) + 1);
+    return { status: "cancelled" };
+  }
+  options.onPhase?.("recording");
+  return activationToken === "" ? finishWithoutToken(backend, request) : complete(backend, activationToken);
+}
+
+/** A modal dialog of the page's makes everything outside of it inert, Kombo's dialog too. */
+function focusedModal(): HTMLElement | undefined {
+  const dialog = document.activeElement?.closest("dialog");
+  return dialog?.matches(":modal") ? dialog : undefined;
+}
+
+/** Return a link that the end user has not closed `MAX_CLOSED` times. */
+async function requestLink(
+  backend: Backend,
+  { path, body }: LinkRequest,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const request = async (more: object) =>
+    parseLink((await backend.send({ method: "POST", path, body: { ...body, ...more }, signal })).body);
+  const link = await request({});
+  return timesClosed(link) < MAX_CLOSED ? link : request({ fresh: true });
+}
+
+function timesClosed(link: string): number {
+  return pageState().timesClosed.get(link) ?? 0;
+}
+
+/** Without a token, the backend can report an existing integration now, and learns of a new one by webhook. */
+async function finishWithoutToken(backend: Backend, { integrationPath }: LinkRequest): Promise<FlowResult> {
+  flowFinished(backend.clock.now());
+  if (integrationPath === undefined) return { status: "finished" };
+  try {
+    const { body } = await backend.send({ method: "GET", path: integrationPath });
+    return { status: "connected", integration: parseIntegration(body), first: false };
+  } catch {
+    return { status: "finished" };
   }
 }
 
@@ -87,13 +164,4 @@ function offerReconnect(error: unknown, options: FlowOptions): AlreadyConnected 
     integration,
     reconnect: (overrides = {}) => reconnect(integration.id, { ...options, ...overrides }),
   };
-}
-
-function commonWishes({ language, fresh }: FlowOptions): Record<string, unknown> {
-  return { language, fresh: fresh || undefined };
-}
-
-/** Only what was given: what is left out is the backend's to decide. */
-function given(wishes: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(wishes).filter(([, value]) => value !== undefined));
 }

@@ -1,52 +1,52 @@
-// What a button knows of its flow: one value that says all, and that changes only as a whole.
+// The flows of one button and their state: one immutable value, which the element and the React hook render.
 import { connect, reconnect } from "./connect.js";
 import { KomboEmbedError } from "./errors.js";
 import type { ConnectOptions, ConnectResult, FlowOptions, FlowResult, Phase } from "./types.js";
 
-/** Where a button stands: nothing happened yet, a flow is under way, or how the last one ended. */
+/** The state of a button: idle, in a phase of its flow, or the outcome of the last flow. */
 export interface ConnectState {
   readonly status: "idle" | Phase | ConnectResult["status"] | "failed";
-  /** How the last flow ended, until the next begins. */
+  /** The result of the last flow, until the next one starts. */
   readonly result: ConnectResult | undefined;
-  /** Why the last flow failed, until the next begins. */
+  /** The error of the last flow, until the next one starts. */
   readonly error: KomboEmbedError | undefined;
 }
 
 export const IDLE: ConnectState = { status: "idle", result: undefined, error: undefined };
 
-/** One button's flows, one after the other, and their state to look at and to listen to. */
+/** Runs the flows of one button, one at a time, and keeps their state. */
 export class Connector {
   readonly #options: () => ConnectOptions;
   #current = IDLE;
   #running: Promise<ConnectResult | undefined> | undefined;
   readonly #listeners = new Set<() => void>();
 
-  /** `options` is asked at each click, for what holds then. */
+  /** `options` is called for each flow. */
   constructor(options: () => ConnectOptions) {
     this.#options = options;
   }
 
   readonly state = (): ConnectState => this.#current;
 
-  /** Calls `listener` after every change; the answer ends that. */
+  /** Call `listener` after each change. Return a function that removes it. */
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   };
 
-  /** Runs a flow, or joins the one that runs. Resolves with how it ended; with undefined where it failed. */
+  /** Run a flow, or join the one in progress. Resolves with its result, or with undefined if it failed. */
   readonly connect = (): Promise<ConnectResult | undefined> => this.#run(connect);
 
-  /** As `connect`, over an integration that exists. */
+  /** Run a flow that renews the credentials of an existing integration. Resolves as `connect` does. */
   readonly reconnect = (integrationId: string): Promise<FlowResult | undefined> =>
     this.#run((options) => reconnect(integrationId, options)) as Promise<FlowResult | undefined>;
 
-  /** Shows how a flow ended that was begun elsewhere: on an earlier page. */
+  /** Show the result of a flow that an earlier page started. */
   readonly adopt = (result: ConnectResult): void => {
     if (!this.#running) this.#change({ ...IDLE, status: result.status, result });
   };
 
-  /** Forgets how the last flow ended. */
+  /** Forget the outcome of the last flow. */
   readonly reset = (): void => {
     if (!this.#running) this.#change(IDLE);
   };
@@ -70,9 +70,9 @@ export class Connector {
       this.#change({ ...IDLE, status: result.status, result });
       return result;
     } catch (error) {
-      const ours = error instanceof KomboEmbedError;
-      this.#change(ours ? { ...IDLE, status: "failed", error } : IDLE);
-      if (!ours) throw error; // the page's own mistake, such as an endpoint that is no address
+      const expected = error instanceof KomboEmbedError;
+      this.#change(expected ? { ...IDLE, status: "failed", error } : IDLE);
+      if (!expected) throw error; // a mistake of the page's, such as an endpoint that is not a URL
       return undefined;
     }
   }

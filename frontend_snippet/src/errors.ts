@@ -1,7 +1,7 @@
-// One error class with a stable code. Neither its text nor its fields ever hold a link or a token.
+// The one error class. Neither its message nor its fields contain a link or a token.
 import type { Integration } from "./types.js";
 
-/** Codes of the backend's problem documents (DESIGN: section "HTTP surface"). */
+/** A code of the backend's problem documents (docs/errors.md). */
 export type ProblemCode =
   | "unauthenticated"
   | "forbidden"
@@ -21,7 +21,7 @@ export type ProblemCode =
   | "kombo_rejected"
   | "kombo_invalid_response";
 
-/** Codes of this module. */
+/** A code of this module. */
 export type OwnCode =
   | "network"
   | "invalid_link"
@@ -33,7 +33,7 @@ export type OwnCode =
   | "dialog_blocked"
   | "dialog_timeout";
 
-/** A field that the backend refused, and why. */
+/** A field that the backend rejected, and the reason. */
 export interface FieldError {
   readonly field: string;
   readonly reason: string;
@@ -48,28 +48,38 @@ interface ErrorDetails {
   readonly cause?: unknown;
 }
 
-/** Whatever went wrong, for the program in `code` and for a person in `detail`. */
+/** A failure: `code` is for programs, `detail` for people. */
 export class KomboEmbedError extends Error {
   override readonly name = "KomboEmbedError";
   readonly code: ProblemCode | OwnCode | (string & Record<never, never>);
   readonly detail!: string;
-  /** The HTTP status, where the backend answered. */
+  /** The HTTP status, if the backend responded. */
   readonly status: number | undefined;
-  /** Seconds until it is worth trying again, where the backend said so. */
+  /** Seconds to wait before another attempt, if the backend sent `Retry-After`. */
   readonly retryAfter: number | undefined;
-  /** The fields that were refused, with `invalid_request`. */
+  /** The rejected fields, with `invalid_request`. */
   readonly errors: readonly FieldError[] | undefined;
-  /** The integration that stands in the way, with `already_connected`. */
+  /** The existing integration, with `already_connected`. */
   readonly integration: Integration | undefined;
 
-  constructor(code: KomboEmbedError["code"], { cause, ...details }: ErrorDetails) {
-    super(details.detail, cause === undefined ? undefined : { cause });
+  constructor(code: KomboEmbedError["code"], details: ErrorDetails) {
+    super(details.detail, details);
     this.code = code;
     Object.assign(this, details);
   }
+
+  /** Recognize the errors of another copy of this module too: a joined flow may reject with one. */
+  static override [Symbol.hasInstance](value: unknown): value is KomboEmbedError {
+    return value instanceof Error && value.name === "KomboEmbedError";
+  }
 }
 
-/** Tells that the caller's signal ended the wait. */
+/** Return the error of a call whose `signal` was aborted. */
 export function aborted(): KomboEmbedError {
-  return new KomboEmbedError("aborted", { detail: "The caller gave up." });
+  return new KomboEmbedError("aborted", { detail: "The caller aborted." });
+}
+
+/** Return the error of a call that needs the dialog while another flow uses it. */
+export function alreadyOpen(): KomboEmbedError {
+  return new KomboEmbedError("already_open", { detail: "Another flow is open." });
 }

@@ -1,11 +1,10 @@
-// The front door: these names are the promise, everything else is private.
+// The public names. Everything else is private.
 export { connect, finishSetup, reconnect } from "./connect.js";
 export { finishPending } from "./completion.js";
 export { KomboEmbedError } from "./errors.js";
 export type { FieldError, OwnCode, ProblemCode } from "./errors.js";
-export { listIntegrations } from "./integrations.js";
-export { watch } from "./watch.js";
-export type { WatchOptions } from "./watch.js";
+export { listIntegrations, watch } from "./integrations.js";
+export type { WatchOptions } from "./integrations.js";
 export type {
   AlreadyConnected,
   BackendOptions,

@@ -1,4 +1,4 @@
-// For pages made with React, 18 or later: the same flow, as a hook.
+// The connect flow as a hook, for React 18 or later.
 import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 import { openBackend } from "./backend.js";
 import { finishPendingOnce } from "./completion.js";
@@ -8,27 +8,27 @@ import type { ConnectOptions, ConnectResult, FlowResult } from "./types.js";
 
 export type { ConnectState } from "./connector.js";
 
-/** What `useKomboConnect` gives: the state of this component's flow, and what can be done. */
+/** The state of a component's flow, and the functions that change it. */
 export interface KomboConnect extends ConnectState {
   /**
-   * Lets the end user connect a tool; hand it to `onClick` as it is. Resolves with how it ended, or with
-   * undefined where it failed: `error` says why.
+   * Let the end user connect a tool. Pass it to `onClick` as it is. Resolves with the result, or with undefined if the
+   * flow failed: see `error`.
    */
   readonly connect: () => Promise<ConnectResult | undefined>;
-  /** The same over an integration that exists: renews its credentials. */
+  /** Let the end user renew the credentials of an existing integration. Resolves as `connect` does. */
   readonly reconnect: (integrationId: string) => Promise<FlowResult | undefined>;
-  /** Forgets how the last flow ended. */
+  /** Forget the outcome of the last flow. */
   readonly reset: () => void;
 }
 
 const idle = (): ConnectState => IDLE;
 
 /**
- * Connects tools from a component. The link is fetched on the click, with the options of the last render.
+ * Connect tools from a component. The link is requested on the click, with the options of the last render.
  *
- * The functions stay the same for the life of the component. Unmounting ends nothing: what the end user has begun
- * goes on, and what they finish is recorded; `signal` ends the wait. What an earlier page could not tell the
- * backend is told when the component mounts, and then shown as this component's result.
+ * The functions stay the same for the life of the component. Unmounting does not end an open flow, and its completion
+ * is recorded; `signal` ends the wait. The completions that an earlier page could not send are sent when the component
+ * mounts, and become this component's result.
  */
 export function useKomboConnect(options: ConnectOptions = {}): KomboConnect {
   const latest = useRef(options);
@@ -37,7 +37,7 @@ export function useKomboConnect(options: ConnectOptions = {}): KomboConnect {
   });
   const [connector] = useState(() => new Connector(() => latest.current));
   useEffect(() => {
-    void finishPendingOnce(openBackend(latest.current)).then((found) => found.forEach(connector.adopt));
+    void finishPendingOnce(openBackend(latest.current)).then((recorded) => recorded.forEach(connector.adopt));
   }, [connector]);
   const state = useSyncExternalStore(connector.subscribe, connector.state, idle);
   const { connect, reconnect, reset } = connector;

@@ -1,3 +1,3 @@
-// What `GET {mount}/kombo-embed.js` holds: for pages without a build, the element too.
+// The module of `GET {mount}/kombo-embed.js`: the public names and, for pages without a build, the element.
 export * from "./index.js";
 export { KomboConnectButton } from "./element.js";

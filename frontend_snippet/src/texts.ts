@@ -1,6 +1,6 @@
-// The few words that this module shows by itself, in the languages of Kombo's page.
+// The texts that this module shows itself, in the languages of Kombo's page.
 
-/** What is said in one language. */
+/** The texts in one language. */
 export interface Texts {
   readonly connect: string;
   readonly failed: string;
@@ -53,7 +53,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   },
 };
 
-/** The words of `language`, or of the page's own language; English where there are none. */
+/** Return the texts of `language`, or of the page's own language; English if there are none. */
 export function textsFor(language: string = document.documentElement.lang): Texts {
   return TEXTS[language.slice(0, 2).toLowerCase()] ?? TEXTS.en;
 }

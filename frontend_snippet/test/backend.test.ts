@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { endpointOf } from "../src/endpoint.js";
+import { endpointOf } from "../src/backend.js";
 import { listIntegrations } from "../src/index.js";
 import { json, page, PERSONIO, problem, settled, silence } from "./fakes.js";
 
 describe("a request to the backend", () => {
-  it("answers with the list of integrations", async () => {
+  it("returns the list of integrations", async () => {
     const { backend, options } = page();
     expect(await listIntegrations(options)).toEqual([PERSONIO]);
     expect(backend.calls).toEqual(["GET integrations"]);
@@ -12,13 +12,13 @@ describe("a request to the backend", () => {
     expect(backend.sent[0]?.headers.has("Content-Type")).toBe(false);
   });
 
-  it("carries the session's cookie to the same origin", async () => {
+  it("sends the session cookie to the same origin", async () => {
     const { backend, options } = page();
     await listIntegrations(options);
     expect(backend.sent[0]?.init.credentials).toBe("same-origin");
   });
 
-  it("carries the session's cookie to another origin", async () => {
+  it("sends the session cookie to another origin", async () => {
     const { backend, options } = page();
     const endpoint = "https://api.example.com/kombo/";
     backend.on(`GET https://api.example.com/kombo/integrations`, json(200, { integrations: [] }));
@@ -27,7 +27,7 @@ describe("a request to the backend", () => {
   });
 
   it.each(["omit", "same-origin", "include"] as const)(
-    "carries cookies as the page says: %s",
+    "sends cookies according to the `credentials` option: %s",
     async (credentials) => {
       const { backend, options } = page();
       await listIntegrations({ ...options, credentials });
@@ -39,13 +39,13 @@ describe("a request to the backend", () => {
     ["an object", { Authorization: "Bearer 1" }],
     ["a function", () => ({ Authorization: "Bearer 1" })],
     ["an asynchronous function", async () => new Headers({ Authorization: "Bearer 1" })],
-  ])("carries the page's headers, from %s", async (_form, headers) => {
+  ])("sends the page's headers, given as %s", async (_form, headers) => {
     const { backend, options } = page();
     await listIntegrations({ ...options, headers });
     expect(backend.sent[0]?.headers.get("Authorization")).toBe("Bearer 1");
   });
 
-  it("is not sent when the page's headers cannot be had", async () => {
+  it("is not sent if the headers function fails", async () => {
     const { backend, options } = page();
     const cause = new Error("the login has ended");
     const headers = () => Promise.reject(cause);
@@ -56,7 +56,7 @@ describe("a request to the backend", () => {
     expect(backend.calls).toEqual([]);
   });
 
-  it("ends when the page's headers never come", async () => {
+  it("times out if the headers function never resolves", async () => {
     const { clock, options } = page();
     const headers = () => new Promise<HeadersInit>(() => {});
     const result = expect(listIntegrations({ ...options, headers })).rejects.toMatchObject({
@@ -66,7 +66,7 @@ describe("a request to the backend", () => {
     await result;
   });
 
-  it("ends with the caller's signal", async () => {
+  it("is aborted by the caller's signal", async () => {
     const { backend, options } = page();
     backend.on("GET integrations", silence);
     const controller = new AbortController();
@@ -79,7 +79,7 @@ describe("a request to the backend", () => {
     await result;
   });
 
-  it("uses the browser's fetch where the page brings none", async () => {
+  it("uses the browser's fetch by default", async () => {
     const { options } = page();
     const original = globalThis.fetch;
     globalThis.fetch = async () => json(200, { integrations: [] });
@@ -91,9 +91,9 @@ describe("a request to the backend", () => {
   });
 });
 
-describe("an answer of the backend", () => {
+describe("a response of the backend", () => {
   it.each([{}, { integrations: {} }, { integrations: [{ id: "" }] }, null])(
-    "that is no list is invalid: %j",
+    "without a list is invalid: %j",
     async (body) => {
       const { backend, options } = page();
       backend.on("GET integrations", json(200, body));
@@ -101,13 +101,13 @@ describe("an answer of the backend", () => {
     },
   );
 
-  it("that is a page of HTML is invalid", async () => {
+  it("with an HTML page is invalid", async () => {
     const { backend, options } = page();
     backend.on("GET integrations", new Response("<h1>Sign in</h1>"));
     await expect(listIntegrations(options)).rejects.toMatchObject({ code: "invalid_response" });
   });
 
-  it("from a proxy, without a code, still says its status", async () => {
+  it("from a proxy, without a code, is an error with its status", async () => {
     const { backend, options } = page();
     backend.on("GET integrations", new Response("<h1>Bad gateway</h1>", { status: 502 }));
     await expect(listIntegrations(options)).rejects.toMatchObject({
@@ -117,13 +117,13 @@ describe("an answer of the backend", () => {
     });
   });
 
-  it("falls back on the title where there is no detail", async () => {
+  it("without a detail is an error with its title", async () => {
     const { backend, options } = page();
     backend.on("GET integrations", problem(403, "forbidden", { detail: undefined }));
     await expect(listIntegrations(options)).rejects.toMatchObject({ code: "forbidden", detail: "A title" });
   });
 
-  it("with unreadable field errors is still readable", async () => {
+  it("with malformed field errors is still parsed", async () => {
     const { backend, options } = page();
     backend.on("GET integrations", problem(422, "invalid_request", { errors: [7, { field: "language" }] }));
     await expect(listIntegrations(options)).rejects.toMatchObject({
@@ -134,18 +134,18 @@ describe("an answer of the backend", () => {
     });
   });
 
-  it("says in seconds when to come back, whichever way it was told", async () => {
+  it("with Retry-After, in either form, is an error with the seconds", async () => {
     const { backend, clock, options } = page();
     const date = new Date(clock.now() + 90_000).toUTCString();
     const past = new Date(clock.now() - 90_000).toUTCString();
-    const told: [string, number | undefined][] = [
+    const cases: [string, number | undefined][] = [
       ["7", 7],
       [date, 90],
       [past, 0],
       ["soon", undefined],
       [" ", undefined],
     ];
-    for (const [value, retryAfter] of told) {
+    for (const [value, retryAfter] of cases) {
       backend.on("GET integrations", problem(503, "kombo_unavailable", {}, { "Retry-After": value }));
       await expect(listIntegrations(options)).rejects.toMatchObject({ retryAfter });
     }
@@ -169,7 +169,7 @@ describe("the endpoint", () => {
     expect(backend.sent[0]?.url).toBe("http://localhost:3000/there/integrations");
   });
 
-  it("is /kombo in a bundle of the page's own", async () => {
+  it("is /kombo in the page's own bundle", async () => {
     const { backend, options } = page();
     await listIntegrations({ ...options, endpoint: undefined }).catch(() => {});
     expect(backend.sent[0]?.url).toBe("http://localhost:3000/kombo/integrations");

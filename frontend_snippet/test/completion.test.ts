@@ -19,7 +19,7 @@ const recorded = json(201, { integration: PERSONIO });
 
 let pages = 0;
 
-/** A page whose end user has just finished, with a token that no other test's page is still sending. */
+/** A page whose end user has just finished, with a token of its own. */
 function finishedPage() {
   const surroundings = page();
   const token = `${TOKEN}-${(pages += 1)}`;
@@ -27,8 +27,8 @@ function finishedPage() {
   return { ...surroundings, start };
 }
 
-/** What a page that went away has left for the next one. */
-function leftBehind({ token = TOKEN, ageSeconds = 5 } = {}) {
+/** A page whose predecessor left a pending completion. */
+function pageWithPending({ token = TOKEN, ageSeconds = 5 } = {}) {
   const surroundings = page();
   const { storage, clock, backend } = surroundings;
   const keptAt = clock.now() - ageSeconds * 1000;
@@ -38,12 +38,12 @@ function leftBehind({ token = TOKEN, ageSeconds = 5 } = {}) {
 
 describe("a completion", () => {
   it.each([
-    ["there is no connection", unreachable],
-    ["the backend is limiting (429)", problem(429, "rate_limited")],
-    ["the backend is failing (502)", problem(502, "kombo_invalid_response")],
-    ["the backend is out (503)", problem(503, "kombo_unavailable")],
-    ["a proxy gives up (504)", new Response("<html>", { status: 504 })],
-  ])("is repeated while %s", async (_why, failure) => {
+    ["the network fails", unreachable],
+    ["the backend limits the rate (429)", problem(429, "rate_limited")],
+    ["the backend fails (502)", problem(502, "kombo_invalid_response")],
+    ["the backend is unavailable (503)", problem(503, "kombo_unavailable")],
+    ["a proxy times out (504)", new Response("<html>", { status: 504 })],
+  ])("is retried with backoff while %s", async (_why, failure) => {
     const { backend, clock, start } = finishedPage();
     backend.on("POST completions", failure, failure, recorded);
     const result = start();
@@ -54,7 +54,7 @@ describe("a completion", () => {
     expect(backend.count("POST completions")).toBe(3);
   });
 
-  it("waits as long as the backend asks", async () => {
+  it("respects Retry-After", async () => {
     const { backend, clock, start } = finishedPage();
     const limited = problem(429, "rate_limited", {}, { "Retry-After": "30" });
     backend.on("POST completions", limited, recorded);
@@ -65,7 +65,7 @@ describe("a completion", () => {
     expect(await result).toMatchObject({ status: "connected" });
   });
 
-  it("is repeated when the backend says nothing", async () => {
+  it("is retried after a timeout", async () => {
     const { backend, clock, start } = finishedPage();
     backend.on("POST completions", silence, recorded);
     const result = start();
@@ -73,7 +73,7 @@ describe("a completion", () => {
     expect(await result).toMatchObject({ status: "connected" });
   });
 
-  it("is given up after five attempts, and kept for the next page", async () => {
+  it("fails after five attempts, and stays pending for the next page", async () => {
     const { backend, clock, storage, start } = finishedPage();
     backend.on("POST completions", unreachable);
     const result = expect(start()).rejects.toMatchObject({ code: "network" });
@@ -83,14 +83,14 @@ describe("a completion", () => {
     expect(storage.getItem(KEY)).toContain(TOKEN);
   });
 
-  it("is given up at once when the backend asks for more than a minute", async () => {
+  it("fails at once if Retry-After exceeds a minute", async () => {
     const { backend, storage, start } = finishedPage();
     backend.on("POST completions", problem(503, "kombo_rate_limited", {}, { "Retry-After": "120" }));
     await expect(start()).rejects.toMatchObject({ code: "kombo_rate_limited", retryAfter: 120 });
     expect(storage.getItem(KEY)).toContain(TOKEN);
   });
 
-  it("that is refused is neither repeated nor kept", async () => {
+  it("that is rejected is neither retried nor kept", async () => {
     const { backend, storage, start } = finishedPage();
     backend.on("POST completions", problem(422, "activation_rejected"));
     await expect(start()).rejects.toMatchObject({ code: "activation_rejected", status: 422 });
@@ -101,7 +101,7 @@ describe("a completion", () => {
   it.each([
     [401, "unauthenticated"],
     [500, "identity_error"],
-  ])("that fails with %i is not repeated but kept", async (status, code) => {
+  ])("that fails with %i is not retried but kept", async (status, code) => {
     const { backend, storage, start } = finishedPage();
     backend.on("POST completions", problem(status, code));
     await expect(start()).rejects.toMatchObject({ code });
@@ -109,7 +109,7 @@ describe("a completion", () => {
     expect(storage.getItem(KEY)).toContain(TOKEN);
   });
 
-  it("asks the page for its headers each time, since a bearer token may end in between", async () => {
+  it("calls the headers function for each attempt, since a bearer token may expire in between", async () => {
     const { backend, clock, options } = page();
     backend.on("POST completions", unreachable, recorded);
     let asked = 0;
@@ -121,7 +121,7 @@ describe("a completion", () => {
     expect(sent).toEqual(["Bearer 1", "Bearer 2", "Bearer 3"]);
   });
 
-  it("is remembered while it is under way, and forgotten when it is answered", async () => {
+  it("is stored while its request is in progress, and removed after the response", async () => {
     const { backend, storage, start } = finishedPage();
     let answer = (_response: Response): void => {};
     backend.on("POST completions", () => new Promise((resolve) => (answer = resolve)));
@@ -140,7 +140,7 @@ describe("a completion", () => {
     expect(backend.count("POST completions")).toBe(1);
   });
 
-  it("uses the browser's sessionStorage where the page brings none", async () => {
+  it("uses the browser's sessionStorage by default", async () => {
     const { backend, options } = page();
     backend.on("POST completions", problem(401, "unauthenticated"));
     const withoutStorage = { ...options, storage: undefined, showKomboConnect: finishing };
@@ -156,7 +156,7 @@ describe("a completion without a network", () => {
 
   afterEach(() => offline(false));
 
-  it("waits for the network, as long as a token may live, and is sent at once when it is back", async () => {
+  it("waits for the network while the token is valid, and is sent at once when the network is back", async () => {
     const { backend, clock, start } = finishedPage();
     backend.on("POST completions", unreachable, unreachable, recorded);
     offline(true);
@@ -170,7 +170,7 @@ describe("a completion without a network", () => {
     expect(backend.count("POST completions")).toBe(3);
   });
 
-  it("is given up when the token is too old", async () => {
+  it("fails when the token is too old", async () => {
     const { backend, clock, start } = finishedPage();
     backend.on("POST completions", unreachable);
     offline(true);
@@ -179,7 +179,7 @@ describe("a completion without a network", () => {
     await result;
   });
 
-  it("that was given up is sent when the network is back", async () => {
+  it("that failed is sent when the network is back", async () => {
     const { backend, clock, storage, start } = finishedPage();
     backend.on("POST completions", unreachable);
     const result = expect(start()).rejects.toMatchObject({ code: "network" });
@@ -192,7 +192,7 @@ describe("a completion without a network", () => {
     expect(storage.items.size).toBe(0);
   });
 
-  it("is sent once more at the moment the page goes away", async () => {
+  it("is sent once more when the page goes away", async () => {
     const { backend, start } = finishedPage();
     backend.on("POST completions", unreachable, recorded);
     const result = start();
@@ -204,7 +204,7 @@ describe("a completion without a network", () => {
   });
 
   it.each([true, false])(
-    "that was given up is sent when the page comes back from the cache: %s",
+    "that failed is sent when the page comes back from the back/forward cache: %s",
     async (persisted) => {
       const { backend, start } = finishedPage();
       backend.on("POST completions", problem(401, "unauthenticated"), recorded);
@@ -217,8 +217,8 @@ describe("a completion without a network", () => {
 });
 
 describe("finishPending", () => {
-  it("sends what a page that went away has left, once", async () => {
-    const { backend, storage, options } = leftBehind();
+  it("sends the pending completions of an earlier page, once", async () => {
+    const { backend, storage, options } = pageWithPending();
     expect(await finishPending(options)).toEqual([PERSONIO]);
     expect(backend.last("POST completions").body).toEqual({ activation_token: TOKEN });
     expect(storage.items.size).toBe(0);
@@ -226,7 +226,7 @@ describe("finishPending", () => {
     expect(backend.calls).toEqual(["POST completions"]);
   });
 
-  it("asks nothing where nothing is left", async () => {
+  it("sends no request if nothing is pending", async () => {
     const { backend, options } = page();
     expect(await finishPending(options)).toEqual([]);
     expect(backend.calls).toEqual([]);
@@ -236,8 +236,8 @@ describe("finishPending", () => {
     expect(await finishPending({ ...page().options, storage: forbiddenStorage })).toEqual([]);
   });
 
-  it("repeats, and keeps what could not be sent", async () => {
-    const { backend, clock, storage, options } = leftBehind();
+  it("retries, and keeps what could not be sent", async () => {
+    const { backend, clock, storage, options } = pageWithPending();
     backend.on("POST completions", unreachable);
     const found = finishPending(options);
     await clock.advance(60_000);
@@ -246,15 +246,15 @@ describe("finishPending", () => {
     expect(storage.getItem(KEY)).toContain(TOKEN);
   });
 
-  it("forgets what is refused", async () => {
-    const { backend, storage, options } = leftBehind();
+  it("removes what is rejected", async () => {
+    const { backend, storage, options } = pageWithPending();
     backend.on("POST completions", problem(422, "activation_rejected"));
     expect(await finishPending(options)).toEqual([]);
     expect(storage.items.size).toBe(0);
   });
 
-  it("does not make a token younger by trying", async () => {
-    const { backend, clock, options } = leftBehind({ ageSeconds: 590 });
+  it("does not renew a token by an attempt", async () => {
+    const { backend, clock, options } = pageWithPending({ ageSeconds: 590 });
     backend.on("POST completions", problem(401, "unauthenticated"));
     await finishPending(options);
     await clock.advance(11_000);
@@ -262,21 +262,21 @@ describe("finishPending", () => {
     expect(backend.count("POST completions")).toBe(1);
   });
 
-  it("leaves alone what is older than ten minutes", async () => {
-    const { backend, options } = leftBehind({ ageSeconds: 601 });
+  it("ignores tokens older than ten minutes", async () => {
+    const { backend, options } = pageWithPending({ ageSeconds: 601 });
     expect(await finishPending(options)).toEqual([]);
     expect(backend.calls).toEqual([]);
   });
 
-  it("leaves alone what is another backend's", async () => {
-    const { clock, storage, options } = leftBehind();
+  it("ignores the tokens of another backend", async () => {
+    const { clock, storage, options } = pageWithPending();
     const other = page();
     expect(await finishPending({ ...other.options, clock, storage })).toEqual([]);
     expect(other.backend.calls).toEqual([]);
     expect(await finishPending(options)).toEqual([PERSONIO]);
   });
 
-  it("leaves alone what this page is sending already", async () => {
+  it("ignores a token whose request is in progress", async () => {
     const { backend, options, start } = finishedPage();
     let answer = (_response: Response): void => {};
     backend.on("POST completions", () => new Promise((resolve) => (answer = resolve)));
@@ -288,7 +288,7 @@ describe("finishPending", () => {
     await result;
   });
 
-  it.each(["not json", "{}", '[{"endpoint":1}]', "[null]"])("survives a stored %s", async (stored) => {
+  it.each(["not json", "{}", '[{"endpoint":1}]', "[null]"])("ignores a stored %s", async (stored) => {
     const { storage, options } = page();
     storage.setItem(KEY, stored);
     expect(await finishPending(options)).toEqual([]);
@@ -296,8 +296,8 @@ describe("finishPending", () => {
 });
 
 describe("the next connect", () => {
-  it("first sends what is left, so that the backend knows it when it is asked for a link", async () => {
-    const { backend, sdk, options } = leftBehind({ token: "left" });
+  it("sends the pending completions before it requests a link", async () => {
+    const { backend, sdk, options } = pageWithPending({ token: "left" });
     const result = connect(options);
     await sdk.finish();
     await result;
@@ -305,8 +305,8 @@ describe("the next connect", () => {
     expect(backend.sent[0]?.body).toEqual({ activation_token: "left" });
   });
 
-  it("waits for that no longer than five seconds, and loses neither", async () => {
-    const { backend, clock, storage, options } = leftBehind({ token: "left" });
+  it("waits for that five seconds at most, and loses neither token", async () => {
+    const { backend, clock, storage, options } = pageWithPending({ token: "left" });
     backend.on("POST completions", silence, problem(401, "unauthenticated"));
     const result = connect({ ...options, showKomboConnect: finishing }).catch(() => {});
     await clock.advance(5_000);
@@ -316,8 +316,8 @@ describe("the next connect", () => {
     expect(storage.getItem(KEY)).toContain(TOKEN);
   });
 
-  it("mints no link when the caller gave up meanwhile", async () => {
-    const { backend, options } = leftBehind();
+  it("requests no link if the caller aborted meanwhile", async () => {
+    const { backend, options } = pageWithPending();
     const controller = new AbortController();
     backend.on("POST completions", () => {
       controller.abort();
@@ -329,8 +329,8 @@ describe("the next connect", () => {
     expect(backend.calls).toEqual(["POST completions"]);
   });
 
-  it("does not repeat it while somebody waits for the dialog", async () => {
-    const { backend, options } = leftBehind();
+  it("does not retry them while the end user waits for the dialog", async () => {
+    const { backend, options } = pageWithPending();
     backend.on("POST completions", unreachable, recorded);
     backend.on("POST links", json(200, { link: LINK, expires_at: "" }));
     await connect({ ...options, showKomboConnect: () => Promise.resolve("") });

@@ -19,7 +19,7 @@ afterEach(() => {
 });
 
 describe("connect", () => {
-  it("gets a link, shows it, and tells the backend when the end user is done", async () => {
+  it("requests a link, opens the dialog, and sends the completion", async () => {
     const { backend, sdk, options } = page();
 
     const result = connect(options);
@@ -31,7 +31,7 @@ describe("connect", () => {
     expect(backend.last("POST completions").body).toEqual({ activation_token: TOKEN });
   });
 
-  it("leaves no timer behind", async () => {
+  it("leaves no timer", async () => {
     const { clock, options } = page();
     await connect({ ...options, showKomboConnect: finishing });
     expect(clock.waiting).toBe(0);
@@ -41,26 +41,26 @@ describe("connect", () => {
     const { backend, options } = page();
     await connect({ ...options, showKomboConnect: finishing });
     expect(backend.last("POST completions").init.keepalive).toBe(true);
-    expect(backend.last("POST links").init.keepalive).toBeUndefined();
+    expect(backend.last("POST links").init.keepalive).toBe(false);
   });
 
-  it("says when the backend knew the integration already", async () => {
+  it("reports that the integration was recorded before", async () => {
     const { backend, options } = page();
     backend.on("POST completions", json(200, { integration: PERSONIO }));
     const result = await connect({ ...options, showKomboConnect: finishing });
     expect(result).toMatchObject({ status: "connected", first: false });
   });
 
-  it("asks for nothing that the page did not ask for", async () => {
+  it("sends no option that the page did not give", async () => {
     const { backend, options } = page();
     await connect({ ...options, fresh: false, showKomboConnect: finishing });
     expect(backend.last("POST links").body).toEqual({});
   });
 
-  it("asks for the category, tool, language and new link that the page asked for", async () => {
+  it("sends the category, tool, language and `fresh` of the page", async () => {
     const { backend, options } = page();
-    const wishes = { category: "ATS", tool: "greenhouse", language: "de", fresh: true } as const;
-    await connect({ ...options, ...wishes, showKomboConnect: finishing });
+    const chosen = { category: "ATS", tool: "greenhouse", language: "de", fresh: true } as const;
+    await connect({ ...options, ...chosen, showKomboConnect: finishing });
     expect(backend.last("POST links").body).toEqual({
       integration_category: "ATS",
       integration_tool: "greenhouse",
@@ -69,7 +69,7 @@ describe("connect", () => {
     });
   });
 
-  it("shows the dialog in the page's own container", async () => {
+  it("opens the dialog in the page's container", async () => {
     const { sdk, options } = page();
     const container = document.body.appendChild(document.createElement("div"));
     const result = connect({ ...options, container });
@@ -78,20 +78,20 @@ describe("connect", () => {
     expect(sdk.opened[0]?.container).toBe(container);
   });
 
-  it("mints no link for a container that is not in the document", async () => {
+  it("requests no link for a container that is not in the document", async () => {
     const { backend, options } = page();
     const result = connect({ ...options, container: document.createElement("div") });
     await expect(result).rejects.toMatchObject({ code: "dialog_failed" });
     expect(backend.calls).toEqual([]);
   });
 
-  it("rejects for an endpoint that is no address", async () => {
+  it("rejects if the endpoint is not a URL", async () => {
     await expect(connect({ ...page().options, endpoint: "http://" })).rejects.toThrow(TypeError);
   });
 });
 
 describe("an end user who closes the dialog", () => {
-  it("is a result and no error, and nothing is completed", async () => {
+  it("is a result, not an error, and no completion is sent", async () => {
     const { backend, sdk, options } = page();
     const result = connect(options);
     await sdk.fail("KomboConnectCancelledError");
@@ -117,7 +117,7 @@ describe("a link that was opened and closed twice", () => {
     await result;
   }
 
-  it("may have ended at Kombo, so the third time another one is asked for", async () => {
+  it("may have expired at Kombo, so the third call requests a fresh one", async () => {
     const surroundings = page();
     const { backend, sdk } = surroundings;
     const fresh = "https://connect.kombo.dev/v1?token=fresh";
@@ -133,8 +133,8 @@ describe("a link that was opened and closed twice", () => {
   });
 });
 
-describe("how far a flow is", () => {
-  it("is told to whoever started it and to whoever joined", async () => {
+describe("the phase of a flow", () => {
+  it("is reported to the call that started it and to those that joined", async () => {
     const { sdk, options } = page();
     const [first, second]: string[][] = [[], []];
     const result = connect({ ...options, onPhase: (phase) => first!.push(phase) });
@@ -148,12 +148,15 @@ describe("how far a flow is", () => {
 });
 
 describe("a flow that ends without an activation token", () => {
-  it.each([undefined, null, ""])("is finished, and no completion is sent (%j)", async (token) => {
-    const { backend, options } = page();
-    const result = await connect({ ...options, showKomboConnect: () => Promise.resolve(token) });
-    expect(result).toEqual({ status: "finished" });
-    expect(backend.calls).toEqual(["POST links"]);
-  });
+  it.each([undefined, null, ""])(
+    "has the result `finished`, and no completion is sent (%j)",
+    async (token) => {
+      const { backend, options } = page();
+      const result = await connect({ ...options, showKomboConnect: () => Promise.resolve(token) });
+      expect(result).toEqual({ status: "finished" });
+      expect(backend.calls).toEqual(["POST links"]);
+    },
+  );
 });
 
 describe("a link that must not be opened", () => {
@@ -175,7 +178,7 @@ describe("a link that must not be opened", () => {
   });
 
   it.each(["http://localhost:8001/c", "http://127.0.0.1:8001/c", "http://[::1]:8001/c"])(
-    "is not one of the local sandbox: %s",
+    "does not include those of the local sandbox: %s",
     async (link) => {
       const { backend, options } = page();
       backend.on("POST links", json(200, { link, expires_at: "" }));
@@ -184,7 +187,7 @@ describe("a link that must not be opened", () => {
     },
   );
 
-  it.each([{}, { link: "" }, { link: 7 }, [], null, "text"])("is missing from %j", async (body) => {
+  it.each<unknown>([{}, { link: "" }, { link: 7 }, [], null, "text"])("is missing from %j", async (body) => {
     const { backend, options } = page();
     backend.on("POST links", json(200, body));
     await expect(connect(options)).rejects.toMatchObject({ code: "invalid_response" });
@@ -192,7 +195,7 @@ describe("a link that must not be opened", () => {
 });
 
 describe("calling connect again while the dialog is open", () => {
-  it("answers with the same promise, one request and one dialog", async () => {
+  it("returns the same promise, with one request and one dialog", async () => {
     const { backend, sdk, options } = page();
     const first = connect({ ...options, tool: "personio" });
     const second = connect({ ...options, tool: "personio" });
@@ -203,7 +206,7 @@ describe("calling connect again while the dialog is open", () => {
     expect(backend.count("POST links")).toBe(1);
   });
 
-  it("is refused where it means something else", async () => {
+  it("is rejected if the options differ", async () => {
     const { backend, sdk, options } = page();
     const container = document.body.appendChild(document.createElement("div"));
     const first = connect(options);
@@ -225,7 +228,7 @@ describe("calling connect again while the dialog is open", () => {
     });
   });
 
-  it("is told when somebody else has opened Kombo's dialog", async () => {
+  it("is rejected if other code has opened Kombo's dialog", async () => {
     const { sdk, options } = page();
     const result = expect(connect(options)).rejects.toMatchObject({ code: "already_open" });
     await sdk.fail("KomboConnectAlreadyOpenError");
@@ -234,14 +237,14 @@ describe("calling connect again while the dialog is open", () => {
 });
 
 describe("a signal", () => {
-  it("that has been aborted already stops everything", async () => {
+  it("that was aborted before prevents every request", async () => {
     const { backend, options } = page();
     const result = connect({ ...options, signal: AbortSignal.abort() });
     await expect(result).rejects.toMatchObject({ code: "aborted" });
     expect(backend.calls).toEqual([]);
   });
 
-  it("ends the request for the link", async () => {
+  it("aborts the request for the link", async () => {
     const { backend, sdk, options } = page();
     backend.on("POST links", silence);
     const controller = new AbortController();
@@ -255,7 +258,7 @@ describe("a signal", () => {
     expect(sdk.opened).toEqual([]);
   });
 
-  it("ends only the wait once the dialog is open: what the end user finishes is recorded", async () => {
+  it("ends only the wait once the dialog is open: the completion is still recorded", async () => {
     const { backend, sdk, options } = page();
     const controller = new AbortController();
     const result = expect(connect({ ...options, signal: controller.signal })).rejects.toMatchObject({
@@ -270,7 +273,7 @@ describe("a signal", () => {
     expect(backend.calls).toEqual(["POST links", "POST completions"]);
   });
 
-  it("of somebody who joined ends nobody else's flow", async () => {
+  it("of a call that joined does not end the flow of the others", async () => {
     const { sdk, options } = page();
     const controller = new AbortController();
     const first = connect(options);
@@ -285,7 +288,7 @@ describe("a signal", () => {
     expect(await first).toMatchObject({ status: "connected" });
   });
 
-  it("that is never used changes nothing", async () => {
+  it("that is never aborted changes nothing", async () => {
     const { options } = page();
     const { signal } = new AbortController();
     const result = await connect({ ...options, signal, showKomboConnect: finishing });
@@ -306,7 +309,7 @@ describe("a tool that is connected already", () => {
     return [result, surroundings];
   }
 
-  it("is a result that carries the integration, and opens nothing", async () => {
+  it("is a result with the integration, and opens no dialog", async () => {
     const [result, { sdk }] = await connectTwice();
     expect(result.integration).toEqual(PERSONIO);
     expect(sdk.opened).toEqual([]);
@@ -331,7 +334,7 @@ describe("a tool that is connected already", () => {
     expect(backend.last("POST integrations/int_1/relink").body).toEqual({ language: "fr" });
   });
 
-  it("is an error where the backend does not say which", async () => {
+  it("is an error if the response has no integration", async () => {
     const { backend, options } = page();
     backend.on("POST links", problem(409, "already_connected"));
     await expect(connect(options)).rejects.toMatchObject({ code: "already_connected", status: 409 });
@@ -355,13 +358,13 @@ describe("what connect throws", () => {
     });
   });
 
-  it("is `network` when the backend cannot be reached", async () => {
+  it("is `network` if the backend cannot be reached", async () => {
     const { backend, options } = page();
     backend.on("POST links", unreachable);
     await expect(connect(options)).rejects.toMatchObject({ code: "network", status: undefined });
   });
 
-  it("is `network` when the backend says nothing for 20 seconds", async () => {
+  it("is `network` if there is no response for 20 seconds", async () => {
     const { backend, clock, options } = page();
     backend.on("POST links", silence);
     const result = expect(connect(options)).rejects.toMatchObject({ code: "network" });
@@ -369,14 +372,14 @@ describe("what connect throws", () => {
     await result;
   });
 
-  it("is `invalid_response` for a completion that cannot be read", async () => {
+  it("is `invalid_response` for a completion that cannot be parsed", async () => {
     const { backend, options } = page();
     backend.on("POST completions", json(201, { integration: { id: "int_1" } }));
     const result = connect({ ...options, showKomboConnect: finishing });
     await expect(result).rejects.toMatchObject({ code: "invalid_response" });
   });
 
-  it("is `dialog_failed`, in our own words, for anything else that the SDK throws", async () => {
+  it("is `dialog_failed`, with our own message, for other errors of the SDK", async () => {
     const { sdk, options } = page();
     const result = connect(options).catch((thrown: unknown) => thrown);
     await sdk.fail("TypeError", `Invalid URL: ${LINK}`);
@@ -385,9 +388,11 @@ describe("what connect throws", () => {
     expect(`${String(error)} ${JSON.stringify(error)}`).not.toContain("link-secret");
   });
 
-  it("is `dialog_failed` for what is not even an error", async () => {
+  it("is `dialog_failed` for a rejection that is not an Error", async () => {
     const { options } = page();
-    const result = connect({ ...options, showKomboConnect: () => Promise.reject("no") });
+    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the case under test
+    const showKomboConnect = () => Promise.reject("no");
+    const result = connect({ ...options, showKomboConnect });
     await expect(result).rejects.toMatchObject({ code: "dialog_failed" });
   });
 });

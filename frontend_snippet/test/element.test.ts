@@ -1,4 +1,4 @@
-// The element against fakes: what it asks for, what it tells, and what it shows. How it looks is for a browser.
+// The element with fakes: its requests, events and texts. Its style is tested in Chromium.
 import { afterEach, describe, expect, it } from "vitest";
 import { KomboConnectButton } from "../src/element.js";
 import type { KomboConnectEvents } from "../src/element.js";
@@ -8,20 +8,20 @@ const EVENTS = ["connected", "finished", "cancelled", "already-connected", "fail
 
 afterEach(() => document.body.replaceChildren());
 
-/** A button in a page whose listener, far above, writes down what it hears. */
+/** A button in a page with a listener on an ancestor. */
 function place(attributes: Record<string, string> = {}, surroundings = page()) {
-  const heard: { type: string; detail: unknown }[] = [];
+  const events: { type: string; detail: unknown }[] = [];
   const main = document.body.appendChild(document.createElement("main"));
   for (const name of EVENTS) {
     main.addEventListener(`kombo-${name}`, ({ type, detail }: KomboConnectEvents[`kombo-${typeof name}`]) =>
-      heard.push({ type, detail }),
+      events.push({ type, detail }),
     );
   }
   const element = document.createElement("kombo-connect-button");
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.options = surroundings.options;
   main.append(element);
-  return { ...surroundings, element, heard, main, ...inside(element) };
+  return { ...surroundings, element, events, main, ...inside(element) };
 }
 
 function inside(element: KomboConnectButton) {
@@ -35,9 +35,9 @@ function inside(element: KomboConnectButton) {
 }
 
 describe("a click on the button", () => {
-  it("connects with what the attributes say, and tells everybody above", async () => {
+  it("connects with the options of the attributes, and dispatches an event that bubbles", async () => {
     const attributes = { tool: "greenhouse", category: "ATS", language: "fr" };
-    const { backend, sdk, button, heard } = place(attributes);
+    const { backend, sdk, button, events } = place(attributes);
     button.click();
     await sdk.finish();
     expect(backend.last("POST links").body).toEqual({
@@ -46,10 +46,10 @@ describe("a click on the button", () => {
       language: "fr",
     });
     const detail = { status: "connected", integration: PERSONIO, first: true };
-    expect(heard).toEqual([{ type: "kombo-connected", detail }]);
+    expect(events).toEqual([{ type: "kombo-connected", detail }]);
   });
 
-  it("asks the endpoint of its attribute rather than that of its options", async () => {
+  it("prefers the endpoint of the attribute to that of the options", async () => {
     const other = page();
     const { element, button, backend } = place({ endpoint: other.backend.endpoint });
     element.options = { ...element.options, fetch: other.backend.fetch, showKomboConnect: finishing };
@@ -59,27 +59,27 @@ describe("a click on the button", () => {
     expect(backend.calls).toEqual([]);
   });
 
-  it("tells that the end user closed the dialog", async () => {
-    const { sdk, button, heard, message } = place();
+  it("dispatches an event if the end user closes the dialog", async () => {
+    const { sdk, button, events, message } = place();
     button.click();
     await sdk.fail("KomboConnectCancelledError");
-    expect(heard).toEqual([{ type: "kombo-cancelled", detail: { status: "cancelled" } }]);
+    expect(events).toEqual([{ type: "kombo-cancelled", detail: { status: "cancelled" } }]);
     expect(message.textContent).toBe("");
   });
 
-  it("tells that a flow ended without a token", async () => {
-    const { sdk, button, heard } = place();
+  it("dispatches an event if the flow ends without a token", async () => {
+    const { sdk, button, events } = place();
     button.click();
     await sdk.finish("");
-    expect(heard).toEqual([{ type: "kombo-finished", detail: { status: "finished" } }]);
+    expect(events).toEqual([{ type: "kombo-finished", detail: { status: "finished" } }]);
   });
 
-  it("tells what failed, to the page and in a live region, until the next click", async () => {
-    const { backend, sdk, button, heard, message, element } = place({ language: "de" });
+  it("reports a failure by an event, and in a live region until the next click", async () => {
+    const { backend, sdk, button, events, message, element } = place({ language: "de" });
     backend.on("POST links", problem(503, "kombo_unavailable"), Response.json({ link: LINK }));
     button.click();
     await settled();
-    expect(heard).toMatchObject([{ type: "kombo-failed", detail: { code: "kombo_unavailable" } }]);
+    expect(events).toMatchObject([{ type: "kombo-failed", detail: { code: "kombo_unavailable" } }]);
     expect(message.getAttribute("role")).toBe("alert");
     expect(message.textContent).toBe("Das hat nicht geklappt. Bitte erneut versuchen.");
     expect(element.status).toBe("failed");
@@ -99,14 +99,14 @@ describe("a click on the button", () => {
     expect(backend.calls).toEqual([]);
   });
 
-  it("never submits the form that it stands in", () => {
+  it("does not submit a form around it", () => {
     expect(place().button.type).toBe("button");
     expect(place().again.type).toBe("button");
   });
 });
 
-describe("while its flow is under way, the button", () => {
-  it("is busy, keeps the focus, and starts nothing else", async () => {
+describe("while its flow is in progress, the button", () => {
+  it("is busy, keeps the focus, and starts no other flow", async () => {
     const { backend, sdk, element, button } = place();
     element.focus();
     button.click();
@@ -124,10 +124,10 @@ describe("while its flow is under way, the button", () => {
     expect(backend.count("POST links")).toBe(1);
   });
 
-  it("may be taken off the page: what is finished is recorded and told to the document", async () => {
-    const { backend, sdk, button, element, heard } = place();
-    const told: unknown[] = [];
-    const listen = (event: KomboConnectEvents["kombo-connected"]) => told.push(event.detail.integration);
+  it("can be removed: the completion is recorded and its event dispatched on the document", async () => {
+    const { backend, sdk, button, element, events } = place();
+    const received: unknown[] = [];
+    const listen = (event: KomboConnectEvents["kombo-connected"]) => received.push(event.detail.integration);
     document.addEventListener("kombo-connected", listen);
     button.click();
     await sdk.open();
@@ -135,13 +135,13 @@ describe("while its flow is under way, the button", () => {
     await sdk.finish();
     document.removeEventListener("kombo-connected", listen);
     expect(backend.calls).toEqual(["POST links", "POST completions"]);
-    expect(told).toEqual([PERSONIO]);
-    expect(heard).toEqual([]);
+    expect(received).toEqual([PERSONIO]);
+    expect(events).toEqual([]);
   });
 });
 
 describe("several buttons on a page", () => {
-  it("have one dialog, and each its own state", async () => {
+  it("share one dialog, and have a state each", async () => {
     const surroundings = page();
     const first = place({ tool: "personio" }, surroundings);
     const second = place({ tool: "workday" }, surroundings);
@@ -149,9 +149,9 @@ describe("several buttons on a page", () => {
     await surroundings.sdk.open();
     second.button.click();
     await settled();
-    expect(second.heard).toMatchObject([{ type: "kombo-failed", detail: { code: "already_open" } }]);
+    expect(second.events).toMatchObject([{ type: "kombo-failed", detail: { code: "already_open" } }]);
     await surroundings.sdk.finish();
-    expect(first.heard).toMatchObject([{ type: "kombo-connected" }]);
+    expect(first.events).toMatchObject([{ type: "kombo-connected" }]);
     expect(surroundings.sdk.opened).toHaveLength(1);
   });
 });
@@ -166,22 +166,22 @@ describe("a tool that is connected already", () => {
     return placed;
   }
 
-  it("is told, and can be reconnected from the button", async () => {
-    const { sdk, button, again, message, heard } = placeConflict();
+  it("dispatches an event, and can be reconnected from the button", async () => {
+    const { sdk, button, again, message, events } = placeConflict();
     button.click();
     await settled();
     expect(message.textContent).toBe("This tool is connected already.");
     expect(again.hidden).toBe(false);
     again.click();
     await sdk.finish();
-    expect(heard).toMatchObject([
+    expect(events).toMatchObject([
       { type: "kombo-already-connected", detail: { integration: PERSONIO } },
       { type: "kombo-connected" },
     ]);
     expect(again.hidden).toBe(true);
   });
 
-  it("is left to the page where the page says so", async () => {
+  it("is left to the page if the event is cancelled", async () => {
     const { button, again, message, main } = placeConflict();
     main.addEventListener("kombo-already-connected", (event) => event.preventDefault());
     button.click();
@@ -191,33 +191,33 @@ describe("a tool that is connected already", () => {
   });
 });
 
-describe("a backend that nobody is signed in to", () => {
-  it("is told so that it helps: trying again would not", async () => {
-    const { backend, button, message, heard } = place();
+describe("an end user who is not signed in", () => {
+  it("is asked to sign in, not to try again", async () => {
+    const { backend, button, message, events } = place();
     backend.on("POST links", problem(401, "unauthenticated"));
     button.click();
     await settled();
     expect(message.textContent).toBe("Please sign in.");
-    expect(heard).toMatchObject([{ type: "kombo-failed", detail: { code: "unauthenticated" } }]);
+    expect(events).toMatchObject([{ type: "kombo-failed", detail: { code: "unauthenticated" } }]);
   });
 });
 
-describe("what an earlier page could not tell the backend", () => {
-  it("is told when the button arrives, and heard of as if it had happened here", async () => {
+describe("a pending completion of an earlier page", () => {
+  it("is sent when the button is connected, and dispatches its event there", async () => {
     const surroundings = page();
     const { backend, clock, storage } = surroundings;
     const entry = { endpoint: backend.endpoint, activationToken: TOKEN, keptAt: clock.now() - 1000 };
     storage.setItem("kombo-embed.pending", JSON.stringify([entry]));
-    const { heard, element } = place({}, surroundings);
+    const { events, element } = place({}, surroundings);
     await settled();
     expect(backend.calls).toEqual(["POST completions"]);
-    expect(heard).toMatchObject([{ type: "kombo-connected", detail: { integration: PERSONIO } }]);
+    expect(events).toMatchObject([{ type: "kombo-connected", detail: { integration: PERSONIO } }]);
     expect(element.status).toBe("connected");
   });
 });
 
 describe("the label", () => {
-  it("is that of the attribute, else in the language of the flow or of the page around", () => {
+  it("is the attribute, or a default in the language of the flow or of the page", () => {
     expect(place({ label: "Connect Personio" }).label.textContent).toBe("Connect Personio");
     expect(place().label.textContent).toBe("Connect your HR tool");
     expect(place({ language: "es" }).label.textContent).toBe("Conectar una herramienta de RR. HH.");
@@ -238,9 +238,9 @@ describe("the label", () => {
 });
 
 describe("properties", () => {
-  it("that were set before the element was defined are kept", () => {
+  it("that were set before the element was defined take effect", () => {
     const { options } = page();
-    // As the parser leaves it: there, with properties of its own, and its class not yet.
+    // Like an element that the page changed before its class was defined.
     const early = { tool: "hibob", disabled: true, options };
     class Late extends KomboConnectButton {
       constructor() {
@@ -251,7 +251,7 @@ describe("properties", () => {
       }
     }
     customElements.define("kombo-connect-button-late", Late);
-    const element = document.body.appendChild(document.createElement("kombo-connect-button-late")) as Late;
+    const element = document.body.appendChild(new Late());
     expect(element.getAttribute("tool")).toBe("hibob");
     expect(element.hasAttribute("disabled")).toBe(true);
     expect(element.options).toBe(options);

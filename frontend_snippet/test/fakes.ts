@@ -16,7 +16,7 @@ export const PERSONIO: Integration = {
   updated_at: "2026-01-01T00:00:00Z",
 };
 
-/** What the backend got to read. */
+/** A request, as the backend received it. */
 export interface Sent {
   readonly method: string;
   readonly path: string;
@@ -30,10 +30,10 @@ type Reply = Response | Error | (() => Response | Promise<Response>);
 
 let backends = 0;
 
-/** A backend that answers what it is told to: the same again and again for a path, or a list in its order. */
+/** A backend with the replies of the test. */
 export class FakeBackend {
   readonly sent: Sent[] = [];
-  // Of its own, so that what the page remembers of one backend is nothing to the next test's.
+  // One per test, since listeners of an earlier test's page remain.
   readonly endpoint = `http://localhost:3000/kombo-${(backends += 1)}`;
   private readonly replies = new Map<string, Reply[]>();
 
@@ -43,7 +43,7 @@ export class FakeBackend {
     this.on("GET integrations", () => json(200, { integrations: [PERSONIO] }));
   }
 
-  /** The last reply is given again and again. */
+  /** Set the replies to a request, in their order. The last one is repeated. */
   on(call: string, ...replies: Reply[]): this {
     this.replies.set(call, replies);
     return this;
@@ -61,7 +61,7 @@ export class FakeBackend {
     return typeof reply === "function" ? reply() : reply.clone();
   };
 
-  /** What was asked, as "POST links". */
+  /** The requests, as "POST links". */
   get calls(): string[] {
     return this.sent.map(({ method, path }) => `${method} ${path}`);
   }
@@ -72,7 +72,7 @@ export class FakeBackend {
 
   last(call: string): Sent {
     const found = this.sent.filter(({ method, path }) => `${method} ${path}` === call).at(-1);
-    if (!found) throw new Error(`the backend was never asked ${call}, only: ${this.calls.join(", ")}`);
+    if (!found) throw new Error(`the backend never received ${call}, only: ${this.calls.join(", ")}`);
     return found;
   }
 }
@@ -95,13 +95,13 @@ export const problem = (
     headers,
   );
 
-/** A reply that never comes. */
+/** A reply that never arrives. */
 export const silence = (): Promise<Response> => new Promise(() => {});
 
-/** What `fetch` rejects with when there is no connection. */
+/** What `fetch` rejects with if the network fails. */
 export const unreachable = new TypeError("Failed to fetch");
 
-/** Kombo's SDK, played by the test: each opened dialog waits until the test ends it. */
+/** A fake of Kombo's SDK: each dialog is open until the test ends it. */
 export class FakeSdk {
   readonly opened: { link: string; container: HTMLElement | undefined }[] = [];
   private settle: { resolve(token: string | null | undefined): void; reject(error: Error): void } | undefined;
@@ -136,7 +136,7 @@ export const finishing: ShowKomboConnect = () => Promise.resolve(TOKEN);
 
 let days = 0;
 
-/** Time that passes when the test says so; every clock begins on another day. */
+/** A clock that the test advances. Each one starts on another day. */
 export class FakeClock implements Clock {
   private time = Date.UTC(2026, 0, (days += 1));
   private timers: { at: number; act: () => void }[] = [];
@@ -151,7 +151,7 @@ export class FakeClock implements Clock {
     };
   };
 
-  /** How many timers have not come yet. */
+  /** The number of timers that have not fired. */
   get waiting(): number {
     return this.timers.length;
   }
@@ -181,7 +181,7 @@ export class FakeStorage {
   removeItem = (key: string): void => void this.items.delete(key);
 }
 
-/** A storage as some private windows have it. */
+/** The storage of some private windows. */
 export const forbiddenStorage = {
   getItem: (): never => forbid(),
   setItem: (): never => forbid(),
@@ -192,12 +192,15 @@ function forbid(): never {
   throw new DOMException("The operation is insecure.", "SecurityError");
 }
 
-/** Everything that was ready to happen has happened. */
+/** Resolve after all pending promises and microtasks have settled. */
 export async function settled(): Promise<void> {
   for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** A page's whole surroundings. */
+/** The state that the copies of the module share in a page. */
+export const PAGE_STATE = Symbol.for("kombo-embed.page.v1");
+
+/** Everything that surrounds the module in a page that was just loaded. */
 export function page(): {
   backend: FakeBackend;
   sdk: FakeSdk;
@@ -211,6 +214,7 @@ export function page(): {
     storage: FakeStorage;
   };
 } {
+  Reflect.deleteProperty(globalThis, PAGE_STATE);
   const [backend, sdk, clock, storage] = [
     new FakeBackend(),
     new FakeSdk(),

@@ -1,4 +1,4 @@
-// The package as it would be published: what is in it, and that a server may load it.
+// The package as it would be published: its files, and that a server can import it.
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,26 +12,26 @@ const run = (command: string, ...args: string[]) =>
 beforeAll(() => void run("npm", "run", "--silent", "build"), 60_000);
 
 describe("the package", { timeout: 60_000 }, () => {
-  it("holds what is built, and nothing else", () => {
+  it("contains the build and nothing else", () => {
     const [{ files }] = JSON.parse(run("npm", "pack", "--dry-run", "--json")) as [
       { files: { path: string }[] },
     ];
     const paths = files.map(({ path }) => path).sort();
-    const other = paths.filter((path) => !/^dist\/(kombo-embed\.js|lib\/\w+\.(d\.ts|js))$/.test(path));
+    const other = paths.filter((path) => !/^dist\/(kombo-embed\.js|lib\/[\w-]+\.(d\.ts|js))$/.test(path));
     expect(other).toEqual(["LICENSE", "README.md", "package.json"]);
     for (const entry of ["index", "react", "element", "served"])
       expect(paths).toContain(`dist/lib/${entry}.d.ts`);
   });
 
   it.each(["kombo-embed", "kombo-embed/react", "kombo-embed/element", "kombo-embed/kombo-embed.js"])(
-    "can be loaded where there is no page: %s",
+    "can be imported without a DOM: %s",
     (entry) => {
       const names = `import(${JSON.stringify(entry)}).then((m) => console.log(Object.keys(m).length > 0))`;
       expect(run(process.execPath, "--input-type=module", "--eval", names).trim()).toBe("true");
     },
   );
 
-  it("says of the element alone that importing it does something", () => {
+  it("declares side effects for the element alone", () => {
     const { sideEffects } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
       sideEffects: string[];
     };
@@ -43,7 +43,7 @@ describe("the package", { timeout: 60_000 }, () => {
     expect(readFileSync(join(root, "dist/lib/index.js"), "utf8")).not.toContain("element");
   });
 
-  it("has a lock file that names no registry", () => {
+  it("has a lock file without registry hosts", () => {
     expect(readFileSync(join(root, "package-lock.json"), "utf8")).not.toContain('"resolved": "http');
   });
 });

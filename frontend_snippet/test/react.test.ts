@@ -38,11 +38,11 @@ function mount(options: ConnectOptions, { strict = false } = {}) {
   draw(options);
   const unmount = () => act(() => root.unmount());
   unmounts.push(unmount);
-  return { draw, unmount, click: () => act(async () => void place.querySelector("button")!.click()) };
+  return { draw, unmount, click: () => act(async () => place.querySelector("button")!.click()) };
 }
 
 describe(`useKomboConnect with React ${version.split(".")[0]}`, () => {
-  it("tells how far the flow is, and how it ended", async () => {
+  it("reports the phase and the result of the flow", async () => {
     const { sdk, options } = page();
     const { click } = mount(options);
     expect(latest).toMatchObject({ status: "idle", result: undefined, error: undefined });
@@ -55,7 +55,7 @@ describe(`useKomboConnect with React ${version.split(".")[0]}`, () => {
     expect(latest).toMatchObject({ status: "idle", result: undefined });
   });
 
-  it("says why it failed, and rejects nothing", async () => {
+  it("reports the error of a flow, and rejects nothing", async () => {
     const { backend, options } = page();
     backend.on("POST links", problem(429, "rate_limited"));
     mount(options);
@@ -63,15 +63,15 @@ describe(`useKomboConnect with React ${version.split(".")[0]}`, () => {
     expect(latest).toMatchObject({ status: "failed", error: { code: "rate_limited" } });
   });
 
-  it("throws what is the page's own mistake", async () => {
+  it("reports a headers function that fails", async () => {
     const { options } = page();
     mount(options);
     mount({ ...options, headers: () => Promise.reject(new Error("no login")) });
-    await act(async () => void (await latest.connect()));
+    await act(() => latest.connect());
     expect(latest.error?.code).toBe("headers_failed");
   });
 
-  it("makes one call and one dialog in StrictMode, whatever is clicked", async () => {
+  it("sends one request and opens one dialog in StrictMode, after several clicks", async () => {
     const { backend, sdk, options } = page();
     const { click } = mount(options, { strict: true });
     await click();
@@ -81,7 +81,7 @@ describe(`useKomboConnect with React ${version.split(".")[0]}`, () => {
     expect(sdk.opened).toHaveLength(1);
   });
 
-  it("joins the dialog that is open when it is mounted anew", async () => {
+  it("joins the open dialog when it is mounted again", async () => {
     const { backend, sdk, options } = page();
     const first = mount(options);
     await first.click();
@@ -93,7 +93,7 @@ describe(`useKomboConnect with React ${version.split(".")[0]}`, () => {
     expect(backend.calls).toEqual(["POST links", "POST completions"]);
   });
 
-  it("lets the end user finish when it is unmounted, and records it", async () => {
+  it("records the completion of a flow that is open when it is unmounted", async () => {
     const { backend, sdk, options } = page();
     const { click, unmount } = mount(options);
     await click();
@@ -102,7 +102,7 @@ describe(`useKomboConnect with React ${version.split(".")[0]}`, () => {
     expect(backend.calls).toEqual(["POST links", "POST completions"]);
   });
 
-  it("uses the options of the last render, and gives the same functions at each", async () => {
+  it("uses the options of the last render, and returns the same functions at each", async () => {
     const { backend, sdk, options } = page();
     const { draw, click } = mount({ ...options, tool: "personio" });
     const { connect, reconnect, reset } = latest;
@@ -113,7 +113,7 @@ describe(`useKomboConnect with React ${version.split(".")[0]}`, () => {
     expect(backend.last("POST links").body).toEqual({ integration_tool: "workday" });
   });
 
-  it("gives the same object while nothing changes", () => {
+  it("returns the same object while nothing changes", () => {
     const { options } = page();
     const { draw } = mount(options);
     const before = latest;
@@ -136,7 +136,7 @@ describe(`useKomboConnect with React ${version.split(".")[0]}`, () => {
     expect(backend.calls).toEqual(["POST integrations/int_1/relink", "POST completions"]);
   });
 
-  it("tells the backend what an earlier page could not, and shows it", async () => {
+  it("sends the pending completions of an earlier page, and reports the result", async () => {
     const { backend, clock, storage, options } = page();
     const entry = { endpoint: backend.endpoint, activationToken: TOKEN, keptAt: clock.now() - 1000 };
     storage.setItem("kombo-embed.pending", JSON.stringify([entry]));

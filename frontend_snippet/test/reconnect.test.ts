@@ -8,7 +8,7 @@ describe.each([
   ["reconnect", reconnect, "relink"],
   ["finishSetup", finishSetup, "setup-link"],
 ] as const)("%s", (_name, start, action) => {
-  it("runs the same flow over an integration that exists", async () => {
+  it("runs the same flow for an existing integration", async () => {
     const { backend, options } = page();
     backend.on(`POST integrations/int_1/${action}`, link);
     backend.on("POST completions", json(200, { integration: PERSONIO }));
@@ -18,7 +18,7 @@ describe.each([
     expect(backend.sent[0]?.body).toEqual({ language: "it" });
   });
 
-  it("asks how the integration is now, where Kombo gave no activation token", async () => {
+  it("reads the integration if Kombo sent no activation token", async () => {
     const { backend, options } = page();
     backend.on(`POST integrations/int_1/${action}`, link);
     backend.on("GET integrations/int_1", json(200, { integration: PERSONIO }));
@@ -27,7 +27,7 @@ describe.each([
     expect(backend.count("POST completions")).toBe(0);
   });
 
-  it("is finished all the same where that cannot be told", async () => {
+  it("has the result `finished` if the integration cannot be read", async () => {
     const { backend, options } = page();
     backend.on(`POST integrations/int_1/${action}`, link);
     backend.on("GET integrations/int_1", problem(503, "kombo_unavailable"));
@@ -35,7 +35,7 @@ describe.each([
     expect(result).toEqual({ status: "finished" });
   });
 
-  it("tells that the integration is not this customer's", async () => {
+  it("rejects for an integration that is not this customer's", async () => {
     const { backend, options } = page();
     await expect(start("int_2", options)).rejects.toMatchObject({
       code: "integration_not_found",
@@ -44,19 +44,19 @@ describe.each([
     expect(backend.calls).toEqual([`POST integrations/int_2/${action}`]);
   });
 
-  it("keeps an id inside its place in the path", async () => {
+  it("encodes the id in the path", async () => {
     const { backend, options } = page();
     await expect(start("../links?a#b", options)).rejects.toMatchObject({ code: "integration_not_found" });
     expect(backend.calls).toEqual([`POST integrations/..%2Flinks%3Fa%23b/${action}`]);
   });
 
-  it.each(["", ".", ".."])("refuses %j, which is no id", async (id) => {
+  it.each(["", ".", ".."])("rejects %j, which is not an id", async (id) => {
     const { backend, options } = page();
     await expect(start(id, options)).rejects.toThrow(TypeError);
     expect(backend.calls).toEqual([]);
   });
 
-  it("never runs beside another flow", async () => {
+  it("does not run at the same time as another flow", async () => {
     const { backend, sdk, options } = page();
     backend.on(`POST integrations/int_1/${action}`, link);
     const first = start("int_1", options);

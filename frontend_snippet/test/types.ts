@@ -1,4 +1,4 @@
-// What the types promise to whoever uses them. Nothing here runs: `tsc` reads it, in `npm run check`.
+// Tests of the public types. Nothing here runs: `npm run check` compiles it.
 import { connect, watch } from "../src/index.js";
 import type { Connected, ConnectResult, KomboEmbedError } from "../src/index.js";
 import type { KomboConnectButton } from "../src/element.js";

@@ -46,7 +46,7 @@ def build_link_request(settings: Settings, choice: LinkChoice, options: LinkOpti
 
 
 def as_invalid_request(choice: LinkChoice, error: KomboRejected) -> KomboRejected | InvalidRequest:
-    """Return an `InvalidRequest` if Kombo rejected something that the browser chose, else the error itself."""
+    """Return an `InvalidRequest` if Kombo rejected the browser's choice, otherwise the error itself."""
     chosen = {
         "integration_category": choice.category,
         "integration_tool": choice.tool,

@@ -1,4 +1,4 @@
-"""Issues links: the cached one while it has enough time left, otherwise a new one, minted once for all callers."""
+"""Issues links: the cached one while it has enough time left, otherwise a new one, minted once for all."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class LinkIssuer:
         clock: Clock,
     ) -> None:
         self._environment = settings.environment
-        self._lifetime_seconds = settings.lifetime
-        self._margin_seconds = settings.margin
+        self._lifetime_seconds = settings.lifetime_seconds
+        self._margin_seconds = settings.margin_seconds
         self._client = client
         self._cache = cache
         self._store = store
@@ -74,11 +74,8 @@ class LinkIssuer:
     ) -> IssuedLink:
         """Return a link with at least the margin left; with less, only while Kombo cannot be reached.
 
-        Args:
-            end_user: Who will open the link.
-            request: What the link is for.
-            fresh: Replace the cached link; a mint in progress satisfies this.
-            before_mint: Called on a cache miss; its exceptions propagate.
+        ``fresh`` replaces the cached link; a mint in progress satisfies it. ``before_mint`` is called on a
+        cache miss, and its exceptions propagate.
 
         Raises:
             RateLimited: The end user has had too many links minted.
@@ -91,14 +88,7 @@ class LinkIssuer:
             return self._issued(cached, CacheStatus.HIT)
         if before_mint is not None:
             await before_mint()
-        try:
-            (link, status), joined = await self._mints.join(key, lambda: self._mint(key, fresh=fresh))
-        except (KomboRateLimited, KomboUnavailable, KomboTimeout):
-            cached = None if fresh else await self._cache.get(key)  # it may have been invalidated meanwhile
-            if cached is not None and self._remaining_seconds(cached) > 0:
-                return self._issued(cached, CacheStatus.STALE)
-            raise
-        return self._issued(link, CacheStatus.COLLAPSED if joined else status)
+        return await self._issue_minted(key, fresh=fresh)
 
     async def mint_magic_link(self, end_user: EndUser, request: LinkRequest) -> str:
         """Mint a link that is valid for a year. It is never cached.
@@ -118,6 +108,16 @@ class LinkIssuer:
         Call it after the transaction that recorded the invalidation.
         """
         await self._poller.apply(origin_id)
+
+    async def _issue_minted(self, key: CacheKey, *, fresh: bool) -> IssuedLink:
+        try:
+            (link, status), joined = await self._mints.join(key, lambda: self._mint(key, fresh=fresh))
+        except (KomboRateLimited, KomboUnavailable, KomboTimeout):
+            cached = None if fresh else await self._cache.get(key)  # it may have been invalidated meanwhile
+            if cached is not None and self._remaining_seconds(cached) > 0:
+                return self._issued(cached, CacheStatus.STALE)
+            raise
+        return self._issued(link, CacheStatus.COLLAPSED if joined else status)
 
     async def _mint(self, key: CacheKey, *, fresh: bool) -> tuple[ConnectionLink, CacheStatus]:
         async with self._cache.lease(key, fresh=fresh) as lease:

@@ -1,7 +1,7 @@
 """Reconciliation: re-reads every recorded integration from Kombo, to repair what lost webhooks missed.
 
-Kombo recommends a periodic full read beside webhooks (docs.kombo.dev/ats/guides/data-changed-migration). Kombo
-cannot list integrations, so reconciliation does not find integrations that were never recorded.
+Kombo recommends a periodic full read beside webhooks (docs.kombo.dev/ats/guides/data-changed-migration).
+Kombo cannot list integrations, so those that were never recorded are not found.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Delivers the host's events, fed from the outbox: at least once to each handler, in order per integration.
+"""Delivers events from the outbox to the host's handlers: at least once each, in order per integration.
 
-A handler that hangs or fails holds up nobody but the later events of its own integration.
+A handler that hangs or fails delays only the later events of the same integration.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.events.handler import SLOW, Call, HandlerRunner, named
+from kombo_embed.events.handler import SLOW_SECONDS, HandlerResult, HandlerRunner, name_handlers
 from kombo_embed.ports import Clock, Delivery, DeliveryOutcome, EventHandler, Outbox
 
-logger = logging.getLogger("kombo_embed.events.dispatcher")
+logger = logging.getLogger("kombo_embed.events")
 
-CONCURRENCY = 20  # events at a time in this process, beside those that take long
-LEASE = 10.0  # seconds after which an event of a process that died is free again
-HEARTBEAT = 3.0  # seconds between renewals of the leases
-POLL = 2.0  # seconds between looks when nothing woke us: other processes write events too
-BACKOFF_MAX = 3600.0  # seconds
-CRASHES_MAX = 20  # deaths of its process that an event may have stood beside by chance
-BYSTANDERS_MAX = 30.0  # seconds that such an event waits at most
-POSTPONED = 5.0  # seconds until a handler that is busy is called for this event
-FAILURES_MAX = 20  # about nine hours of trying; then somebody has to look
-CLOSING = 5.0  # seconds to note what was finished
+CONCURRENCY = 20  # deliveries at a time in this process, slow ones not counted
+LEASE_SECONDS = 10.0  # after which the events of a process that died are delivered by another
+HEARTBEAT_SECONDS = 3.0  # between renewals of the leases
+POLL_SECONDS = 2.0  # between looks without a wake-up: other processes write events, too
+MAX_BACKOFF_SECONDS = 3600.0
+MAX_INNOCENT_CRASHES = 20  # deaths of its process that an event may have been present at by chance
+MAX_INNOCENT_BACKOFF_SECONDS = 30.0  # so long such an event waits at most
+POSTPONE_SECONDS = 5.0  # until a busy handler is called again
+MAX_FAILURES = 20  # about nine hours of attempts; then the event is a dead letter
+CLOSE_SECONDS = 5.0  # to save what has finished
 
 
 class Dispatcher:
@@ -34,65 +34,75 @@ class Dispatcher:
 
     Args:
         outbox: Where events wait.
-        handlers: By event type; may grow while running.
-        clock: Where time comes from.
+        handlers: The handlers by event type; more may be added while it runs.
+        clock: The source of time.
+        poll_seconds: Time between looks into the outbox without a wake-up.
+        heartbeat_seconds: Time between renewals of the leases.
     """
 
     def __init__(
-        self, outbox: Outbox, handlers: Mapping[str, Sequence[EventHandler]], *, clock: Clock
+        self,
+        outbox: Outbox,
+        handlers: Mapping[str, Sequence[EventHandler]],
+        *,
+        clock: Clock,
+        poll_seconds: float = POLL_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._outbox = outbox
         self._handlers = handlers
         self._clock = clock
-        self._calls = HandlerRunner()
+        self._poll_seconds = poll_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+        self._runner = HandlerRunner()
         self._woken = asyncio.Event()
         self._finished = asyncio.Event()
-        self._held: dict[int, Delivery] = {}  # leased by us, until what became of them is on disk
-        self._quick: set[int] = set()
+        self._leased: dict[int, Delivery] = {}  # until their outcome is on disk
+        self._quick: set[int] = set()  # those that count against CONCURRENCY
         self._outcomes: list[DeliveryOutcome] = []
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start to deliver."""
         loop = asyncio.get_running_loop()
-        for run in (self._run, self._save_finished, self._keep_leased):
-            self._loops.append(loop.create_task(run(), name="kombo-embed hooks"))
+        for run in (self._take_forever, self._save_forever, self._renew_forever):
+            self._loops.append(loop.create_task(run(), name="kombo-embed dispatcher"))
 
     def wake(self) -> None:
-        """Look into the outbox now: something was committed."""
+        """Look into the outbox now, because an event may have been committed."""
         self._woken.set()
 
     async def aclose(self) -> None:
-        """Stop. What was not finished is delivered again, by whoever looks next."""
-        tasks = [*self._deliveries, *self._loops]
+        """Stop. Unfinished events are delivered again later, by any process."""
+        tasks = [*self._tasks, *self._loops]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
-            async with asyncio.timeout(CLOSING):
-                await self._give_back()
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._release()
         except (TimeoutError, StoreUnavailable):
-            return  # the leases end by themselves
+            return  # the leases expire
 
-    async def _run(self) -> None:
+    async def _take_forever(self) -> None:
         while True:
             self._woken.clear()
             if not await self._take():
                 await self._wait()
 
     async def _take(self) -> bool:
-        types = [type_ for type_, handlers in self._handlers.items() if handlers]
-        free = CONCURRENCY - len(self._quick)
-        if not types or free <= 0:
+        types = [event_type for event_type, handlers in self._handlers.items() if handlers]
+        limit = CONCURRENCY - len(self._quick)
+        if not types or limit <= 0:
             return False
         try:
-            taken = await self._outbox.take(types, limit=free, now=self._now(), lease_seconds=LEASE)
+            taken = await self._outbox.take(types, limit=limit, now=self._now(), lease_seconds=LEASE_SECONDS)
         except StoreUnavailable:
-            return False  # said in the log by the store already
+            return False  # the store has logged it
         except Exception:
-            # This loop is all that delivers: whatever it was, it looks again later.
-            logger.exception("hooks.failed: the outbox could not be read")
+            # This loop is the only one that delivers, so it goes on whatever the cause.
+            logger.exception("dispatcher.take_failed")
             return False
         for delivery in taken:
             self._begin(delivery)
@@ -100,12 +110,12 @@ class Dispatcher:
 
     def _begin(self, delivery: Delivery) -> None:
         loop = asyncio.get_running_loop()
-        self._held[delivery.row_id] = delivery
+        self._leased[delivery.row_id] = delivery
         self._quick.add(delivery.row_id)
-        loop.call_later(SLOW, self._make_room, delivery.row_id)
-        task = loop.create_task(self._deliver(delivery), name="kombo-embed hook")
-        self._deliveries.add(task)
-        task.add_done_callback(self._deliveries.discard)
+        loop.call_later(SLOW_SECONDS, self._make_room, delivery.row_id)
+        task = loop.create_task(self._deliver(delivery), name="kombo-embed delivery")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _make_room(self, row_id: int) -> None:
         if row_id in self._quick:
@@ -114,7 +124,7 @@ class Dispatcher:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(POLL):
+            async with asyncio.timeout(self._poll_seconds):
                 await self._woken.wait()
         except TimeoutError:
             pass
@@ -122,47 +132,51 @@ class Dispatcher:
     async def _deliver(self, delivery: Delivery) -> None:
         crashes = delivery.attempts - delivery.failures - 1
         if crashes > 0:
-            await self._expect_the_worst(delivery, crashes)
-        handlers = named(self._handlers.get(delivery.event.type, ()))
+            await self._defer(delivery, crashes)
+        handlers = name_handlers(self._handlers.get(delivery.event.type, ()))
         done = set(delivery.done_handlers)
         left = [name for name in handlers if name not in done]
-        calls = await asyncio.gather(*(self._call(name, handlers[name], delivery, done) for name in left))
-        self._outcomes.append(self._outcome(delivery, done, calls))
+        results = await asyncio.gather(*(self._call(name, handlers[name], delivery, done) for name in left))
+        self._outcomes.append(self._outcome(delivery, done, results))
         self._finished.set()
 
-    async def _call(self, name: str, handler: EventHandler, delivery: Delivery, done: set[str]) -> Call:
-        """Call one handler; that it is done is noted with the next heartbeat, however long others take."""
-        call = await self._calls.call(name, handler, delivery.event)
-        if call is Call.DONE:
+    async def _call(
+        self, name: str, handler: EventHandler, delivery: Delivery, done: set[str]
+    ) -> HandlerResult:
+        """Call one handler; the next heartbeat saves its success, however long other handlers take."""
+        result = await self._runner.call(name, handler, delivery.event)
+        if result is HandlerResult.DONE:
             done.add(name)
-            self._held[delivery.row_id] = replace(delivery, done_handlers=tuple(sorted(done)))
-        return call
+            self._leased[delivery.row_id] = replace(delivery, done_handlers=tuple(sorted(done)))
+        return result
 
-    async def _expect_the_worst(self, delivery: Delivery, crashes: int) -> None:
-        """Whoever had it died: perhaps of it. Should we, too, it is tried less and less often."""
-        due_at = self._now() + timedelta(seconds=_backoff_after_crashes(crashes))
+    async def _defer(self, delivery: Delivery, crashes: int) -> None:
+        """Set a redelivery time before the call: this event may be what killed the earlier processes."""
+        due_at = self._now() + timedelta(seconds=_crash_backoff_seconds(crashes))
         try:
             await self._outbox.defer(delivery, due_at=due_at)
         except StoreUnavailable:
-            return  # said in the log by the store already
+            return  # the store has logged it
 
-    def _outcome(self, delivery: Delivery, done: set[str], calls: Sequence[Call]) -> DeliveryOutcome:
+    def _outcome(
+        self, delivery: Delivery, done: set[str], results: Sequence[HandlerResult]
+    ) -> DeliveryOutcome:
         names = tuple(sorted(done))
-        if Call.FAILED in calls:
+        if HandlerResult.FAILED in results:
             failures = delivery.failures + 1
-            due_at = self._now() + timedelta(seconds=_backoff(failures))
-            return DeliveryOutcome(delivery, names, due_at, failed=True, dead=failures >= FAILURES_MAX)
-        if Call.POSTPONED in calls:
-            return DeliveryOutcome(delivery, names, self._now() + timedelta(seconds=POSTPONED))
+            due_at = self._now() + timedelta(seconds=_backoff_seconds(failures))
+            return DeliveryOutcome(delivery, names, due_at, failed=True, dead=failures >= MAX_FAILURES)
+        if HandlerResult.POSTPONED in results:
+            return DeliveryOutcome(delivery, names, self._now() + timedelta(seconds=POSTPONE_SECONDS))
         return DeliveryOutcome(delivery, names)
 
-    async def _save_finished(self) -> None:
-        """Note what became of events; what ends while that is written goes into the next transaction."""
+    async def _save_forever(self) -> None:
+        """Save outcomes; those that arrive during a transaction go into the next one."""
         while True:
             await self._finished.wait()
             self._finished.clear()
             if not await self._save():
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(self._poll_seconds)
                 self._finished.set()
 
     async def _save(self) -> bool:
@@ -171,58 +185,63 @@ class Dispatcher:
             await self._outbox.save(outcomes, now=self._now())
         except StoreUnavailable:
             self._outcomes = [*outcomes, *self._outcomes]
-            return False  # said in the log by the store already
+            return False  # the store has logged it
         except Exception:
-            # As in _take. The leases end by themselves, and the events are delivered again.
-            logger.exception("hooks.failed: what became of %s events could not be noted", len(outcomes))
+            # As in _take. The leases expire, and the events are delivered again.
+            logger.exception("dispatcher.save_failed", extra={"count": len(outcomes)})
         for outcome in outcomes:
-            _tell_given_up(outcome)
-            self._held.pop(outcome.delivery.row_id, None)
+            _log_dead_letter(outcome)
+            self._leased.pop(outcome.delivery.row_id, None)
             self._quick.discard(outcome.delivery.row_id)
-        self._woken.set()  # the integrations' next events may go now
+        self._woken.set()  # the next events of these integrations may be ready now
         return True
 
-    async def _keep_leased(self) -> None:
+    async def _renew_forever(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT)
-            if not self._held:
+            await asyncio.sleep(self._heartbeat_seconds)
+            if not self._leased:
                 continue
             try:
-                held = list(self._held.values())
-                await self._outbox.renew(held, now=self._now(), lease_seconds=LEASE)
+                leased = list(self._leased.values())
+                await self._outbox.renew(leased, now=self._now(), lease_seconds=LEASE_SECONDS)
             except StoreUnavailable:
-                continue  # said in the log by the store already
+                continue  # the store has logged it
             except Exception:
-                logger.exception("hooks.failed: leases could not be renewed")
+                logger.exception("dispatcher.renew_failed")
 
-    async def _give_back(self) -> None:
+    async def _release(self) -> None:
         if self._outcomes:
             await self._save()
-        if self._held:
-            await self._outbox.release(list(self._held.values()))
+        if self._leased:
+            await self._outbox.release(list(self._leased.values()))
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
-def _backoff(failures: int) -> float:
-    return min(2.0 ** min(failures, 30), BACKOFF_MAX)
+def _backoff_seconds(failures: int) -> float:
+    return min(2.0 ** min(failures, 30), MAX_BACKOFF_SECONDS)
 
 
-def _backoff_after_crashes(crashes: int) -> float:
-    # Of all that a process had when it died, one event at most is the cause: the others must not wait long.
-    if crashes <= CRASHES_MAX:
-        return min(_backoff(crashes), BYSTANDERS_MAX)
-    return min(BYSTANDERS_MAX * _backoff(crashes - CRASHES_MAX), BACKOFF_MAX)
+def _crash_backoff_seconds(crashes: int) -> float:
+    # At most one of the events that a process held when it died is the cause; the others must not wait long.
+    if crashes <= MAX_INNOCENT_CRASHES:
+        return min(_backoff_seconds(crashes), MAX_INNOCENT_BACKOFF_SECONDS)
+    return min(
+        MAX_INNOCENT_BACKOFF_SECONDS * _backoff_seconds(crashes - MAX_INNOCENT_CRASHES), MAX_BACKOFF_SECONDS
+    )
 
 
-def _tell_given_up(outcome: DeliveryOutcome) -> None:
-    if outcome.dead:
-        event = outcome.delivery.event
-        logger.error(
-            "hook.given_up: %s, %s, failed %s times; mend its handler, then: kombo-embed events replay %s",
-            event.id,
-            event.type,
-            outcome.delivery.failures + 1,
-            event.id,
-        )
+def _log_dead_letter(outcome: DeliveryOutcome) -> None:
+    if not outcome.dead:
+        return
+    event = outcome.delivery.event
+    logger.error(
+        "hook.dead_letter",
+        extra={
+            "event_id": event.id,
+            "event_type": event.type,
+            "failures": outcome.delivery.failures + 1,
+            "remedy": f"fix the handler, then run: kombo-embed events replay {event.id}",
+        },
+    )

@@ -1,4 +1,4 @@
-"""Calls the host's event handlers, async or plain, so that one that hangs or fails hurts nobody else."""
+"""Calls the host's event handlers, async or plain; one that hangs or fails does not affect the others."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from enum import Enum
 from kombo_embed.integration import Event
 from kombo_embed.ports import EventHandler
 
-logger = logging.getLogger("kombo_embed.events.dispatcher")
+logger = logging.getLogger("kombo_embed.events")
 
-DEADLINE = 60.0  # seconds for one call of a handler; one that hangs is called again later
-SLOW = 1.0  # seconds after which a call no longer counts as one that is about to end
-SLOW_CALLS = 20  # of one handler at a time
+DEADLINE_SECONDS = 60.0  # for one call; a handler that exceeds it is called again later
+SLOW_SECONDS = 1.0  # after which a call no longer counts as about to return
+MAX_SLOW_CALLS = 20  # of one handler at a time
 
-Thread = asyncio.Future[tuple[object, BaseException | None]]  # is done when the thread has ended
+Thread = asyncio.Future[tuple[object, BaseException | None]]  # done when the thread has ended
 
 
-class Call(Enum):
-    """What became of the call of a handler."""
+class HandlerResult(Enum):
+    """The result of one call of a handler."""
 
     DONE = "done"
     FAILED = "failed"
@@ -33,44 +33,46 @@ class Call(Enum):
 
 
 class HandlerRunner:
-    """Calls handlers, and remembers which of them are still at it."""
+    """Calls handlers and tracks the calls that still run."""
 
-    def __init__(self) -> None:
-        self._numbers = itertools.count()
-        self._under_way: dict[str, dict[int, float]] = defaultdict(dict)
-        self._told: dict[str, str] = {}
+    def __init__(self, *, slow_seconds: float = SLOW_SECONDS) -> None:
+        self._slow_seconds = slow_seconds
+        self._call_ids = itertools.count()
+        self._started_at: dict[str, dict[int, float]] = defaultdict(dict)
+        self._logged: dict[str, str] = {}
 
-    async def call(self, name: str, handler: EventHandler, event: Event) -> Call:
-        """Call a handler; one that is still busy with many events is left alone for now."""
-        held = self._held(name, SLOW)
-        if held >= SLOW_CALLS:
-            stuck = self._held(name, DEADLINE) >= SLOW_CALLS
-            self._tell_once(name, "stuck" if stuck else "busy", held)
-            return Call.FAILED if stuck else Call.POSTPONED
-        self._told.pop(name, None)
+    async def call(self, name: str, handler: EventHandler, event: Event) -> HandlerResult:
+        """Call a handler; postpone the call if too many slow calls of this handler still run."""
+        running = self._running_for(name, self._slow_seconds)
+        if running >= MAX_SLOW_CALLS:
+            is_stuck = self._running_for(name, DEADLINE_SECONDS) >= MAX_SLOW_CALLS
+            self._log_once(name, "stuck" if is_stuck else "busy", running)
+            return HandlerResult.FAILED if is_stuck else HandlerResult.POSTPONED
+        self._logged.pop(name, None)
+        fields = {"handler": name, "event_id": event.id, "event_type": event.type}
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(DEADLINE_SECONDS):
                 await self._call(name, handler, event)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            logger.warning("hook.failed: %s for %s was cancelled from within", name, event.type)
-            return Call.FAILED
-        except Exception:
-            logger.warning("hook.failed: %s for %s", name, event.type, exc_info=True)
-            return Call.FAILED
-        return Call.DONE
+            logger.warning("hook.failed", extra=fields | {"error": "CancelledError"})
+            return HandlerResult.FAILED
+        except Exception as error:
+            logger.warning("hook.failed", extra=fields | {"error": type(error).__name__}, exc_info=True)
+            return HandlerResult.FAILED
+        return HandlerResult.DONE
 
     async def _call(self, name: str, handler: EventHandler, event: Event) -> None:
-        number, under_way = next(self._numbers), self._under_way[name]
-        under_way[number] = asyncio.get_running_loop().time()
+        call_id, started_at = next(self._call_ids), self._started_at[name]
+        started_at[call_id] = asyncio.get_running_loop().time()
         thread: Thread | None = None
         try:
             if inspect.iscoroutinefunction(handler):
                 await handler(event)
                 return
-            thread = _in_thread(lambda: handler(event))
+            thread = _run_in_thread(lambda: handler(event))
             result, failure = await asyncio.shield(thread)
             if failure is not None:
                 raise failure
@@ -78,37 +80,42 @@ class HandlerRunner:
                 await result
         finally:
             if thread is None or thread.done():
-                del under_way[number]
+                del started_at[call_id]
             else:
-                # A thread cannot be cancelled: it counts until it really ends.
-                thread.add_done_callback(lambda _: under_way.pop(number))
+                # A thread cannot be cancelled: it counts until it ends.
+                thread.add_done_callback(lambda _: started_at.pop(call_id))
 
-    def _tell_once(self, name: str, state: str, calls: int) -> None:
-        if self._told.get(name) != state:
-            self._told[name] = state
-            logger.warning("hook.%s: %s has %s calls under way; other events wait for it", state, name, calls)
+    def _log_once(self, name: str, state: str, running: int) -> None:
+        if self._logged.get(name) == state:
+            return
+        self._logged[name] = state
+        fields = {"handler": name, "running_calls": running}
+        if state == "stuck":
+            logger.warning("hook.stuck", extra=fields)
+        else:
+            logger.warning("hook.busy", extra=fields)
 
-    def _held(self, name: str, seconds: float) -> int:
-        """How many calls of a handler take this long already."""
+    def _running_for(self, name: str, seconds: float) -> int:
+        """Return how many calls of a handler have run for at least this long."""
         now = asyncio.get_running_loop().time()
-        return sum(now - since >= seconds for since in self._under_way[name].values())
+        return sum(now - started >= seconds for started in self._started_at[name].values())
 
 
-def named(handlers: Sequence[EventHandler]) -> dict[str, EventHandler]:
-    """Each handler by a name that is its own and that stays so over restarts."""
+def name_handlers(handlers: Sequence[EventHandler]) -> dict[str, EventHandler]:
+    """Return each handler under a unique name that is stable over restarts: module and qualified name."""
     names: dict[str, EventHandler] = {}
     for handler in handlers:
         module = getattr(handler, "__module__", "")
         name = f"{module}.{getattr(handler, '__qualname__', type(handler).__qualname__)}"
-        alike = sum(known.partition("#")[0] == name for known in names)
-        names[f"{name}#{alike + 1}" if alike else name] = handler
+        same = sum(known.partition("#")[0] == name for known in names)
+        names[f"{name}#{same + 1}" if same else name] = handler
     return names
 
 
-def _in_thread(function: Callable[[], object]) -> Thread:
-    """Run a plain function, which may block, in a thread of its own; what it returned, and what it raised.
+def _run_in_thread(function: Callable[[], object]) -> Thread:
+    """Run a plain function, which may block, in a daemon thread; resolve to its result and its exception.
 
-    Not in a pool: those that hang would hold its threads, and the end of the program would wait for them.
+    Not in a pool: hanging handlers would occupy the pool's threads, and the interpreter's exit joins them.
     """
     loop = asyncio.get_running_loop()
     context = contextvars.copy_context()
@@ -118,12 +125,12 @@ def _in_thread(function: Callable[[], object]) -> Thread:
         result, failure = None, None
         try:
             result = context.run(function)
-        except BaseException as error:  # noqa: BLE001 - passed on to whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller
             failure = error
         try:
             loop.call_soon_threadsafe(thread.set_result, (result, failure))
         except RuntimeError:
-            return  # the loop is closed: nobody waits
+            return  # the loop is closed, and with it the caller
 
-    threading.Thread(target=run, name="kombo-embed hook", daemon=True).start()
+    threading.Thread(target=run, name="kombo-embed handler", daemon=True).start()
     return thread

@@ -117,7 +117,9 @@ class RedisLinkStore:
             case b"cooling":
                 cool_down = _cooling(*more)
                 kind = KomboRateLimited if cool_down.rate_limited else KomboUnavailable
-                raise kind("Kombo is not asked at the moment.", retry_after=cool_down.retry_after_seconds)
+                raise kind(
+                    "Kombo is not asked at the moment.", retry_after=max(1, math.ceil(cool_down.seconds))
+                )
             case b"wait":
                 return Held(more[0])
         return Lease(key, mint, *more)

@@ -144,7 +144,7 @@ async def receive_webhook(services: Services, request: Request) -> Response:
     """``POST /webhooks``: responds after the commit, never before."""
     body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
-    webhooks.verify(body, request.headers.get(webhooks.SIGNATURE_HEADER), secrets)
+    webhooks.verify_signature(body, request.headers.get(webhooks.SIGNATURE_HEADER), secrets)
     await services.flow.apply_webhook(body)
     return no_content_response()
 

@@ -61,24 +61,6 @@ async def test_requests_that_are_cancelled_while_they_write_leave_the_database_u
             another.rollback()
 
 
-async def test_a_locked_database_lets_nobody_wait_longer_than_the_first(
-    kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kombo_embed.store.sqlite.PATIENCE", 1)
-    app, _ = make_host(kombo)
-    async with running(app) as client:
-        with sqlite3.connect("kombo_embed.db", isolation_level=None) as another:
-            another.execute("begin immediate")
-            async with asyncio.timeout(20):  # one after the other they would wait for forty seconds
-                answers = await asyncio.gather(
-                    *(client.post("/kombo/webhooks", **webhook(number)) for number in range(40))
-                )
-            another.execute("rollback")
-        assert {answer.status_code for answer in answers} == {503}
-        assert {answer.headers["retry-after"] for answer in answers} == {"5"}
-        assert (await client.post("/kombo/webhooks", **webhook(0))).status_code == 204
-
-
 def add_event_of_another_version() -> None:
     with sqlite3.connect("kombo_embed.db") as database:
         database.execute(

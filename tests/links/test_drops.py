@@ -56,7 +56,7 @@ def commit(row_id: int | None, invalidation_id: str, environment: str = "default
     """What a transaction of another process leaves behind."""
     with closing(sqlite3.connect(FILE)) as database, database:
         database.execute(
-            "INSERT INTO kombo_embed_dropped_links (id, environment, invalidation_id, origin_id, dropped_at)"
+            "INSERT INTO kombo_embed_dropped_links (id, environment, drop_id, origin_id, dropped_at)"
             " VALUES (?, ?, ?, 'acme', '2026-09-21 14:13:20.000000')",
             (row_id, environment, invalidation_id),
         )

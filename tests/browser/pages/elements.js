@@ -1,4 +1,4 @@
-// The elements stand in the page before their class is there; a page may set their properties even then.
+// The elements are in the page before their class is defined. A page may set their properties even then.
 const heard = [];
 window.heard = heard;
 for (const name of ["connected", "finished", "cancelled", "already-connected", "failed"]) {

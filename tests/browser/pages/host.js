@@ -1,4 +1,4 @@
-// A page as somebody writes it who read the README: it connects on the click and lists what is connected.
+// A page as the README describes it: it connects on a click and lists the integrations.
 import * as kombo from "/kombo/kombo-embed.js";
 
 const say = (text) => (document.querySelector("output").textContent = text);
