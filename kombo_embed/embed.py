@@ -234,7 +234,7 @@ class KomboEmbed:
             from kombo_embed.web import cors, problems  # noqa: PLC0415 - heavy, and only for errors
 
             self._log_failed_start(error)
-            app = cors.allow_origins(problems.problem(error), self._allowed_origins)
+            app = cors.allow_origins(problems.problem_response(error), self._allowed_origins)
         await app(scope, receive, send)
 
     async def _open_all(self, stack: AsyncExitStack) -> tuple[Services, ASGIApp]:

@@ -14,11 +14,11 @@ PACKAGE = Path(kombo_embed.__file__).parent
 # Rule 1: each module imports only those before it.
 GROUND = (
     "_version",
+    "clock",
     "integration",
     "errors",
     "models",
     "upstream",
-    "clock",
     "urls",
     "logs",
     "single_flight",

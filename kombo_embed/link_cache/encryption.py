@@ -34,8 +34,9 @@ class LinkCipher:
 
     def name_of(self, kind: str, key: CacheKey) -> bytes:
         """Return the Redis key for everything in a cache key."""
-        *end_user, request = key
-        return self._hash(kind, [*end_user, _as_lists(request)])
+        end_user = key.end_user
+        parts = [key.environment, end_user.email, end_user.organization_name, end_user.origin_id]
+        return self._hash(kind, [*parts, _as_lists(key.request)])
 
     def encrypt(self, value: bytes) -> bytes:
         """Encrypt a value."""

@@ -163,7 +163,6 @@ class Settings(BaseSettings):
             enable_filtering=self.enable_filtering,
             enable_field_mapping=self.enable_field_mapping,
             enable_static_ips=self.enable_static_ips,
-            duplicates=self.duplicates,
         )
 
     @property
