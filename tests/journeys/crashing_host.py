@@ -1,4 +1,4 @@
-"""The app of the crash test: each event that it hears is on disk before its handler returns."""
+"""The app of the crash test: each handler writes its event to the disk before it returns."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from kombo_embed import EndUser, Event, KomboEmbed
 
 
 def end_user(connection: HTTPConnection) -> EndUser | None:
-    """Whoever the header names, each of an organisation of their own."""
-    name = connection.headers.get("x-person", "nobody")
+    """Return the end user that the header names, each of an organization of their own."""
+    name = connection.headers.get("x-person")
+    if name is None:
+        return None
     return EndUser(email=f"{name}@customer.example", organization_name=name.title(), origin_id=name)
 
 
-def remember(handler: str, event: Event) -> None:
-    """One line in one write, flushed to the disk."""
-    about = event.integration.integration_id if event.integration else None
-    line = json.dumps({"handler": handler, "id": event.id, "type": event.type, "about": about})
-    file = os.open(os.environ["HEARD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def record(handler: str, event: Event) -> None:
+    """Append one line in one write, flushed to the disk."""
+    integration_id = event.integration.integration_id if event.integration else None
+    call = {"handler": handler, "event_id": event.id, "type": event.type, "integration_id": integration_id}
+    file = os.open(os.environ["HANDLER_CALLS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
-        os.write(file, line.encode() + b"\n")
+        os.write(file, json.dumps(call).encode() + b"\n")
         os.fsync(file)
     finally:
         os.close(file)
@@ -35,18 +37,18 @@ embed.install(app)
 
 
 @embed.on("integration.connected")
-async def first_sync(event: Event) -> None:
-    """One of two handlers of the same event."""
-    remember("first_sync", event)
+async def start_first_sync(event: Event) -> None:
+    """Handle an event that has two handlers."""
+    record("start_first_sync", event)
 
 
 @embed.on("integration.connected")
-def tell_sales(event: Event) -> None:
-    """The other, a plain one."""
-    remember("tell_sales", event)
+def notify_sales(event: Event) -> None:
+    """Handle the same event, in a thread."""
+    record("notify_sales", event)
 
 
 @embed.on("kombo.event")
 async def note_sync(event: Event) -> None:
-    """Events that Kombo sends often."""
-    remember("note_sync", event)
+    """Handle an event that Kombo sends often."""
+    record("note_sync", event)

@@ -1,0 +1,143 @@
+"""Fake networks: httpx transports that record, hold or fail the calls on their way to a peer.
+
+They wrap a peer, such as the sandbox or an `httpx.MockTransport`, and each other. Here the first call is held
+on its way to the sandbox, and the others get 429::
+
+    held = HeldTransport(kombo)
+    flaky = FlakyTransport(held, PASS, then=respond(429, headers={"Retry-After": "60"}))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+import httpx
+
+PASS = None
+Outcome = Callable[[httpx.Request], httpx.Response] | Exception | None
+
+
+def respond(status: int = 200, **response: Any) -> Callable[[httpx.Request], httpx.Response]:
+    """Return an outcome: this response, made anew for each call."""
+    return lambda _request: httpx.Response(status, **response)
+
+
+class RecordingTransport(httpx.AsyncBaseTransport):
+    """Records each request, then passes it on to ``peer``."""
+
+    def __init__(self, peer: httpx.AsyncBaseTransport) -> None:
+        self._peer = peer
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return await self._peer.handle_async_request(request)
+
+    @property
+    def calls(self) -> list[str]:
+        """The method and path of each request, such as ``POST /v1/connect/create-link``."""
+        return [f"{request.method} {request.url.path}" for request in self.requests]
+
+    @property
+    def bodies(self) -> list[Any]:
+        """The JSON of each request that has a body."""
+        return [json.loads(request.content) for request in self.requests if request.content]
+
+
+class HeldTransport(httpx.AsyncBaseTransport):
+    """Holds calls on their way to ``peer`` until `release`.
+
+    Args:
+        peer: Where calls go.
+        path: Holds only the calls whose path contains this; the others pass.
+        stage: ``request`` holds them before they reach the peer, ``response`` when the peer has responded.
+        held: Whether it holds from the start; else from `hold` on.
+    """
+
+    def __init__(
+        self,
+        peer: httpx.AsyncBaseTransport,
+        *,
+        path: str = "",
+        stage: Literal["request", "response"] = "request",
+        held: bool = True,
+    ) -> None:
+        self._peer = peer
+        self._path = path
+        self._stage = stage
+        self._released = asyncio.Event()
+        self._arrival = asyncio.Condition()
+        self.calls = 0  # of those on the path, held or not
+        self.waiting = 0
+        if not held:
+            self.release()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._path not in request.url.path:
+            return await self._peer.handle_async_request(request)
+        self.calls += 1
+        if self._stage == "request":
+            await self._hold()
+            return await self._peer.handle_async_request(request)
+        response = await self._peer.handle_async_request(request)
+        await self._hold()
+        return response
+
+    def hold(self) -> None:
+        """Hold calls from now on."""
+        self._released.clear()
+
+    def release(self) -> None:
+        """Let the held calls go on, and later ones pass."""
+        self._released.set()
+
+    async def reached(self, count: int = 1, *, seconds: float = 30) -> None:
+        """Wait until so many calls are held."""
+        async with asyncio.timeout(seconds), self._arrival:
+            await self._arrival.wait_for(lambda: self.waiting >= count)
+
+    async def _hold(self) -> None:
+        self.waiting += 1
+        try:
+            async with self._arrival:
+                self._arrival.notify_all()
+            await self._released.wait()
+        finally:
+            self.waiting -= 1
+
+
+class FlakyTransport(httpx.AsyncBaseTransport):
+    """Fails calls by a plan, in order of arrival.
+
+    An outcome is `PASS` (the peer responds), an exception to raise, or a function from the request to a
+    response, such as `respond` returns.
+
+    Args:
+        peer: Where calls go that pass.
+        plan: The outcome of the first call, of the second, ...
+        then: The outcome of all calls after the plan. It can be changed at any time.
+        path: Fails only calls whose path contains this; the others pass and are not counted.
+    """
+
+    def __init__(
+        self, peer: httpx.AsyncBaseTransport, *plan: Outcome, then: Outcome = PASS, path: str = ""
+    ) -> None:
+        self._peer = peer
+        self._plan = list(plan)
+        self._path = path
+        self.then = then
+        self.calls = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._path not in request.url.path:
+            return await self._peer.handle_async_request(request)
+        self.calls += 1
+        outcome = self._plan.pop(0) if self._plan else self.then
+        if outcome is PASS:
+            return await self._peer.handle_async_request(request)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome(request)
