@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from kombo_embed.sandbox import Sandbox
-from tests.fakes import PASS, FlakyTransport, HeldTransport, Peer, RecordingTransport, respond
+from tests.fakes import PASS, FlakyTransport, HeldTransport, RecordingTransport, respond
 from tests.support import (
     LogRecorder,
     ManualClock,
@@ -233,7 +233,7 @@ async def test_a_late_response_does_not_end_the_cool_down_that_kombo_asked_for(
 async def test_a_failure_whose_body_cannot_be_read_is_classified_by_its_status(
     outcome: Callable[[httpx.Request], httpx.Response], code: str
 ) -> None:
-    app, _ = make_host(Peer(outcome))
+    app, _ = make_host(httpx.MockTransport(outcome))
     async with running(app) as client:
         response = await client.post("/kombo/links", headers=ADA, json={})
     assert (response.status_code, response.json()["code"]) == (503, code)
@@ -241,7 +241,9 @@ async def test_a_failure_whose_body_cannot_be_read_is_classified_by_its_status(
 
 async def test_a_cookie_from_kombo_is_not_sent_with_later_calls() -> None:
     link = {"data": {"link": "https://connect.kombo.dev/v1?token=x"}}
-    recording = RecordingTransport(Peer(respond(json=link, headers={"Set-Cookie": "person=ada; Path=/"})))
+    recording = RecordingTransport(
+        httpx.MockTransport(respond(json=link, headers={"Set-Cookie": "person=ada; Path=/"}))
+    )
     app, _ = make_host(recording)
     async with running(app) as client:
         for name in ("ada@acme", "alan@bletchley"):
