@@ -26,19 +26,20 @@ TESTS = Path(__file__).parent
 # Whole files of the integration tests that do not mark themselves: paths below tests/, or folders.
 INTEGRATION = (
     "contract/test_official_typescript_sdk.py",
-    "demo/test_demo_servers.py",
+    "demo/test_server.py",
+    "journeys/test_crashes.py",
     "test_benchmarks.py",
 )
 # Started first when several processes share the files, so that no long file is left for the end.
 LONG = (
     "browser/",
-    "sandbox/test_sandbox_connect_page.py",
+    "sandbox/test_connect_page.py",
     "journeys/test_crashes.py",
-    "demo/test_demo_servers.py",
+    "demo/test_server.py",
     "store/test_convergence.py",
     "test_benchmarks.py",
-    "commands/",
-    "journeys/test_over_the_wire.py",
+    "cli/",
+    "journeys/test_failing_inserts.py",
 )
 
 # SQLAlchemy sets its own loggers to WARNING on import, so setting the root's level would not reach them.
@@ -84,7 +85,7 @@ def retry_without_waiting() -> Iterator[None]:
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """Return the local sandbox, in this process."""
+    """Start the local sandbox in this process."""
     sandbox = Sandbox(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET)
     yield sandbox
     await sandbox.aclose()

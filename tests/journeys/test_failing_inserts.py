@@ -1,10 +1,9 @@
-"""A tenth of all inserts fail: a completion that is retried until it succeeds is recorded once."""
+"""While writes fail, browsers repeat their calls: each completion is recorded once and has one event."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 
 import httpx
 from sqlalchemy import text
@@ -12,19 +11,23 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from kombo_embed import Event
 from kombo_embed.sandbox import Sandbox
+from tests.postgres import PostgresServer
 from tests.support import eventually, make_host, person, running
 
-COMPLETIONS = int(os.environ.get("FAILING_COMPLETIONS", "40"))
+COMPLETIONS = int(os.environ.get("FAILING_COMPLETIONS", "60"))  # `make soak` sets more
+CONCURRENCY = 20
 TABLES = ("kombo_embed_integrations", "kombo_embed_completions", "kombo_embed_outbox")
 ON_SQLITE = """CREATE TRIGGER fail_{0} BEFORE INSERT ON {0} WHEN abs(random()) % 10 = 0
     BEGIN SELECT RAISE(ABORT, 'the disk failed'); END"""
-ON_POSTGRESQL = """CREATE TRIGGER fail BEFORE INSERT ON {0}
-    FOR EACH ROW EXECUTE FUNCTION one_in_ten_fails()"""
-FUNCTION = """CREATE FUNCTION one_in_ten_fails() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN IF random() < 0.1 THEN RAISE EXCEPTION 'the disk failed'; END IF; RETURN NEW; END $$"""
+ON_POSTGRESQL = """CREATE TRIGGER fail BEFORE INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION fail_a_tenth()"""
+FUNCTION = """CREATE FUNCTION fail_a_tenth() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF random() < 0.1 THEN RAISE EXCEPTION 'the disk failed' USING ERRCODE = 'disk_full'; END IF;
+    RETURN NEW; END $$"""
+END_SOME_CONNECTIONS = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = 'kombo-embed' AND random() < 0.05"""
 
 
-async def make_one_in_ten_fail(url: str) -> None:
+async def make_a_tenth_of_inserts_fail(url: str) -> None:
     engine = create_async_engine(url)
     async with engine.begin() as connection:
         if url.startswith("sqlite"):
@@ -36,47 +39,72 @@ async def make_one_in_ten_fail(url: str) -> None:
     await engine.dispose()
 
 
-async def post_until_success(
-    client: httpx.AsyncClient, path: str, refused: Counter[int], **request: object
-) -> httpx.Response:
-    async with asyncio.timeout(60):
-        while True:
-            response = await client.post(path, **request)  # type: ignore[arg-type]  # headers and JSON
-            if response.is_success:
-                return response
-            assert (response.status_code, response.headers["retry-after"]) == (503, "5"), response.text
-            refused[response.status_code] += 1
+class Customers:
+    """End users who connect one integration each, repeating each call until it succeeds."""
+
+    def __init__(self, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, database_url: str) -> None:
+        self.sandbox = sandbox
+        self.rejected = 0
+        self.events: list[Event] = []
+        self.app, self.embed = make_host(kombo, database_url=database_url)
+        self.embed.on("integration.connected")(self.events.append)
+
+    async def connect_all(self, client: httpx.AsyncClient, count: int) -> None:
+        """Connect them; assert that each integration is recorded once and has one event."""
+        ids: list[str] = []
+        for start in range(0, count, CONCURRENCY):
+            numbers = range(start, min(start + CONCURRENCY, count))
+            ids += await asyncio.gather(*(self._connect(client, number) for number in numbers))
+        for number, integration_id in enumerate(ids):
+            [recorded] = await self.embed.integrations(f"customer-{number}")
+            assert recorded.integration_id == integration_id
+        await eventually(lambda: len(self.events) >= count, seconds=60)
+        reported = [event.integration.integration_id for event in self.events if event.integration]
+        assert sorted(reported) == sorted(ids)
+
+    async def _connect(self, client: httpx.AsyncClient, number: int) -> str:
+        headers = person(f"ada@customer-{number}")
+        link = (await self._repeat(client, "/kombo/links", headers, {})).json()["link"]
+        flow = await self.sandbox.complete(link, "personio")
+        await self._repeat(client, "/kombo/completions", headers, {"activation_token": flow.activation_token})
+        return flow.integration_id
+
+    async def _repeat(
+        self, client: httpx.AsyncClient, path: str, headers: dict[str, str], body: dict[str, str]
+    ) -> httpx.Response:
+        async with asyncio.timeout(60):
+            while True:
+                response = await client.post(path, headers=headers, json=body)
+                if response.is_success:
+                    return response
+                assert (response.status_code, response.headers["retry-after"]) == (503, "5"), response.text
+                self.rejected += 1
 
 
-async def test_completions_that_are_retried_after_failed_inserts_are_each_recorded_and_reported_once(
+async def test_while_a_tenth_of_all_inserts_fails_nothing_is_lost_or_recorded_twice(
     database_url: str, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    connected: list[Event] = []
-    refused: Counter[int] = Counter()
-    app, embed = make_host(kombo, database_url=database_url)
-    embed.on("integration.connected")(connected.append)
-    async with running(app) as client:
-        await make_one_in_ten_fail(database_url)
+    customers = Customers(sandbox, kombo, database_url)
+    async with running(customers.app) as client:
+        await make_a_tenth_of_inserts_fail(database_url)
+        await customers.connect_all(client, COMPLETIONS)
+    assert customers.rejected > 0
 
-        async def connect(number: int) -> str:
-            who = person(f"ada@customer-{number}")
-            link = (await post_until_success(client, "/kombo/links", refused, headers=who, json={})).json()[
-                "link"
-            ]
-            flow = await sandbox.complete(link, "personio")
-            token = {"activation_token": flow.activation_token}
-            await post_until_success(client, "/kombo/completions", refused, headers=who, json=token)
-            return flow.integration_id
 
-        ids: list[str] = []
-        for start in range(0, COMPLETIONS, 20):
-            numbers = range(start, min(start + 20, COMPLETIONS))
-            ids += await asyncio.gather(*(connect(number) for number in numbers))
-        for number in range(COMPLETIONS):
-            [one] = await embed.integrations(f"customer-{number}")
-            assert one.integration_id == ids[number]
-        await eventually(lambda: len(connected) >= COMPLETIONS, seconds=60)
-    assert refused[503] > 0
-    assert Counter(event.integration.integration_id for event in connected if event.integration) == Counter(
-        ids
-    )
+async def test_while_connections_break_nothing_is_lost_or_recorded_twice(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, postgres: PostgresServer, postgres_url: str
+) -> None:
+    ended = 0
+
+    async def end_connections() -> None:
+        nonlocal ended
+        while True:
+            ended += len(await postgres.aexecute(END_SOME_CONNECTIONS))
+
+    customers = Customers(sandbox, kombo, postgres_url)
+    async with running(customers.app) as client:
+        ending = asyncio.create_task(end_connections())
+        await customers.connect_all(client, 30)
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+    assert ended > 0
