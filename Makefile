@@ -47,10 +47,10 @@ format: $(VENV)/.dev ## put the code into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.bench $(MODULE) ## the goals of docs/performance.md, measured on this machine (half an hour)
+bench: $(VENV)/.bench $(MODULE) ## measure the targets of docs/performance.md on this machine (half an hour)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: $(VENV)/.bench $(MODULE) ## the same, rougher, in a few minutes
+bench-quick: $(VENV)/.bench $(MODULE) ## the same with fewer rounds, in a few minutes
 	@$(BIN)/python -m benchmarks --effort quick $(ARGS)
 
 build: $(VENV)/.demo frontend_snippet/node_modules/.installed ## the wheel and the source distribution, in dist/

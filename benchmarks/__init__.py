@@ -1,5 +1,5 @@
-"""The goals of docs/performance.md, measured side by side with what one would write instead.
+"""The targets of docs/performance.md, each a ratio against what one would write or use instead.
 
-``make bench`` prints them. Every server is a process of its own on loopback, every ratio comes from rounds in
-which both sides ran, in alternating order, and no absolute figure is compared with another machine's.
+Every server is a process of its own on loopback. The sides of a ratio run in the same rounds, in alternating
+order: absolute figures of different machines or runs are not comparable.
 """

@@ -1,133 +1,162 @@
-"""What all measurements share: the fake Kombo, the loader, and the apps, each started once."""
+"""What all measurements share: the fake Kombo, the servers, and rounds in which all sides run."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from statistics import median
+from typing import Literal, Self
 
 import httpx
+from joserfc.jwk import KeySet
 
-from benchmarks import machine
-from benchmarks.effort import Effort
-from benchmarks.people import SESSION_SECRET
-from benchmarks.processes import LOOPBACK, Child, Worker
+from benchmarks import processes
+from benchmarks.loader import Load, run_load
+from benchmarks.processes import LOOPBACK, Server
+from benchmarks.report import Bound, Line, ratios
+from benchmarks.requests import API_KEY, AUDIENCE, ISSUER, WEBHOOK_SECRET, issuer_key
 
-API_KEY = "ks_dev_a-made-up-key"
-LINK_RATE = "999999/second"  # what is measured is not the refusal
-WEBHOOK_SECRET = "whsec_made-up"  # noqa: S105 - it protects nothing
+UNLIMITED = "999999/second"  # rate limits are not what is measured
+SETTLE_SECONDS = 0.05  # work after the last answer belongs to the round, too
+
+
+class WrongAnswers(Exception):
+    """A server did not answer as expected, so its speed has no meaning."""
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What one run of the loader saw: seconds, and counts."""
+class Effort:
+    """How long, how often and how many."""
 
-    answers: int
-    seconds: float
-    statuses: dict[str, int]
-    lost: int
-    middle: float
-    p99: float
-    slowest: float
-    loader_busy: float
+    rounds: int
+    seconds: float  # of one side in one round
+    events: int  # webhooks or completions of one side in one round
+    connections: int = 32
+    burst: int = 1000  # requests of a stampede
+    workers: tuple[int, ...] = (1, 2, 4, 8)  # processes of a stampede
+    growth: int = 5000  # webhooks before those that must not cost more
+    links: int = 100_000
+    hours: int = 24  # simulated
 
-    def failures(self, expected: int) -> int:
-        """How many answers had another status, or never came."""
-        return self.answers + self.lost - self.statuses.get(str(expected), 0)
+
+EFFORTS = {
+    "full": Effort(rounds=11, seconds=1.5, events=400, hours=96),
+    "quick": Effort(rounds=5, seconds=0.5, events=100),
+    "smoke": Effort(1, 0.05, 8, connections=4, burst=20, workers=(1, 2), growth=20, links=2000, hours=3),
+}
+
+
+@dataclass(slots=True)
+class Side:
+    """One side of a ratio."""
+
+    server: Server
+    requests: Sequence[bytes] | Callable[[], Sequence[bytes]]  # of every round, or of the next one
+    status: int = 200
+    once: bool = False  # send each request once, instead of all over and over for a time
+    rates: list[float] = field(default_factory=list)  # requests per second, of each round
+    cpu: list[float] = field(default_factory=list)  # seconds per request
 
 
 class Bench:
-    """Starts what a measurement asks for, and ends all of it when the context ends."""
+    """Starts the servers of the measurements, and stops all of them when the context exits."""
 
     def __init__(self, effort: Effort) -> None:
         self.effort = effort
+        self.folder = Path()
+        self._origin = ""
         self._stack = AsyncExitStack()
-        self._kept: dict[tuple[object, ...], Worker] = {}
+        self._kept: dict[tuple[object, ...], Server] = {}
         self._numbers = itertools.count()
-        self._upstream: Worker | None = None
-        self._loader: Child | None = None
 
     async def __aenter__(self) -> Self:
-        self.folder = Path(self._stack.enter_context(machine.folder_without_fsync()))
+        self.folder = Path(self._stack.enter_context(processes.temporary_folder()))
+        upstream = await self.server("apps:upstream")
+        self._origin = f"http://{LOOPBACK}:{upstream.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def workers(self, *names: str) -> list[Worker]:
-        """These apps, each started once and then kept, started side by side."""
-        return await asyncio.gather(*map(self.worker, names))
-
-    async def worker(self, name: str, **environment: str) -> Worker:
-        """An app with these settings, started once and then kept."""
-        key = (name, *sorted(environment.items()))
+    async def server(self, app: str, **environment: str) -> Server:
+        """Return a server with these settings, started once."""
+        key = (app, *sorted(environment.items()))
         if key not in self._kept:
-            self._kept[key] = await self.start(self._stack, name, **environment)
+            self._kept[key] = await self.start(self._stack, app, **environment)
         return self._kept[key]
 
-    async def start(self, stack: AsyncExitStack, name: str, **environment: str) -> Worker:
-        """Start an app, ended with the stack. What kombo-embed needs is set where nothing else is said."""
+    async def start(self, stack: AsyncExitStack, app: str, **environment: str) -> Server:
+        """Start a server with these settings, stopped with the stack."""
         settings = {
+            "BENCH_KEY_SET": json.dumps(KeySet([issuer_key()]).as_dict(private=False)),
             "KOMBO_API_KEY": API_KEY,
-            "KOMBO_API_URL": await self.upstream_url("any"),
+            "KOMBO_API_URL": self.upstream_url("any"),
             "KOMBO_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "KOMBO_DATABASE_URL": self.database_url(),
-            "BENCH_SESSION_SECRET": SESSION_SECRET,
-            "KOMBO_LINK_RATE": LINK_RATE,
+            "KOMBO_LINK_RATE": UNLIMITED,
+            "KOMBO_COMPLETION_RATE": UNLIMITED,
+            "KOMBO_JWKS_URL": f"{self._origin}/jwks",
+            "KOMBO_OIDC_ISSUER": ISSUER,
+            "KOMBO_OIDC_AUDIENCE": AUDIENCE,
             **environment,
         }
-        worker = await Worker.start(name, folder=self.folder, environment=settings)
-        stack.push_async_callback(worker.child.stop)
-        return worker
+        server = await Server.start(app, folder=self.folder, environment=settings)
+        stack.push_async_callback(processes.stop, server.process)
+        return server
 
     def database_url(self) -> str:
-        """A new database."""
+        """Return the URL of a new SQLite database."""
         return f"sqlite+aiosqlite:///{self.folder}/{next(self._numbers)}.db"
 
-    async def upstream_url(self, run: str, *, delay_ms: int = 0) -> str:
-        """The base URL of the fake Kombo for one run, answering after a delay."""
-        return f"{await self._upstream_origin()}/{run}/{delay_ms}/v1"
+    def upstream_url(self, run: str, *, delay_ms: int = 0) -> str:
+        """Return the base URL of the fake Kombo for one run, which answers after a delay."""
+        return f"{self._origin}/{run}/{delay_ms}/v1"
 
-    async def calls(self, run: str) -> int:
-        """How often the fake Kombo was called in a run."""
-        async with httpx.AsyncClient(base_url=await self._upstream_origin(), trust_env=False) as client:
-            return int((await client.get(f"/calls/{run}")).json()["calls"])
+    async def upstream_calls(self, *runs: str) -> list[int]:
+        """Return how often the fake Kombo was called in each run."""
+        async with httpx.AsyncClient(base_url=self._origin, trust_env=False) as client:
+            return [int((await client.get(f"/calls/{run}")).text) for run in runs]
 
-    async def publish(self, key_set: str) -> str:
-        """Have the fake upstream serve an issuer's key set; its URL."""
-        url = f"{await self._upstream_origin()}/{next(self._numbers)}/jwks.json"
-        async with httpx.AsyncClient(trust_env=False) as client:
-            (await client.put(url, content=key_set)).raise_for_status()
-        return url
+    async def compare(self, *sides: Side, connections: int | None = None) -> None:
+        """Run all sides in paired rounds, in alternating order."""
+        connections = min(connections or self.effort.connections, self.effort.connections)
+        for side in sides:
+            await self._run(side, connections)  # to warm up
+            side.rates, side.cpu = [], []
+        for number in range(self.effort.rounds):
+            for side in sides if number % 2 == 0 else reversed(sides):
+                await self._run(side, connections)
 
-    async def load(
-        self,
-        ports: Sequence[int],
-        requests: Sequence[bytes],
-        *,
-        connections: int,
-        seconds: float | None = None,
-    ) -> Load:
-        """Have the loader load these ports; without a time, one request on each connection, all at once."""
-        if self._loader is None:
-            self._loader = await Child.start("benchmarks.loader", folder=self.folder, environment={})
-            self._stack.push_async_callback(self._loader.stop)
-        order = {
-            "ports": list(ports),
-            "requests": [base64.b64encode(request).decode() for request in requests],
-            "connections": connections,
-            "seconds": seconds,
-        }
-        return Load(**await self._loader.ask(order))
+    async def _run(self, side: Side, connections: int) -> None:
+        requests = side.requests() if callable(side.requests) else side.requests
+        before, seconds = side.server.cpu_seconds(), None if side.once else self.effort.seconds
+        load = await run_load([side.server.port], requests, connections=connections, seconds=seconds)
+        await asyncio.sleep(SETTLE_SECONDS)
+        answers = verify(load, side.status)
+        side.rates.append(answers / load.seconds)
+        side.cpu.append((side.server.cpu_seconds() - before) / answers)
 
-    async def _upstream_origin(self) -> str:
-        if self._upstream is None:
-            beside = {"BENCH_BESIDE_THE_LOADER": "1"}
-            self._upstream = await Worker.start("upstream", folder=self.folder, environment=beside)
-            self._stack.push_async_callback(self._upstream.child.stop)
-        return f"http://{LOOPBACK}:{self._upstream.port}"
+
+def verify(load: Load, status: int) -> int:
+    """Return the number of answers, or raise `WrongAnswers`."""
+    if load.failures(status):
+        raise WrongAnswers(f"{dict(load.statuses)}, {load.lost} lost; expected {status}")
+    return load.statuses.total()
+
+
+def ratio(
+    target: int, what: str, bound: Bound, one: Side, other: Side, *, by: Literal["rate", "cpu"] = "cpu"
+) -> Line:
+    """Return the first side's requests per second, or CPU per request, over the second side's."""
+    rates, cpu = ratios(one.rates, other.rates), ratios(one.cpu, other.cpu)
+    details: dict[str, object] = {
+        "cpu_us": [median(side.cpu) * 1e6 for side in (one, other)],
+        "per_second": [median(side.rates) for side in (one, other)],
+    }
+    measured, also = (rates, cpu) if by == "rate" else (cpu, None)
+    return Line(target, what, bound, measured, cpu=also, details=details)

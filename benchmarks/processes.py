@@ -1,150 +1,167 @@
-"""The processes that are measured and the one that measures: started, asked, and ended here."""
+"""The processes around the benchmarks: apps under uvicorn, Redis, fresh interpreters. Linux only.
+
+``python -m benchmarks.processes <module:factory> <descriptor of a listening socket>`` is one server.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import importlib.util
 import itertools
 import json
 import os
-import signal
+import platform
+import shutil
 import socket
+import subprocess
 import sys
+import tempfile
+import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+import uvicorn
+
 ROOT = Path(__file__).parent.parent
 LOOPBACK = "127.0.0.1"
-START_DEADLINE = 60  # seconds, on a machine with much else to do
-ANSWER_DEADLINE = 180  # seconds, above the longest run
-STOP_DEADLINE = 15  # seconds, above uvicorn's own patience
-LINE_MAX_BYTES = 64 * 1024 * 1024
-BACKLOG = 4096
+MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - a mount point; folders in it get random names
+START_SECONDS, RUN_SECONDS, STOP_SECONDS = 60, 300, 15
+CORES = sorted(os.sched_getaffinity(0))
+BACKLOG = 4096  # more than the connections of any stampede
+LOADER_CORE, SERVER_CORES = CORES[-1:], CORES[:-1] or CORES
 _numbers = itertools.count()
 
 
 class ProcessFailed(Exception):
-    """A process did not start, or ended too early. The message holds the end of what it wrote."""
+    """A process did not start, or failed. The message holds the end of its log."""
+
+
+class NotInstalled(Exception):
+    """A program that a measurement needs is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """What a process has used: CPU seconds, and bytes of memory that it occupies now."""
+class Server:
+    """One app under uvicorn, in a process of its own."""
 
-    cpu: float
-    resident: int
-
-
-class Child:
-    """A Python module in a process of its own, spoken to by lines. Close it with `stop`."""
-
-    def __init__(self, process: Process, log: Path) -> None:
-        self._process = process
-        self._log = log
-
-    @classmethod
-    async def start(
-        cls, *command: str, folder: Path, environment: Mapping[str, str], descriptors: tuple[int, ...] = ()
-    ) -> Child:
-        """Start ``python -m`` with this command; its log goes into the folder."""
-        kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("KOMBO_")}
-        log = folder / f"{command[0]}-{next(_numbers)}.log"
-        with log.open("wb") as errors:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                *command,
-                cwd=folder,
-                env={**kept, "PYTHONPATH": str(ROOT), **environment},
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=errors,
-                pass_fds=descriptors,
-                limit=LINE_MAX_BYTES,
-            )
-        return cls(process, log)
-
-    async def line(self, *, deadline: float) -> str:
-        """The next line that it prints.
-
-        Raises:
-            ProcessFailed: It has ended, or says nothing.
-        """
-        assert self._process.stdout is not None  # noqa: S101 - it was asked for
-        try:
-            async with asyncio.timeout(deadline):
-                line = await self._process.stdout.readline()
-        except TimeoutError:
-            line = b""
-        if not line:
-            log = self._log.read_text(encoding="utf-8", errors="replace")
-            raise ProcessFailed(f"{self._log.stem} ended or hangs:\n{log[-3000:]}")
-        return line.decode().strip()
-
-    async def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
-        """Send a line, and read the one that answers it.
-
-        Raises:
-            ProcessFailed: It has ended, or says nothing.
-        """
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
-        self._process.stdin.write(json.dumps(question).encode() + b"\n")
-        await self._process.stdin.drain()
-        answer: dict[str, Any] = json.loads(await self.line(deadline=ANSWER_DEADLINE))
-        return answer
-
-    def kill(self) -> None:
-        """End it as a crash does, without a chance to tidy up."""
-        self._process.send_signal(signal.SIGKILL)
-
-    async def stop(self) -> None:
-        """End it, gently where that works."""
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
-        self._process.stdin.close()
-        try:
-            async with asyncio.timeout(STOP_DEADLINE):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """One of the apps, serving."""
-
-    name: str
     port: int
-    child: Child
+    process: Process
+    cpu_clock: int
 
     @classmethod
-    async def start(cls, name: str, *, folder: Path, environment: Mapping[str, str]) -> Worker:
-        """Start the app of this name on a free port, and wait until it serves.
-
-        Raises:
-            ProcessFailed: It does not come up.
-        """
-        with socket.create_server((LOOPBACK, 0), backlog=BACKLOG) as listening:
-            descriptor = listening.fileno()
-            child = await Child.start(
-                "benchmarks.worker",
-                name,
-                str(descriptor),
-                folder=folder,
-                environment=environment,
-                descriptors=(descriptor,),
+    async def start(cls, app: str, *, folder: Path, environment: Mapping[str, str]) -> Server:
+        """Start an app on a free port, and return once it answers."""
+        log = folder / f"{app.replace(':', '-')}-{next(_numbers)}.log"
+        with socket.create_server((LOOPBACK, 0), backlog=BACKLOG) as listening, log.open("wb") as errors:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "benchmarks.processes", app, str(listening.fileno())),
+                cwd=folder,
+                env=_environment(environment),
+                stderr=errors,
+                pass_fds=[listening.fileno()],
             )
             port = listening.getsockname()[1]
+        clock = ctypes.c_int()
+        ctypes.CDLL(None).clock_getcpuclockid(process.pid, ctypes.byref(clock))
+        server = cls(port, process, clock.value)
+        pin(process.pid, CORES)
         try:
-            while await child.line(deadline=START_DEADLINE) != "ready":
-                pass
-        except BaseException:
-            await child.stop()
-            raise
-        return cls(name, port, child)
+            async with httpx.AsyncClient(trust_env=False, timeout=START_SECONDS) as client:
+                await client.get(f"http://{LOOPBACK}:{port}/calls/none")
+        except httpx.HTTPError:
+            await stop(process)
+            raise ProcessFailed(f"{app} did not start:\n{log.read_text()[-3000:]}") from None
+        # Only now, so that many servers can start on all cores.
+        pin(process.pid, LOADER_CORE if app == "apps:upstream" else SERVER_CORES)
+        return server
 
-    async def used(self) -> Used:
-        """What it has used so far."""
-        return Used(**await self.child.ask({}))
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the process has used, its ended threads included."""
+        return time.clock_gettime(self.cpu_clock)
+
+
+@asynccontextmanager
+async def running_redis() -> AsyncIterator[str]:
+    """Run a Redis without persistence on a free port; yield its URL."""
+    if shutil.which("redis-server") is None:
+        raise NotInstalled("redis-server")
+    with socket.create_server((LOOPBACK, 0)) as free:
+        port = str(free.getsockname()[1])
+    options = ("--bind", LOOPBACK, "--port", port, "--save", "", "--appendonly", "no")
+    server = await asyncio.create_subprocess_exec("redis-server", *options, stdout=PIPE)
+    try:
+        assert server.stdout is not None  # noqa: S101 - it is a pipe
+        await server.stdout.readuntil(b"Ready to accept connections")
+        yield f"redis://{LOOPBACK}:{port}/0"
+    finally:
+        await stop(server)
+
+
+def run_python(*arguments: str) -> Any:  # noqa: ANN401 - JSON
+    """Run a fresh interpreter, and return what it prints, as JSON."""
+    command, environment = [sys.executable, *arguments], _environment({})
+    run = subprocess.run(command, env=environment, capture_output=True, timeout=RUN_SECONDS, check=False)
+    if run.returncode:
+        raise ProcessFailed(f"python {arguments} failed:\n{run.stderr.decode()[-3000:]}")
+    return json.loads(run.stdout)
+
+
+def describe_machine() -> dict[str, object]:
+    """Return what the figures depend on, without the machine's name."""
+    return {
+        "cores": len(CORES),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "fast_http": all(map(importlib.util.find_spec, ("uvloop", "httptools"))),
+        "databases_on": "memory" if MEMORY_DISK.is_dir() else "disk",
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder for databases, in memory if possible: no figure then depends on fsync."""
+    parent = MEMORY_DISK if MEMORY_DISK.is_dir() else None
+    return tempfile.TemporaryDirectory(prefix="kombo-embed-bench-", dir=parent)
+
+
+def pin(pid: int, cores: list[int]) -> None:
+    """Restrict all threads of a process to these cores; new threads inherit them."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores)
+
+
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("KOMBO_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **given}
+
+
+async def stop(process: Process) -> None:
+    """Terminate a process; kill it if it does not end."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+if __name__ == "__main__":
+    _config = uvicorn.Config(
+        f"benchmarks.{sys.argv[1]}",
+        factory=True,
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        backlog=BACKLOG,
+        timeout_keep_alive=3600,  # no pooled connection to the fake Kombo ends between two rounds
+    )
+    uvicorn.Server(_config).run(sockets=[socket.socket(fileno=int(sys.argv[2]))])

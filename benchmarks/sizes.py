@@ -1,8 +1,7 @@
-"""``python -m benchmarks.sizes``: what a mint, an event and an integration add to the database, in bytes.
+"""``python -m benchmarks.sizes``: bytes per link, event and integration, in the database and in Redis.
 
-docs/operations.md sizes deployments with these figures. The database is a file of SQLite, or with
-``--postgres URL`` an empty one of PostgreSQL that ``kombo-embed migrate`` has made ready; it is packed before
-each look at it. What events carry is text that cannot be compressed: real ones take less on PostgreSQL.
+docs/operations.md sizes deployments with these figures. The database is an SQLite file, or with ``--postgres
+URL`` an empty PostgreSQL database that ``kombo-embed migrate`` prepared.
 """
 
 from __future__ import annotations
@@ -10,121 +9,82 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import json
 import random
-import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
+from cryptography.fernet import Fernet
+from redis.asyncio import Redis
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from benchmarks import machine
-from benchmarks.bench import WEBHOOK_SECRET
-from benchmarks.in_process import CountingKombo, SimulatedClock, create_embed, post
-from kombo_embed import KomboEmbed, metadata
-from kombo_embed.kombo.webhooks import sign
-
-Add = Callable[[KomboEmbed, int], Awaitable[None]]
-REST_BYTES = 1425  # 1,900 characters of base64
+from benchmarks.bench import EFFORTS, Bench, verify
+from benchmarks.loader import run_load
+from benchmarks.processes import running_redis
+from benchmarks.requests import created_event, event, link_request, webhook
+from kombo_embed import metadata
 
 
-async def measure(folder: Path, count: int, *, postgres: str | None = None) -> dict[str, float]:
-    """Bytes that each of these adds to the database, on average over so many."""
-    settings: dict[str, object] = {} if postgres is None else {"database_url": postgres}
-
-    async def size() -> int:
-        return _packed_file(folder) if postgres is None else await _packed_tables(postgres)
-
-    kinds: dict[str, Add] = {
-        "a link minted": _mint,
-        "an integration created": _create,
-        "a change of state": _change,
-        "another event of 2 KB": _tell,
+async def measure(bench: Bench, url: str, count: int) -> dict[str, float]:
+    """Return the bytes that each of these adds to a database, on average."""
+    state = {"state": "ACTIVE", "setup_status": "COMPLETED", "updated_at": "2026-09-21T14:13:20Z"}
+    rest = base64.b64encode(random.Random(1).randbytes(1425)).decode()  # noqa: S311 - the same every run
+    kinds: dict[str, Callable[[int], bytes]] = {
+        "link minted": link_request,
+        "integration created": lambda number: webhook(number, created_event(number)),
+        "change of state": lambda number: webhook(number, event("integration-state-changed", number, state)),
+        "other event of 2 KB": lambda number: webhook(number, event("data-changed", number, {"rest": rest})),
     }
-    sizes: dict[str, float] = {}
-    async with create_embed(folder, CountingKombo(), SimulatedClock(), **settings) as embed:
-        before = await size()
-        for kind, add in kinds.items():
-            for number in range(count):
-                await add(embed, number)
-            after = await size()
-            sizes[kind], before = (after - before) / count, after
+    server, sizes = await bench.server("apps:mounted", KOMBO_DATABASE_URL=url), {}
+    before = await _database_bytes(url)
+    for kind, create in kinds.items():
+        requests = [create(number) for number in range(count)]
+        verify(await run_load([server.port], requests, connections=1), 200 if create is link_request else 204)
+        after = await _database_bytes(url)
+        sizes[kind], before = (after - before) / count, after
     return sizes
 
 
-async def _mint(embed: KomboEmbed, number: int) -> None:
-    await post(embed, "/links", x_customer=f"customer-{number:08}")
+async def measure_redis(bench: Bench, count: int, *, key: str) -> float:
+    """Return the bytes per link in Redis, encrypted if there is a key."""
+    async with running_redis() as url, Redis.from_url(url) as redis:
+        environment = {"KOMBO_REDIS_URL": url, "KOMBO_LINK_ENCRYPTION_KEYS": key}
+        server, readings = await bench.server("apps:mounted", **environment), []
+        for numbers in (range(count, count + 1), range(count)):
+            requests = [link_request(number) for number in numbers]
+            verify(await run_load([server.port], requests, connections=1), 200)
+            readings.append((await redis.info("memory"))["used_memory"])
+        return float(readings[1] - readings[0]) / count
 
 
-async def _create(embed: KomboEmbed, number: int) -> None:
-    end_user = {
-        "origin_id": f"customer-{number:08}",
-        "creator_email": f"ada@customer-{number:08}.example",
-        "organization_name": f"Customer {number}",
-    }
-    data = {"id": _integration(number), "tool": "personio", "category": "HRIS", "end_user": end_user}
-    await _deliver(embed, "integration-created", number, data)
-
-
-async def _change(embed: KomboEmbed, number: int) -> None:
-    data = {
-        "integration_id": _integration(number),
-        "state": "ACTIVE",
-        "setup_status": "COMPLETED",
-        "updated_at": "2026-09-21T14:13:20Z",
-    }
-    await _deliver(embed, "integration-state-changed", number, data)
-
-
-async def _tell(embed: KomboEmbed, number: int) -> None:
-    rest = base64.b64encode(random.Random(number).randbytes(REST_BYTES)).decode()  # noqa: S311 - the same every time
-    await _deliver(embed, "data-changed", number, {"integration_id": _integration(number), "rest": rest})
-
-
-async def _deliver(embed: KomboEmbed, event_type: str, number: int, data: Mapping[str, object]) -> None:
-    event = {"id": f"{event_type}-{number:012}", "type": event_type, "data": data}
-    body = json.dumps(event).encode()
-    await post(embed, "/webhooks", body, x_kombo_signature=sign(body, WEBHOOK_SECRET))
-
-
-def _integration(number: int) -> str:
-    return f"personio:{number:024}"
-
-
-async def _packed_tables(url: str) -> int:
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+async def _database_bytes(url: str) -> int:
+    engine, total = create_async_engine(url, isolation_level="AUTOCOMMIT"), 0
     async with engine.connect() as connection:
-        for table in metadata.tables:
-            await connection.execute(text(f"VACUUM FULL {table}"))
-        sizes = [
-            int(await connection.scalar(select(func.pg_total_relation_size(table))) or 0)
-            for table in metadata.tables
-        ]
+        if url.startswith("sqlite"):
+            await connection.execute(text("VACUUM"))
+            pages, size = text("PRAGMA page_count"), text("PRAGMA page_size")
+            total = await connection.scalar(pages) * await connection.scalar(size)
+        else:
+            for table in metadata.tables:
+                await connection.execute(text(f"VACUUM FULL {table}"))
+                total += await connection.scalar(select(func.pg_total_relation_size(table))) or 0
     await engine.dispose()
-    return sum(sizes)
+    return total
 
 
-def _packed_file(folder: Path) -> int:
-    [database] = folder.glob("*.db")
-    with sqlite3.connect(database, isolation_level=None) as connection:
-        connection.execute("VACUUM")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    return database.stat().st_size
-
-
-def main() -> None:
+async def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sizes", description=__doc__)
-    parser.add_argument("--count", type=int, default=5000, help="how many of each")
+    parser.add_argument("--count", type=int, default=2000, help="how many of each")
     parser.add_argument("--postgres", metavar="URL", help="measure in this database")
     options = parser.parse_args()
-    with machine.folder_without_fsync() as folder:
-        measured = asyncio.run(measure(Path(folder), options.count, postgres=options.postgres))
-        for kind, size in measured.items():
-            print(f"{kind}: {size:.0f} bytes")
+    async with Bench(EFFORTS["smoke"]) as bench:
+        measured = await measure(bench, options.postgres or bench.database_url(), options.count)
+        measured["link in Redis"] = await measure_redis(bench, options.count, key="")
+        key = Fernet.generate_key().decode()
+        measured["encrypted link in Redis"] = await measure_redis(bench, options.count, key=key)
+    for what, value in measured.items():
+        print(f"{what}: {value:.0f} bytes")
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

@@ -1,7 +1,7 @@
 """kombo-embed: the missing half between Kombo Connect and a Starlette or FastAPI app.
 
-Everything in ``__all__`` is the promise; the rest is private. Names are loaded when they are first used, so
-that importing this package costs a host next to nothing.
+The names in ``__all__`` are stable; everything else is private. Each is imported on first use, so that
+importing the package is cheap.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "metadata",
 ]
 
-_HOMES = {
+_MODULES = {
     "ConfigurationError": "errors",
     "EndUser": "models",
     "Event": "integration",
@@ -51,9 +51,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

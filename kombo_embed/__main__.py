@@ -1,4 +1,4 @@
-"""The command ``kombo-embed``, also as ``python -m kombo_embed``."""
+"""The command ``kombo-embed``, also available as ``python -m kombo_embed``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line, or say what to install for it."""
+    """Run the command line, or exit with the name of the missing extra."""
     try:
         from kombo_embed.cli.app import app  # noqa: PLC0415 - its packages are an extra
     except ModuleNotFoundError as error:

@@ -28,7 +28,7 @@ class ManualClock:
     """A clock that a test or the sandbox can advance.
 
     Args:
-        time: Returns seconds since the epoch; by default the machine's. ``lambda: 1_790_000_000.0`` stands still.
+        time: Returns seconds since the epoch; by default the machine's. A constant stands still.
         monotonic: Returns seconds on a clock that is never set back.
     """
 

@@ -31,7 +31,7 @@ from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.ports import Collaborators, EndUserResolver, EventHandler, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
-from kombo_embed.settings import Settings, is_on_this_machine, misspelt_variables
+from kombo_embed.settings import Settings, is_on_this_machine, near_miss_variables
 from kombo_embed.store.store import Store
 from kombo_embed.web.endpoints import Services
 from kombo_embed.web.openapi import openapi_document
@@ -112,7 +112,7 @@ class Composition:
         prefix = self._settings.prefix
         if not self._settings.is_private:
             logger.warning("settings.api_key_unencrypted", extra={"variable": f"{prefix}API_URL"})
-        for name, meant in misspelt_variables(prefix):
+        for name, meant in near_miss_variables(prefix):
             logger.warning("settings.unknown_variable", extra={"variable": name, "did_you_mean": meant})
 
     def _end_user(self) -> EndUserResolver:
@@ -153,13 +153,15 @@ class Composition:
         issuer = Issuer(
             issuer=name,
             jwks_url=settings.jwks_url,
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
+            timeout_seconds=settings.timeout,
+            connect_timeout_seconds=settings.connect_timeout,
             transport=self._collaborators.http_transport,
         )
         keys = IssuerKeys(self._closing(issuer).fetch_keys, clock=self._clock)
-        verifier = TokenVerifier(issuer=name, audience=audience, algorithms=settings.jwt_algorithms)
-        return BearerResolver(verifier, keys=self._closing(keys), paths=paths, clock=self._clock)
+        verifier = TokenVerifier(
+            issuer=name, audience=audience, algorithms=settings.jwt_algorithms, clock=self._clock
+        )
+        return BearerResolver(verifier, keys=self._closing(keys), paths=paths)
 
     async def _store(self) -> Store:
         url = self._settings.database_url.get_secret_value()
@@ -174,7 +176,9 @@ class Composition:
 
     def _memory_cache(self) -> MemoryLinkCache:
         settings = self._settings
-        return MemoryLinkCache(size=settings.link_cache_size, lifetime=settings.lifetime, clock=self._clock)
+        return MemoryLinkCache(
+            size=settings.link_cache_size, lifetime=settings.lifetime_seconds, clock=self._clock
+        )
 
     def _redis_cache(self, store: Store) -> FailoverLinkCache | None:
         settings = self._settings
@@ -195,8 +199,8 @@ class Composition:
             self._closing(redis_line.RedisLine(url)),
             encryption.LinkCipher(settings.encryption_keys),
             environment=settings.environment,
-            lifetime=settings.lifetime,
-            margin=settings.margin,
+            lifetime=settings.lifetime_seconds,
+            margin=settings.margin_seconds,
             clock=self._clock,
         )
         cache = failover.FailoverLinkCache(
@@ -214,8 +218,8 @@ class Composition:
         client = KomboClient(
             base_url=settings.base_url,
             api_key=settings.api_key.get_secret_value(),
-            timeout=settings.timeout,
-            connect_timeout=settings.connect_timeout,
+            timeout_seconds=settings.timeout,
+            connect_timeout_seconds=settings.connect_timeout,
             clock=self._clock,
             share_cool_down=redis_cache.share_cool_down if redis_cache else None,
             transport=self._collaborators.http_transport,
@@ -223,7 +227,7 @@ class Composition:
         return self._closing(client)
 
     async def _invalidation_poller(self, store: Store, cache: LinkCache) -> InvalidationPoller:
-        environment, lifetime = self._settings.environment, self._settings.lifetime
+        environment, lifetime = self._settings.environment, self._settings.lifetime_seconds
         poller = InvalidationPoller(
             store, cache, environment=environment, lifetime=lifetime, clock=self._clock
         )

@@ -42,8 +42,8 @@ Handler = TypeVar("Handler", bound=EventHandler)
 class KomboEmbed:
     """Gives signed-in end users connection links and records what they connect.
 
-    The constructor reads nothing and opens nothing, so importing your app always works. Settings are read when
-    the host starts; invalid settings stop that start.
+    The constructor reads nothing and opens nothing, so importing your app always works. Settings are read
+    when the host starts; invalid settings stop that start.
 
     Args:
         end_user: An async or plain callable from the request to the signed-in `EndUser`, or to None if the
@@ -156,7 +156,7 @@ class KomboEmbed:
     ) -> str:
         """Mint a link that is valid for a year, to send to a customer. The link is a credential.
 
-        What its recipient connects is recorded from Kombo's webhook. Omitted arguments come from the settings.
+        What its recipient connects is recorded from Kombo's webhook. The settings fill in omitted arguments.
 
         Raises:
             InvalidRequest: The settings do not allow the category or tool, or Kombo does not accept it.

@@ -1,8 +1,8 @@
 """The log filter that keeps our calls out of other libraries' logs, and a formatter for our own records.
 
 Our records are event names (``link.minted``) with structured ``extra`` fields. Libraries that carry our calls
-would log URLs, statements and bodies, which hold activation tokens and emails. Calls that the host makes itself
-are logged as before.
+would log URLs, statements and bodies, which contain activation tokens and emails. Calls that the host makes
+itself are logged as before.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ def muted() -> Iterator[None]:
         yield
     finally:
         _muted.reset(reset)
+
+
+def mute_thread() -> None:
+    """Drop those records for the rest of this thread, which is a driver's own and has no caller's context."""
+    _muted.set(True)
 
 
 class KeyValueFormatter(logging.Formatter):

@@ -46,8 +46,8 @@ class BareMountPath:
 class KomboEmbedMiddleware:
     """Opens ``embed`` when the host starts and closes it after the host has stopped.
 
-    Handlers of the host find the embed in ``scope["state"]["kombo"]`` (Starlette: ``request.state.kombo``). The
-    middleware reads no request body.
+    The host's handlers find the embed in ``scope["state"]["kombo"]`` (Starlette: ``request.state.kombo``).
+    The middleware reads no request body.
 
     Args:
         app: The host's ASGI app, of any framework.

@@ -1,6 +1,6 @@
-"""Single-flight: while a piece of work runs for a key, everybody who asks for that key waits for it.
+"""Single-flight: concurrent callers of the same key share one running piece of work.
 
-The work belongs to the app, not to a caller: a caller that goes away does not cancel it for the rest.
+The work does not belong to a caller, so a caller that disconnects does not cancel it for the others.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class SingleFlight(Generic[Key, Value]):
         self._flights: dict[Key, asyncio.Task[Value]] = {}
 
     async def join(self, key: Key, work: Callable[[], Coroutine[Any, Any, Value]]) -> tuple[Value, bool]:
-        """Wait for the key's work, starting it if none runs; True if somebody else had started it.
+        """Return the result of the key's running work, or start it; the flag is whether it ran already.
 
-        A failure is raised to all that wait, and the next call starts anew.
+        A failure is raised to all callers that wait, and the next call starts again.
         """
         flight = self._flights.get(key)
         joined = flight is not None
@@ -33,7 +33,7 @@ class SingleFlight(Generic[Key, Value]):
         return await asyncio.shield(flight), joined
 
     async def aclose(self) -> None:
-        """Cancel what still runs, and wait until it has stopped."""
+        """Cancel the work that still runs, and wait until it has ended."""
         flights = list(self._flights.values())
         for flight in flights:
             flight.cancel()
@@ -43,4 +43,4 @@ class SingleFlight(Generic[Key, Value]):
         if self._flights.get(key) is flight:
             del self._flights[key]
         if not flight.cancelled():
-            flight.exception()  # looked at, so that a failure whose callers all left is not reported as lost
+            flight.exception()  # retrieved, or asyncio logs a failure whose callers have all disconnected

@@ -1,4 +1,4 @@
-"""What Kombo tells us, read into our words, before it is on record; None is "not said"."""
+"""What Kombo reported, in our types, before it is recorded; None is what Kombo left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class ReportedIntegration:
-    """What Kombo said of an integration, by token or by webhook; None is "not said"."""
+    """An integration, reported in exchange for an activation token or by webhook."""
 
     integration_id: str
     tool: str
@@ -21,14 +21,14 @@ class ReportedIntegration:
 
 @dataclass(frozen=True, slots=True)
 class ReportedDeletion:
-    """That Kombo deleted an integration, which one may not know yet."""
+    """A deletion at Kombo, possibly of an integration that is not recorded yet."""
 
     integration: ReportedIntegration
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedState:
-    """A state that an integration got; ``updated_at`` is Kombo's time, None where it says none."""
+    """A change of an integration's state; ``updated_at`` is Kombo's time."""
 
     integration_id: str
     status: str | None
@@ -39,7 +39,7 @@ class ReportedState:
 
 @dataclass(frozen=True, slots=True)
 class FailedFlow:
-    """That a flow failed for its end user, who may try again in it."""
+    """A connection flow that failed; its end user may try again within the same flow."""
 
     origin_id: str | None
     tool: str | None
@@ -52,7 +52,7 @@ Report = ReportedIntegration | ReportedDeletion | ReportedState | FailedFlow
 
 @dataclass(frozen=True, slots=True)
 class IntegrationDetails:
-    """What Kombo tells of an integration that exists; None is "not said"."""
+    """The details of an integration that exists at Kombo."""
 
     integration_id: str
     tool: str
@@ -64,7 +64,7 @@ class IntegrationDetails:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One of Kombo's tools, for pages with a picker of their own."""
+    """One of Kombo's tools, for pages with their own picker."""
 
     id: str
     label: str
@@ -73,7 +73,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """One signed delivery of Kombo's, verified and parsed. ``data`` is as received."""
+    """A webhook event, verified and parsed. ``data`` is as received."""
 
     event_id: str
     type: str

@@ -1,4 +1,4 @@
-"""Which hosts are this machine, and which URLs nobody on the way can read."""
+"""Which hosts are this machine, and which URLs are safe from eavesdroppers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own."""
+    """Return whether a host's name or address is this machine's own."""
     if host == "localhost":
         return True
     try:
@@ -17,7 +17,10 @@ def is_loopback(host: str) -> bool:
 
 
 def is_private_url(url: str) -> bool:
-    """Whether nobody on the way can read or change what is exchanged: https, or http on this machine."""
+    """Return whether nothing between can read or change the traffic: https, or http on this machine.
+
+    A URL with credentials in it does not count.
+    """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

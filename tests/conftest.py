@@ -28,7 +28,6 @@ INTEGRATION = (
     "contract/test_official_typescript_sdk.py",
     "demo/test_server.py",
     "journeys/test_crashes.py",
-    "test_benchmarks.py",
 )
 # Started first when several processes share the files, so that no long file is left for the end.
 LONG = (
@@ -37,7 +36,6 @@ LONG = (
     "journeys/test_crashes.py",
     "demo/test_server.py",
     "store/test_convergence.py",
-    "test_benchmarks.py",
     "cli/",
     "journeys/test_failing_inserts.py",
 )

@@ -1,4 +1,4 @@
-"""A real PostgreSQL from the installed server: one for all tests, a fresh database for each."""
+"""A real PostgreSQL: one server per test process, a fresh database for each test."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 class PostgresServer:
-    """A server of its own, in a temporary folder, reached through a socket file."""
+    """A PostgreSQL server in a temporary folder, which listens on a socket file."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self._binaries = binaries
@@ -42,7 +42,7 @@ class PostgresServer:
         self._numbers = itertools.count(1)
 
     def create(self) -> None:
-        """Make the server's files, start it, and make the database that tests get copies of."""
+        """Create the server's files, start it, and create the database that tests get copies of."""
         self._run("initdb", "--no-sync", "--auth=trust", "--username=kombo", "--encoding=UTF8", "--locale=C")
         with (self._data / "postgresql.conf").open("a", encoding="utf-8") as settings:
             settings.writelines(f"{name} = '{value}'\n" for name, value in OPTIONS.items())
@@ -52,33 +52,33 @@ class PostgresServer:
         asyncio.run(migrate(self.url(TEMPLATE)))
 
     def start(self) -> None:
-        """Start it, and return when it takes connections."""
+        """Start the server and wait until it accepts connections."""
         self._run("pg_ctl", "start", "--wait", f"--log={self._folder}/log")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it; ``immediate`` is how it looks when it crashes."""
+        """Stop the server; ``immediate`` looks like a crash."""
         self._run("pg_ctl", "stop", "--wait", f"--mode={mode}")
 
     def url(self, database: str) -> str:
-        """What to set KOMBO_DATABASE_URL to."""
+        """Return the value for KOMBO_DATABASE_URL."""
         return f"postgresql+asyncpg://kombo@/{database}?host={self._folder}"
 
     def create_database(self, *, template: str = TEMPLATE) -> str:
-        """A new database; gives its name."""
+        """Create a database; return its name."""
         name = f"kombo_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
     def drop_database(self, name: str) -> None:
-        """Remove a database, whoever is connected."""
+        """Drop a database, even if clients are connected."""
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def execute(self, statement: str, *, database: str = "postgres") -> None:
-        """Run a statement as the server's owner, from outside of any loop."""
+        """Run a statement as the server's owner, outside of any event loop."""
         asyncio.run(self.aexecute(statement, database=database))
 
     async def aexecute(self, statement: str, *, database: str = "postgres") -> list[Any]:
-        """Run a statement as the server's owner; gives its rows."""
+        """Run a statement as the server's owner; return its rows."""
         connection = await self.connect(database)
         try:
             return list(await connection.fetch(statement))
@@ -86,7 +86,7 @@ class PostgresServer:
             await connection.close()
 
     async def connect(self, database: str = "postgres") -> asyncpg.Connection:
-        """A connection of one's own, to look at and to disturb the store's."""
+        """Open a connection of the test's own, to observe and to disturb the store's."""
         return await asyncpg.connect(host=str(self._folder), user="kombo", database=database, timeout=10)
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -102,7 +102,7 @@ class PostgresServer:
 
 
 def unprivileged() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root: whom to run it as then."""
+    """Return the user to run PostgreSQL as, which refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     user = next(user for user in pwd.getpwall() if user.pw_name in {"postgres", "nobody"})
@@ -110,7 +110,7 @@ def unprivileged() -> dict[str, Any]:
 
 
 def find_binaries() -> Path | None:
-    """Where the newest installed server's programs are; Debian keeps them off the PATH."""
+    """Return the folder of the newest installed server's programs; Debian does not put them on the PATH."""
     installed = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]), reverse=True
     )
@@ -121,7 +121,7 @@ def find_binaries() -> Path | None:
 
 @contextmanager
 def running_postgres(binaries: Path) -> Iterator[PostgresServer]:
-    """A server that lives as long as the context."""
+    """Run a server as long as the context."""
     with tempfile.TemporaryDirectory(prefix="kombo-pg-") as name:
         folder = Path(name)  # short: the path of a socket file may have some hundred characters
         owner = unprivileged()

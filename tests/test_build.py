@@ -44,7 +44,7 @@ def test_the_wheel_contains_the_browser_module_and_all_data_files(tmp_path: Path
     for part in (
         "py.typed",
         "store/migrations/versions/0001_first_tables.py",
-        "sandbox/connect_page/connect.html",
+        "sandbox/static/connect.html",
         "sandbox/tools.json",
         "demo/pages/app.html",
     ):

@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""What the README and the pages in docs/ state is true."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_table_of_settings_is_the_settings() -> None:
-    told = dict(re.findall(r"^\| `(KOMBO_\w+)` \| (.+?) \|", README, re.MULTILINE))
-    assert list(told) == ["KOMBO_" + name.upper() for name in Settings.model_fields]
+def test_the_table_of_settings_lists_all_settings_with_their_defaults() -> None:
+    documented = dict(re.findall(r"^\| `(KOMBO_\w+)` \| (.+?) \|", README, re.MULTILINE))
+    assert list(documented) == ["KOMBO_" + name.upper() for name in Settings.model_fields]
     for name, field in Settings.model_fields.items():
         default = field.default
         if isinstance(default, SecretStr):
             default = default.get_secret_value()
         if isinstance(default, tuple):
             default = ",".join(default)
-        words = told["KOMBO_" + name.upper()].strip("`")
+        stated = documented["KOMBO_" + name.upper()].strip("`")
         if default is PydanticUndefined:
-            assert words == "required"
+            assert stated == "required"
         elif default not in (None, ""):
-            assert words == str(default)
+            assert stated == str(default)
 
 
-def test_the_table_of_calls_is_the_routes() -> None:
+def test_the_table_of_requests_lists_all_routes() -> None:
     async def never() -> Any:
         raise AssertionError
 
-    told = re.findall(r"^\| `(GET|POST|DELETE) (/\S+)` \|", README, re.MULTILINE)
+    documented = re.findall(r"^\| `(GET|POST|DELETE) (/\S+)` \|", README, re.MULTILINE)
     routes = create_routes(never)
-    assert told == [(next(iter((route.methods or set()) - {"HEAD"})), route.path) for route in routes]
+    assert documented == [(next(iter((route.methods or set()) - {"HEAD"})), route.path) for route in routes]
 
 
 async def test_the_app_in_the_readme_runs(
@@ -73,7 +73,7 @@ def with_transport(kombo: httpx.AsyncBaseTransport) -> Any:
     return InProcess
 
 
-def test_every_link_inside_the_repository_leads_somewhere() -> None:
+def test_every_link_inside_the_repository_has_a_target() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
@@ -87,13 +87,13 @@ def test_every_test_that_the_security_page_names_exists() -> None:
     assert all((ROOT / name.rstrip(".")).exists() for name in named)
 
 
-def test_the_table_of_errors_is_the_table_of_statuses() -> None:
+def test_the_table_of_errors_lists_all_codes_with_their_statuses() -> None:
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-    told = {
+    documented = {
         code: {int(status) for status in statuses.split(", ")}
         for code, statuses in re.findall(r"^\| `(\w+)` \| ([\d, ]+) \|", page, re.MULTILINE)
     }
     known: dict[str, set[int]] = {}
     for kind, status in STATUSES.items():
         known.setdefault(kind.code, set()).add(status)
-    assert told == known
+    assert documented == known

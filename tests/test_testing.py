@@ -60,7 +60,7 @@ def test_connects_a_tool_by_browser_and_webhook(kombo):
     kombo.assert_minted_once()
 
 
-def test_moves_the_time_past_a_links_hour(kombo):
+def test_advances_the_clock_past_a_links_hour(kombo):
     async def walk():
         async with browser(made(kombo)) as client:
             link = (await client.post("/links", json={})).json()["link"]
@@ -72,17 +72,17 @@ def test_moves_the_time_past_a_links_hour(kombo):
 
     asyncio.run(walk())
     assert kombo.calls["POST /v1/connect/create-link"] == 2
-    with pytest.raises(pytest.fail.Exception, match="for 2 connection links, not for 1"):
+    with pytest.raises(pytest.fail.Exception, match="minted 2 connection links, not 1"):
         kombo.assert_minted_once()
 
 
-def test_starts_anew_and_knows_nothing_of_the_developers_settings(kombo):
+def test_starts_empty_and_ignores_the_developers_settings(kombo):
     assert kombo.calls == {}
     assert kombo.settings.region == "eu"
 """
 
 
-def test_a_hosts_tests_get_the_sandbox_as_a_fixture_as_the_readme_shows(tmp_path: Path) -> None:
+def test_the_fixture_works_in_a_hosts_tests_and_in_the_readmes_example(tmp_path: Path) -> None:
     section = README.read_text(encoding="utf-8").partition("## Test your app")[2]
     example = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert example is not None
@@ -97,7 +97,7 @@ def test_a_hosts_tests_get_the_sandbox_as_a_fixture_as_the_readme_shows(tmp_path
     assert "4 passed" in ran.stdout, ran.stdout + ran.stderr
 
 
-def test_the_plugin_costs_a_pytest_run_without_it_next_to_nothing() -> None:
+def test_loading_the_plugin_imports_no_heavy_package() -> None:
     heavy = {"httpx", "pydantic", "sqlalchemy", "starlette"}
     probe = f"import kombo_embed.testing, sys; print({heavy!r} & set(sys.modules))"
     command = [sys.executable, "-c", probe]

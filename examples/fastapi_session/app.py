@@ -1,7 +1,7 @@
 """A FastAPI app: its people sign in with OpenID Connect, then connect their company's HR tool.
 
-The provider knows who belongs to which company, and the session keeps what it says. So kombo-embed needs no
-code to tell who is signed in: ``KOMBO_AUTH=session``, and the names of the claims.
+The provider knows who belongs to which company, and the session keeps its claims. So kombo-embed needs no
+code to find the end user: ``KOMBO_AUTH=session``, and the names of the claims.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIGNED_IN = """<!doctype html>
       const result = await connect().catch((error) => ({ status: error.detail }));
       document.querySelector("output").textContent = result.integration?.tool ?? result.status;
     });
-    button.disabled = false; // a click before this line would have been lost
+    button.disabled = false; // an earlier click would have been lost
   </script>
 </html>
 """
@@ -60,14 +60,14 @@ embed.install(app)
 
 @embed.on("integration.connected")
 async def start_first_sync(event: Event) -> None:
-    """Start to work with the customer's data: `event.integration` has Kombo's id for your calls to Kombo."""
+    """Start the first sync: `event.integration` has Kombo's id for your calls to Kombo."""
     if event.integration is not None:
         print(f"{event.integration.tool} of {event.origin_id} is connected", flush=True)  # noqa: T201 - an example
 
 
 @app.get("/", response_class=HTMLResponse)
 async def home(request: Request) -> str:
-    """Show the settings page, or the way in."""
+    """Return the settings page, or the page to sign in."""
     return SIGNED_IN if "user" in request.session else SIGNED_OUT
 
 
@@ -80,19 +80,19 @@ async def sign_in(request: Request) -> Response:
 
 @app.get("/signed-in")
 async def signed_in(request: Request) -> RedirectResponse:
-    """Take the browser back, with the provider's word for who it is."""
+    """Receive the browser back from the provider, and start the session."""
     try:
         token = await oauth.provider.authorize_access_token(request)
     except OAuthError:
-        return RedirectResponse("/", status_code=303)  # refused at the provider, or an old page
-    request.session.clear()  # nothing from before the login is carried over
+        return RedirectResponse("/", status_code=303)  # denied at the provider, or an outdated page
+    request.session.clear()  # nothing from before the login is kept
     request.session["user"] = {name: token["userinfo"].get(name) for name in ("email", "organization")}
     return RedirectResponse("/", status_code=303)
 
 
 @app.post("/sign-out")
 async def sign_out(request: Request) -> RedirectResponse:
-    """Forget who it was."""
+    """End the session."""
     request.session.clear()
     return RedirectResponse("/", status_code=303)
 

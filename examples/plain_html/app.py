@@ -15,12 +15,12 @@ from starlette.staticfiles import StaticFiles
 
 from kombo_embed import EndUser, KomboEmbed
 
-# Your own database, in this example.
+# In your app, a database.
 USERS = {"ada": {"email": "ada@northwind.example", "company": "Northwind", "company_id": "org_1"}}
 
 
 async def current_end_user(connection: HTTPConnection) -> EndUser | None:
-    """Tell kombo-embed who is signed in: this is all that it asks of your app."""
+    """Return the signed-in end user. kombo-embed needs nothing else from your app."""
     user = USERS.get(connection.session.get("user", ""))
     if user is None:
         return None
@@ -28,7 +28,7 @@ async def current_end_user(connection: HTTPConnection) -> EndUser | None:
 
 
 async def sign_in(request: Request) -> RedirectResponse:
-    """Sign Ada in. Yours asks for more."""
+    """Sign Ada in. Your app requires a password."""
     request.session["user"] = "ada"
     return RedirectResponse("/settings.html", status_code=303)
 

@@ -1,6 +1,6 @@
 """A Starlette app: its people sign in with OpenID Connect, then connect their company's HR tool.
 
-Who belongs to which company is in the app's own database, so it tells kombo-embed by a callable.
+Who belongs to which company is in the app's own database, so a callable returns the end user.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from kombo_embed import EndUser, Event, KomboEmbed
 
-# Your own database, in this example: whom the provider's subjects are.
+# In your app, a database: the people by the provider's subject.
 PEOPLE = {
     "ada": {"email": "ada@northwind.example", "company": "Northwind", "company_id": "org_1"},
     "linus": {"email": "linus@northwind.example", "company": "Northwind", "company_id": "org_1"},
@@ -46,7 +46,7 @@ SIGNED_IN = """<!doctype html>
       const result = await connect().catch((error) => ({ status: error.detail }));
       document.querySelector("output").textContent = result.integration?.tool ?? result.status;
     });
-    button.disabled = false; // a click before this line would have been lost
+    button.disabled = false; // an earlier click would have been lost
   </script>
 </html>
 """
@@ -62,7 +62,7 @@ oauth.register(
 
 
 async def current_end_user(connection: HTTPConnection) -> EndUser | None:
-    """Tell kombo-embed who is signed in: this is all that it asks of your app."""
+    """Return the signed-in end user. kombo-embed needs nothing else from your app."""
     person = PEOPLE.get(connection.session.get("subject", ""))
     if person is None:
         return None
@@ -70,7 +70,7 @@ async def current_end_user(connection: HTTPConnection) -> EndUser | None:
 
 
 async def home(request: Request) -> Response:
-    """Show the settings page, or the way in."""
+    """Return the settings page, or the page to sign in."""
     return HTMLResponse(SIGNED_IN if await current_end_user(request) else SIGNED_OUT)
 
 
@@ -81,18 +81,18 @@ async def sign_in(request: Request) -> Response:
 
 
 async def signed_in(request: Request) -> Response:
-    """Take the browser back, with the provider's word for who it is."""
+    """Receive the browser back from the provider, and start the session."""
     try:
         token = await oauth.provider.authorize_access_token(request)
     except OAuthError:
-        return RedirectResponse("/", status_code=303)  # refused at the provider, or an old page
-    request.session.clear()  # nothing from before the login is carried over
+        return RedirectResponse("/", status_code=303)  # denied at the provider, or an outdated page
+    request.session.clear()  # nothing from before the login is kept
     request.session["subject"] = token["userinfo"]["sub"]
     return RedirectResponse("/", status_code=303)
 
 
 async def sign_out(request: Request) -> Response:
-    """Forget who it was."""
+    """End the session."""
     request.session.clear()
     return RedirectResponse("/", status_code=303)
 
@@ -112,6 +112,6 @@ embed.install(app)
 
 @embed.on("integration.connected")
 async def start_first_sync(event: Event) -> None:
-    """Start to work with the customer's data: `event.integration` has Kombo's id for your calls to Kombo."""
+    """Start the first sync: `event.integration` has Kombo's id for your calls to Kombo."""
     if event.integration is not None:
         print(f"{event.integration.tool} of {event.origin_id} is connected", flush=True)  # noqa: T201 - an example

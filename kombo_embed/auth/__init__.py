@@ -1,1 +1,1 @@
-"""Who is asking: ways to find the signed-in end user of a request."""
+"""Resolves the signed-in end user of a request: from a callable of the host's, a login, or a bearer token."""

@@ -1,4 +1,4 @@
-"""The host's own callables, called with care: what they raise or return wrongly is told to the operator."""
+"""Calls the host's own callables, and logs what is wrong with what they raise or return."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from kombo_embed.ports import EndUserCallable, LinkOptionsCallable
 
 logger = logging.getLogger("kombo_embed.auth")
 
-ANSWERS = (EndUser, LinkOptions, NoneType)
+RESULTS = (EndUser, LinkOptions, NoneType)
 ERROR_STATUSES = range(400, 600)
 
 
 class CallableResolver:
-    """Asks the host's ``end_user`` callable, async or plain.
+    """Calls the host's ``end_user`` callable, async or plain.
 
-    An ``HTTPException`` of Starlette's passes through: the host decided how to answer.
+    Starlette's ``HTTPException`` passes through, because the host has chosen its response.
     """
 
     def __init__(self, end_user: EndUserCallable) -> None:
         self._end_user = end_user
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
-        """The signed-in end user, or None.
+        """Return the signed-in end user, or None.
 
         Raises:
             IdentityError: The callable failed, or returned neither an `EndUser` nor None.
@@ -41,20 +41,20 @@ class CallableResolver:
         result = await _call("end_user", self._end_user, connection)
         if result is None or isinstance(result, EndUser):
             return result
-        raise _told(f"end_user must return an EndUser or None, not {type(result).__name__}")
+        raise _logged(f"end_user must return an EndUser or None, not {type(result).__name__}")
 
 
 class UnconfiguredResolver:
-    """Stands in where only a router of the host's knows who is signed in."""
+    """Fails for a mount that cannot resolve the end user because only a router of the host's can."""
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
-        """Nobody can be told.
+        """Raise an error that says how to configure the mount.
 
         Raises:
             IdentityError: Always.
         """
         del connection
-        raise _told(
+        raise _logged(
             "this mount has no end_user; the one given to kombo_embed.fastapi.router serves that router "
             "only. Pass KomboEmbed(end_user=...), or use KomboEmbedMiddleware in place of install()"
         )
@@ -63,28 +63,28 @@ class UnconfiguredResolver:
 async def link_options(
     options: LinkOptionsCallable, connection: HTTPConnection, end_user: EndUser
 ) -> LinkOptions:
-    """Ask the host's ``link_options`` callable, async or plain.
+    """Call the host's ``link_options`` callable, async or plain.
 
     Raises:
         IdentityError: The callable failed, or returned no `LinkOptions`.
     """
     result = await _call("link_options", options, connection, end_user)
-    if isinstance(result, LinkOptions):
-        for item in fields(result):
-            value = getattr(result, item.name)
-            if item.name == "duplicates" and value not in (None, *get_args(Duplicates)):
-                raise _told(f"LinkOptions.duplicates must be one of {', '.join(get_args(Duplicates))}")
-            kind = bool if item.name.startswith("enable_") else str
-            if value is not None and not isinstance(value, kind):
-                raise _told(f"LinkOptions.{item.name} must be {kind.__name__}, not {type(value).__name__}")
-        return result
-    raise _told(f"link_options must return LinkOptions, not {type(result).__name__}")
+    if not isinstance(result, LinkOptions):
+        raise _logged(f"link_options must return LinkOptions, not {type(result).__name__}")
+    for item in fields(result):
+        value = getattr(result, item.name)
+        if item.name == "duplicates" and value not in (None, *get_args(Duplicates)):
+            raise _logged(f"LinkOptions.duplicates must be one of {', '.join(get_args(Duplicates))}")
+        kind = bool if item.name.startswith("enable_") else str
+        if value is not None and not isinstance(value, kind):
+            raise _logged(f"LinkOptions.{item.name} must be {kind.__name__}, not {type(value).__name__}")
+    return result
 
 
 def refusal_of(name: str, error: Exception) -> HTTPException | IdentityError:
-    """What the host's code says by raising this: its ``HTTPException`` is its answer, all else is its bug.
+    """Convert what the host's code raised: its ``HTTPException`` is its response, everything else is a bug.
 
-    A task group's only failure counts as itself.
+    The only exception of an exception group counts as itself.
     """
     raised_at = traceback.extract_tb(error.__traceback__)
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
@@ -92,24 +92,24 @@ def refusal_of(name: str, error: Exception) -> HTTPException | IdentityError:
     if isinstance(error, HTTPException):
         if error.status_code in ERROR_STATUSES:
             return error
-        return _told(f"{name} raised HTTPException with status {error.status_code}")
+        return _logged(f"{name} raised HTTPException with status {error.status_code}")
     if isinstance(error, KomboEmbedError):
-        return _told(f"{name}: {error}")
-    # The message may hold anything of the host's, so the log gets the kind and the place.
+        return _logged(f"{name}: {error}")
+    # The message may contain anything of the host's, so the log gets only the type and the place.
     frame = [*raised_at, *traceback.extract_tb(error.__traceback__)][-1]
-    return _told(f"{name} raised {type(error).__name__} at {frame.filename}:{frame.lineno}")
+    return _logged(f"{name} raised {type(error).__name__} at {frame.filename}:{frame.lineno}")
 
 
 async def _call(name: str, function: Callable[..., object], *arguments: object) -> object:
     try:
         result = function(*arguments)
-        if isinstance(result, ANSWERS):
+        if isinstance(result, RESULTS):
             return result
         return await result if inspect.isawaitable(result) else result
-    except Exception as error:  # noqa: BLE001 - the host's code raises what it likes
+    except Exception as error:  # noqa: BLE001 - the host's code may raise anything
         raise refusal_of(name, error) from None
 
 
-def _told(cause: str) -> IdentityError:
-    logger.error("identity.failed: %s", cause)
-    return IdentityError(cause)
+def _logged(reason: str) -> IdentityError:
+    logger.error("identity.failed", extra={"reason": reason})
+    return IdentityError(reason)

@@ -1,4 +1,4 @@
-"""From what a login knows of a person to an `EndUser`, along the paths that the settings name."""
+"""Parses the end user out of a login's claims, along the paths that the settings name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kombo_embed.models import EndUser
 
 
 class _Missing:
-    """What a step gives that leads nowhere; None is something that a login may say."""
+    """The result of a step without a value; None can be a value."""
 
 
 MISSING = _Missing()
@@ -23,8 +23,8 @@ Step = Callable[[object, str], object]
 class ClaimPaths:
     """Where each part of an end user is found.
 
-    A path is a key, or keys with dots between them: ``organization.id``. A key may have dots of its own, such
-    as ``https://acme.example/org_id``: at each step the longest key that is there is taken.
+    A path is a key, or keys with dots between them: ``organization.id``. A key may contain dots itself, such
+    as ``https://acme.example/org_id``: each step takes the longest key that exists.
 
     ``prefix`` is what the names of the settings begin with, for messages.
     """
@@ -36,23 +36,22 @@ class ClaimPaths:
 
 
 def key_of(source: object, name: str) -> object:
-    """One step into what came as JSON: a mapping's key."""
+    """Step into parsed JSON: return a mapping's value."""
     return source.get(name, MISSING) if isinstance(source, Mapping) else MISSING
 
 
 def key_or_attribute_of(source: object, name: str) -> object:
-    """One step into a host's own object: a mapping's key, or else an attribute."""
+    """Step into a host's own object: return a mapping's value, or else an attribute."""
     return key_of(source, name) if isinstance(source, Mapping) else getattr(source, name, MISSING)
 
 
 def parse_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) -> EndUser:
-    """The end user that a login tells of.
+    """Return the end user that a login's claims name.
 
-    An origin id that is an integer or a UUID becomes its string: here the host has no place to do that.
+    An origin id that is an integer or a UUID becomes a string, since the host cannot convert it here.
 
     Raises:
-        IdentityError: Something is missing or is no part of an end user; the message names the setting and
-            the path, never a value.
+        IdentityError: A part is missing or invalid. The message names the setting and the path, no value.
     """
     origin_id = _read(source, paths, "origin_id", step)
     if isinstance(origin_id, int | uuid.UUID) and not isinstance(origin_id, bool):
@@ -60,7 +59,7 @@ def parse_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) ->
     email = _read(source, paths, "email", step)
     organization_name = _read(source, paths, "organization_name", step)
     try:
-        return EndUser(email, organization_name, origin_id)  # it looks at the types itself
+        return EndUser(email, organization_name, origin_id)  # it validates the types itself
     except IdentityError as error:
         raise IdentityError(
             f"{error} (read from {paths.email!r}, {paths.organization_name!r} and {paths.origin_id!r}, "
@@ -68,7 +67,7 @@ def parse_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) ->
         ) from None
 
 
-def _read(source: object, paths: ClaimPaths, name: str, step: Step) -> Any:  # noqa: ANN401 - a login's
+def _read(source: object, paths: ClaimPaths, name: str, step: Step) -> Any:  # noqa: ANN401 - from a login
     path = getattr(paths, name)
     value = _follow(source, path, step)
     if value is MISSING or value is None:

@@ -1,4 +1,4 @@
-"""``KOMBO_AUTH=request_user``: who is signed in is ``request.user``, by Starlette's authentication."""
+"""``KOMBO_AUTH=request_user``: the end user is ``request.user``, from Starlette's authentication."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger("kombo_embed.auth")
 
 
 class RequestUserResolver:
-    """Reads the end user from ``request.user``: from its keys where it is a mapping, else its attributes.
+    """Reads the end user from ``request.user``: from its keys if it is a mapping, else from its attributes.
 
     Args:
         paths: Where in the user each part of the end user is.
@@ -25,22 +25,22 @@ class RequestUserResolver:
         self._paths = paths
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
-        """The signed-in end user; None where ``request.user`` is not authenticated.
+        """Return the signed-in end user; None if ``request.user`` is not authenticated.
 
         Raises:
-            IdentityError: There is no ``request.user`` at all, or it is not what the settings say.
+            IdentityError: There is no ``request.user`` at all, or it does not match the settings.
         """
         try:
             return self._read(connection)
         except IdentityError as error:
-            logger.error("identity.failed: %s", error)  # noqa: TRY400 - the message says it all
+            logger.error("identity.failed", extra={"reason": str(error)})  # noqa: TRY400 - a traceback adds nothing
             raise
         except Exception as error:
-            # A property of the host's own user failed. Its message may hold anything.
+            # A property of the host's own user failed. The message may contain anything.
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            cause = f"request.user raised {type(error).__name__} at {frame.filename}:{frame.lineno}"
-            logger.error("identity.failed: %s", cause)  # noqa: TRY400 - a traceback may show values
-            raise IdentityError(cause) from error
+            reason = f"request.user raised {type(error).__name__} at {frame.filename}:{frame.lineno}"
+            logger.error("identity.failed", extra={"reason": reason})  # noqa: TRY400 - a traceback may contain values
+            raise IdentityError(reason) from error
 
     def _read(self, connection: HTTPConnection) -> EndUser | None:
         if "user" not in connection.scope:
@@ -54,7 +54,7 @@ class RequestUserResolver:
             return None
         authenticated = getattr(user, "is_authenticated", None)
         if not isinstance(authenticated, bool):
-            # A method is always true, and nothing at all says nothing: neither lets anybody in.
+            # A method would always be true, and a missing attribute decides nothing.
             raise IdentityError("request.user.is_authenticated must be a bool, as in Starlette's BaseUser")
         if not authenticated:
             return None

@@ -1,4 +1,4 @@
-"""``KOMBO_AUTH=session``: who is signed in stands in the session of Starlette's ``SessionMiddleware``."""
+"""``KOMBO_AUTH=session``: the end user is in the session of Starlette's ``SessionMiddleware``."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class SessionResolver:
         self._paths = paths
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
-        """The signed-in end user; None where the session has no such entry, or an empty one.
+        """Return the signed-in end user; None if the session has no such entry, or an empty one.
 
-        A cookie that is forged, cut off or too old is an empty session, says ``SessionMiddleware``.
+        ``SessionMiddleware`` turns a forged, truncated or expired cookie into an empty session.
 
         Raises:
-            IdentityError: There is no session at all, or the entry is not what the settings say.
+            IdentityError: There is no session at all, or the entry does not match the settings.
         """
         try:
             return self._read(connection)
         except IdentityError as error:
-            logger.error("identity.failed: %s", error)  # noqa: TRY400 - the message says it all
+            logger.error("identity.failed", extra={"reason": str(error)})  # noqa: TRY400 - a traceback adds nothing
             raise
 
     def _read(self, connection: HTTPConnection) -> EndUser | None:

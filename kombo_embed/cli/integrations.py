@@ -1,4 +1,4 @@
-"""``kombo-embed integrations``: what customers connected."""
+"""``kombo-embed integrations``: list and inspect what customers connected."""
 
 from __future__ import annotations
 
@@ -8,91 +8,88 @@ from typing import Annotated, Any
 
 import typer
 
-from kombo_embed.cli.output import fail, print_fields, print_json, print_table, span
-from kombo_embed.cli.records import look
+from kombo_embed.cli.database import read_records
+from kombo_embed.cli.output import AsJson, distance, fail, print_fields, print_json, print_table
 from kombo_embed.integration import Integration
 from kombo_embed.store.support import Filter
 
-app = typer.Typer(help="What your customers connected.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="List and inspect integrations.", no_args_is_help=True, add_completion=False)
 
 LISTED = (
-    "integration_id",
-    "public_id",
-    "origin_id",
-    "tool",
-    "category",
-    "organization_name",
-    "status",
-    "setup_status",
-    "qa_status",
-    "learnt_by",
-    "connected_at",
-    "updated_at",
-    "deleted_at",
+    *("integration_id", "public_id", "origin_id", "tool", "category", "organization_name"),
+    *("status", "setup_status", "qa_status", "learnt_by"),
+    *("connected_at", "updated_at", "deleted_at"),
 )
 
 
 class Status(StrEnum):
-    """Kombo's words for how an integration is."""
+    """An integration's status, as Kombo names it."""
 
     ACTIVE = "ACTIVE"
     INVALID = "INVALID"
     INACTIVE = "INACTIVE"
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print for programs.")]
-
-
 @app.command("list")
 def list_integrations(
     *,
-    origin_id: Annotated[str | None, typer.Option(help="Of this customer of yours.")] = None,
-    tool: Annotated[str | None, typer.Option(help="Of this tool, for example personio.")] = None,
-    status: Annotated[Status | None, typer.Option(case_sensitive=False, help="How it is.")] = None,
-    deleted: Annotated[bool, typer.Option("--deleted", help="Instead: those that were deleted.")] = False,
+    origin_id: Annotated[str | None, typer.Option(help="Only this customer's.")] = None,
+    tool: Annotated[str | None, typer.Option(help="Only of this tool, for example personio.")] = None,
+    status: Annotated[
+        Status | None, typer.Option(case_sensitive=False, help="Only with this status.")
+    ] = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Only deleted ones.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List integrations, newest first."""
     chosen = Filter(origin_id=origin_id, tool=tool, status=status, deleted=deleted)
-    found = look(lambda records: records.integrations(chosen, limit=limit))
+    rows = read_records(lambda records: records.integrations(chosen, limit=limit))
     if as_json:
-        print_json({"integrations": [{name: row[name] for name in LISTED} for row in found]})
-        return
-    now = datetime.now(UTC)
-    print_table(
-        ["Integration", "Of whom", "How it is", "Age"],
-        [
-            [
-                f"{row['integration_id']}\n{row['public_id']}",
-                "\n".join(filter(None, [row["origin_id"], row["organization_name"]])),
-                "\n".join(filter(None, [row["category"], row["status"], _outlook(row)])),
-                span(row["connected_at"], now),
-            ]
-            for row in found
-        ],
-        nothing="There is no such integration.",
-    )
+        print_json({"integrations": [{name: row[name] for name in LISTED} for row in rows]})
+    else:
+        _print_integrations(rows)
 
 
 @app.command("show")
 def show(
-    integration_id: Annotated[str, typer.Argument(help="Kombo's id, or the public one.")],
+    integration_id: Annotated[str, typer.Argument(help="Kombo's id, or the public id.")],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show one integration whole, also a deleted one."""
-    row = look(lambda records: records.find_integration(integration_id))
+    """Print every field of one integration, also of a deleted one."""
+    row = read_records(lambda records: records.find_integration(integration_id))
     if row is None:
         fail(f"There is no integration {integration_id}.")
-    shown = {name: row[name] for name in (*LISTED, "email")} | {"next_action": _next_action(row)}
+    fields = {name: row[name] for name in (*LISTED, "email")} | {"next_action": _next_action(row)}
     if as_json:
-        print_json({"integration": shown})
-        return
-    print_fields(shown)
+        print_json({"integration": fields})
+    else:
+        print_fields(fields)
 
 
-def _outlook(row: dict[str, Any]) -> str | None:
+def _print_integrations(rows: list[dict[str, Any]]) -> None:
+    now = datetime.now(UTC)
+    print_table(
+        ["Integration", "Customer", "Status", "Last update"],
+        [
+            [
+                f"{row['integration_id']}\n{row['public_id']}",
+                _lines(row["origin_id"], row["organization_name"]),
+                _lines(row["category"], row["status"], _next_step(row)),
+                f"{distance(row['updated_at'], now)} ago",
+            ]
+            for row in rows
+        ],
+        if_empty="There is no such integration.",
+    )
+
+
+def _lines(*values: str | None) -> str:
+    return "\n".join(filter(None, values))
+
+
+def _next_step(row: dict[str, Any]) -> str | None:
     if row["deleted_at"] is not None:
         return "deleted"
     action = _next_action(row)

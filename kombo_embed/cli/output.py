@@ -1,12 +1,12 @@
-"""How commands speak: tables for people, JSON for programs, one line for what went wrong."""
+"""The output of commands: tables for people, JSON for programs, one sentence per error."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import NoReturn
+from datetime import datetime
+from typing import Annotated, NoReturn
 
 import typer
 from rich import box
@@ -14,15 +14,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kombo_embed.clock import rfc3339
 from kombo_embed.errors import KomboEmbedError
 
-ID_WIDTH = 34  # columns that an id of Kombo's takes
+ID_WIDTH = 34  # columns of one of Kombo's ids
 UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Our own errors are for people: their message, no traceback."""
+def exit_on_error() -> Iterator[None]:
+    """Print the message of a `KomboEmbedError`, without a traceback, and exit with the code 1."""
     try:
         yield
     except KomboEmbedError as error:
@@ -30,60 +33,60 @@ def told() -> Iterator[None]:
 
 
 def fail(message: str) -> NoReturn:
-    """End with a message and the exit code 1."""
+    """Print a message to stderr and exit with the code 1."""
     typer.echo(message, err=True)
     raise typer.Exit(1)
 
 
 def print_json(document: Mapping[str, object]) -> None:
-    """One document, times in RFC 3339."""
-    typer.echo(json.dumps(document, default=_encoded, indent=2))
+    """Print one document, with times in RFC 3339."""
+    typer.echo(json.dumps(document, default=_json_value, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, nothing: str) -> None:
-    """A table that fits 80 columns, also into a pipe: long cells go on in the next line, ids do not."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, if_empty: str) -> None:
+    """Print a table of at most 80 columns, also into a pipe: long cells wrap, ids do not."""
     if not rows:
-        typer.echo(nothing)
+        typer.echo(if_empty)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for place, column in enumerate(columns):
-        lines = [line for row in rows for line in _shown(row[place]).split("\n")]
+    for index, column in enumerate(columns):
+        lines = [line for row in rows for line in _cell(row[index]).split("\n")]
         table.add_column(column, overflow="fold", min_width=min(max(map(len, lines)), ID_WIDTH))
     for row in rows:
-        table.add_row(*(Text(_shown(cell)) for cell in row))
+        table.add_row(*(Text(_cell(value)) for value in row))
     Console().print(table)
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Names and values, one pair a line."""
+    """Print names and values, one pair per line."""
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in fields.items():
-        table.add_row(Text(name), Text(_shown(value)))
+        table.add_row(Text(name), Text(_cell(value)))
     Console().print(table)
 
 
-def span(moment: datetime, now: datetime) -> str:
-    """How long ago, or how long until, in its greatest unit."""
+def distance(moment: datetime, now: datetime) -> str:
+    """Return the time between two moments in its largest unit, such as ``3 h``."""
     seconds = abs((now - moment).total_seconds())
     unit, size = next(((unit, size) for unit, size in UNITS if seconds >= size), UNITS[-1])
     return f"{int(seconds // size)} {unit}"
 
 
-def _shown(value: object) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return rfc3339(value)
     if isinstance(value, dict | list | tuple):
-        value = json.dumps(value, default=_encoded)
-    # What came from elsewhere must not move the cursor of whoever reads it.
+        value = json.dumps(value, default=_json_value)
     text = "" if value is None else str(value)
+    # Values from outside may hold control characters, which could move the reader's cursor.
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
-def _encoded(value: object) -> str:
+def _json_value(value: object) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return rfc3339(value)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     raise TypeError

@@ -1,4 +1,4 @@
-"""``kombo-embed reconcile``: have Kombo say what webhooks that were lost would have told."""
+"""``kombo-embed reconcile``: re-read every integration from Kombo, to recover what lost webhooks reported."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kombo_embed.cli.output import print_json, told
+from kombo_embed import KomboEmbed, Settings
+from kombo_embed.cli.output import AsJson, exit_on_error, print_json
 from kombo_embed.integration import ALL_NOT_FOUND, Reconciliation
+from kombo_embed.store.support import verify_file
 
-ALL_UNKNOWN = (
-    "Kombo knows none of your integrations, so none was marked as deleted. KOMBO_API_KEY is rather that of "
-    "another of Kombo's environments: check it, KOMBO_REGION and KOMBO_ENVIRONMENT. If all of them are "
-    "really gone, say so: kombo-embed reconcile --delete-all-unknown"
+ALL_NOT_FOUND_HELP = (
+    "Kombo recognizes none of your integrations, so none was marked as deleted. Usually this means that "
+    "KOMBO_API_KEY belongs to another Kombo environment: check it, KOMBO_REGION and KOMBO_ENVIRONMENT. If "
+    "all integrations are really deleted, run: kombo-embed reconcile --delete-all-unknown"
 )
 
 
@@ -25,42 +27,44 @@ def reconcile(
     delete_all_unknown: Annotated[
         bool,
         typer.Option(
-            "--delete-all-unknown", help="Mark them as deleted even if Kombo knows none at all. For ever."
+            "--delete-all-unknown",
+            help="Also mark them as deleted if Kombo recognizes none of them. This is final.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Re-read every known integration from Kombo, and take over what changed."""
-    with told():
-        result = asyncio.run(_reconcile(quiet=as_json, delete_all_unknown=delete_all_unknown))
+    """Re-read every known integration from Kombo and record what changed."""
+    with exit_on_error():
+        result = asyncio.run(_reconcile(with_progress=not as_json, delete_all_unknown=delete_all_unknown))
+    failures = set(result.failed.values())
     if as_json:
         print_json(asdict(result))
     else:
-        typer.echo(f"{result.checked} read, {result.updated} changed, {result.deleted} deleted at Kombo.")
-        for integration_id, code in result.failed.items():
-            typer.echo(f"{integration_id}: {code}", err=True)
-    failed = set(result.failed.values())
-    if ALL_NOT_FOUND in failed:
-        typer.echo(ALL_UNKNOWN, err=True)
-    if failed - {ALL_NOT_FOUND} and not as_json:
-        typer.echo("What could not be read, the same command later can read.", err=True)
-    if failed:
+        _print_result(result, retry=bool(failures - {ALL_NOT_FOUND}))
+    if ALL_NOT_FOUND in failures:
+        typer.echo(ALL_NOT_FOUND_HELP, err=True)
+    if failures:
         raise typer.Exit(1)
 
 
-async def _reconcile(*, quiet: bool, delete_all_unknown: bool) -> Reconciliation:
-    from kombo_embed import KomboEmbed, Settings  # noqa: PLC0415 - heavy
-    from kombo_embed.store.support import verify_file  # noqa: PLC0415 - heavy
+def _print_result(result: Reconciliation, *, retry: bool) -> None:
+    typer.echo(f"{result.checked} read, {result.updated} changed, {result.deleted} deleted at Kombo.")
+    for integration_id, code in result.failed.items():
+        typer.echo(f"{integration_id}: {code}", err=True)
+    if retry:
+        typer.echo("Run the command again later to read those that failed.", err=True)
 
-    settings = Settings()
+
+async def _reconcile(*, with_progress: bool, delete_all_unknown: bool) -> Reconciliation:
+    settings = Settings(auth="callable")  # no request is served, so the app's login does not matter
     verify_file(settings.database_url.get_secret_value())
     console = Console(stderr=True)
-    status = nullcontext() if quiet or not console.is_terminal else console.status("Asking Kombo ...")
-    with status as shown:
+    with_progress = with_progress and console.is_terminal
+    with console.status("Reading from Kombo ...") if with_progress else nullcontext() as status:
 
-        def show(checked: int) -> None:
-            if shown is not None:
-                shown.update(f"Asking Kombo ... {checked} read")
+        def print_progress(checked: int) -> None:
+            if status is not None:
+                status.update(f"Reading from Kombo ... {checked} read")
 
         async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
-            return await embed.reconcile(on_progress=show, delete_all_unknown=delete_all_unknown)
+            return await embed.reconcile(on_progress=print_progress, delete_all_unknown=delete_all_unknown)

@@ -50,8 +50,8 @@ class LinkIssuer:
         clock: Clock,
     ) -> None:
         self._environment = settings.environment
-        self._lifetime_seconds = settings.lifetime
-        self._margin_seconds = settings.margin
+        self._lifetime_seconds = settings.lifetime_seconds
+        self._margin_seconds = settings.margin_seconds
         self._client = client
         self._cache = cache
         self._store = store

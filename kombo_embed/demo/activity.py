@@ -1,6 +1,6 @@
-"""What happened, for people to read: the last events of each customer, in memory.
+"""The last events of each customer, in memory, as people read them.
 
-It shows what handlers of `KomboEmbed.on` can be used for. A real host would start its first sync here.
+An example of what handlers of `KomboEmbed.on` can do. A real host would start its first sync here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC
 from kombo_embed import Event
 from kombo_embed.demo.people import name_of
 
-KEPT = 100  # events per customer
+EVENTS_PER_CUSTOMER = 100
 
 Entry = dict[str, str | None]
 
@@ -21,35 +21,37 @@ class Activity:
     """The newest events of each customer.
 
     Args:
-        origin_ids: The customers to remember events of; those of anybody else are let go.
+        origin_ids: The customers; events of other origin ids are ignored.
     """
 
     def __init__(self, origin_ids: Iterable[str]) -> None:
-        self._entries: dict[str, deque[Entry]] = {origin_id: deque(maxlen=KEPT) for origin_id in origin_ids}
+        self._entries: dict[str, deque[Entry]] = {
+            origin_id: deque(maxlen=EVENTS_PER_CUSTOMER) for origin_id in origin_ids
+        }
 
-    def note(self, event: Event) -> None:
-        """Remember an event, once: handlers are called at least once."""
+    async def add(self, event: Event) -> None:
+        """Add an event, once: handlers may be called more than once per event."""
         entries = self._entries.get(event.origin_id or "")
         if entries is None or any(entry["id"] == event.id for entry in entries):
             return
         entries.appendleft(_entry(event))
 
     def of(self, origin_id: str) -> list[Entry]:
-        """The events of one customer, newest first."""
+        """Return the events of one customer, newest first."""
         return list(self._entries.get(origin_id, ()))
 
 
 def _entry(event: Event) -> Entry:
-    """What a browser may see: neither Kombo's ids nor anybody's email."""
-    shown = {
+    # A browser may see neither Kombo's ids nor an email address.
+    entry = {
         "id": event.id,
         "type": event.type,
         "occurred_at": event.occurred_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     integration = event.integration
     if integration is None:
-        return shown | _without_record(event.data)
-    return shown | {
+        return entry | _without_integration(event.data)
+    return entry | {
         "tool": integration.tool,
         "category": integration.category,
         "status": integration.status,
@@ -58,11 +60,9 @@ def _entry(event: Event) -> Entry:
     }
 
 
-def _without_record(data: Mapping[str, object]) -> Entry:
-    """The useful part of a failed flow, or of an event that is handed on as Kombo sent it (``kombo.event``).
-
-    Kombo's names are those of docs.kombo.dev/webhooks.
-    """
+def _without_integration(data: Mapping[str, object]) -> Entry:
+    # A failed flow, or an event that kombo-embed passes on as Kombo sent it (``kombo.event``), with the names
+    # of docs.kombo.dev/webhooks.
     sent = data.get("data")
     if not isinstance(sent, dict):
         return {name: _text(data.get(name)) for name in ("tool", "category")}

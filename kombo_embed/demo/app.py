@@ -1,7 +1,7 @@
 """Fieldnotes, a made-up product whose customers connect their HR tools. Written as a host app would be.
 
-What kombo-embed needs of it is `current_end_user`, one `KomboEmbed` and ``embed.install(app)``; what it gives
-back comes through ``embed.on``. The rest is any small app: a login, a page, a list of what happened.
+kombo-embed needs `current_end_user`, one `KomboEmbed` and ``embed.install(app)``; it calls the handlers of
+``embed.on``. The rest is any small app: a login, a page, a list of events.
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from kombo_embed import EndUser, Event, KomboEmbed, Settings
+from kombo_embed import EndUser, KomboEmbed, Settings
 from kombo_embed.demo.activity import Activity
-from kombo_embed.demo.answers import asset, page, problem, tagged_json
 from kombo_embed.demo.people import ORGANIZATIONS, PEOPLE, Person
-from kombo_embed.integration import EVENT_TYPES
+from kombo_embed.demo.responses import asset, page, problem, tagged_json
 
 if TYPE_CHECKING:
     import httpx
 
-    from kombo_embed.ports import LinkCache
-
-COOKIE = "fieldnotes_session"  # a name of its own: cookies of all ports of localhost lie in one jar
+COOKIE = "fieldnotes_session"  # a name of its own: all ports of localhost share their cookies
+EVENT_TYPES = (
+    "integration.connected",
+    "integration.updated",
+    "integration.deleted",
+    "integration.duplicate",
+    "flow.failed",
+    "flow.abandoned",
+    "kombo.event",
+)
 
 
 def create_app(
@@ -37,47 +43,29 @@ def create_app(
     session_secret: str,
     sandbox_url: str | None = None,
     http_transport: httpx.AsyncBaseTransport | None = None,
-    link_cache: LinkCache | None = None,
 ) -> Starlette:
-    """Make the demo's host app; its `KomboEmbed` is ``app.state.embed``.
+    """Return the demo's host app; its `KomboEmbed` is ``app.state.embed``.
 
-    Args:
-        settings: By default ``Settings()``, read from the environment.
-        session_secret: What the session cookie is signed with.
-        sandbox_url: The origin of the local sandbox, where there is one; the page links to it.
-        http_transport: Another httpx transport than the network, for tests.
-        link_cache: Where links wait, instead of this process's memory.
+    With a local sandbox, the page links to ``sandbox_url``; ``http_transport`` replaces the network.
 
     Raises:
-        ConfigurationError: Settings are missing or wrong.
+        ConfigurationError: Settings are missing or invalid.
     """
     settings = settings or Settings()
     activity = Activity(organization.id for organization in ORGANIZATIONS)
-    embed = KomboEmbed(
-        end_user=current_end_user, settings=settings, http_transport=http_transport, link_cache=link_cache
-    )
-
-    async def note(event: Event) -> None:
-        activity.note(event)
-
+    embed = KomboEmbed(end_user=current_end_user, settings=settings, http_transport=http_transport)
     for event_type in EVENT_TYPES:  # yours would name one: @embed.on("integration.connected")
-        embed.on(event_type)(note)
-
-    app = Starlette(
-        routes=routes(),
-        middleware=[Middleware(SessionMiddleware, secret_key=session_secret, session_cookie=COOKIE)],
-        exception_handlers={HTTPException: problem},
-    )
-    app.state.embed = embed
-    app.state.activity = activity
-    app.state.mount_path = settings.mount_path
-    app.state.sandbox_url = sandbox_url
+        embed.on(event_type)(activity.add)
+    session = Middleware(SessionMiddleware, secret_key=session_secret, session_cookie=COOKIE)
+    app = Starlette(routes=routes(), middleware=[session], exception_handlers={HTTPException: problem})
+    app.state.embed, app.state.activity = embed, activity
+    app.state.mount_path, app.state.sandbox_url = settings.mount_path, sandbox_url
     embed.install(app, settings.mount_path)
     return app
 
 
 def routes() -> list[Route]:
-    """The demo's own routes; kombo-embed puts its own in front of them."""
+    """Return the demo's own routes; kombo-embed inserts its own before them."""
     return [
         Route("/", home),
         Route("/sign-in", sign_in, methods=["POST"]),
@@ -90,29 +78,29 @@ def routes() -> list[Route]:
 
 
 async def current_end_user(connection: HTTPConnection) -> EndUser | None:
-    """Who is signed in, for kombo-embed; None for nobody."""
+    """Return the signed-in end user, for kombo-embed."""
     person = signed_in(connection)
     return person.end_user if person else None
 
 
 async def home(request: Request) -> Response:
-    """``GET /``: the integrations of the person's organisation, or the login page."""
+    """``GET /``: the integrations of the person's organization, or the login page."""
     state = request.app.state
     person = signed_in(request)
     context: dict[str, object] = {"sandbox_url": state.sandbox_url}
     if person is None:
         return page("login", frames_from="'none'", context=context)
     context |= {"module": f"{state.mount_path}/kombo-embed.js", **introduce(person)}
-    # Where Kombo's own Connect page lives is not documented, so with real Kombo any https origin will do.
+    # Kombo does not document the origin of its Connect page, so with real Kombo any https origin is allowed.
     return page("app", frames_from=state.sandbox_url or "https:", context=context)
 
 
 async def sign_in(request: Request) -> Response:
-    """``POST /sign-in``: as one of the people; a real login would ask for more than a name."""
+    """``POST /sign-in``: as one of the people; a real login would require more than a name."""
     fields = parse_qs((await request.body()).decode("utf-8", "replace"))
     person = PEOPLE.get(fields.get("person", [""])[0])
     if person is None:
-        raise HTTPException(422, f"Nobody has this name here. Send person as one of {', '.join(PEOPLE)}.")
+        raise HTTPException(422, f"Unknown person. Send person as one of {', '.join(PEOPLE)}.")
     request.session.clear()
     request.session["person"] = person.id
     return RedirectResponse("/", status_code=303)
@@ -125,27 +113,27 @@ async def sign_out(request: Request) -> Response:
 
 
 async def me(request: Request) -> Response:
-    """``GET /me``: who is signed in, so that a page notices when that changed in another tab."""
+    """``GET /me``: the signed-in person, so that a page can see a change that another tab made."""
     return tagged_json(request, introduce(required(request)))
 
 
 async def events(request: Request) -> Response:
-    """``GET /events``: what happened at the person's organisation, newest first."""
+    """``GET /events``: the events of the person's organization, newest first."""
     person = required(request)
-    happened = request.app.state.activity.of(person.organization.id)
-    return tagged_json(request, {"person": person.id, "events": happened})
+    entries = request.app.state.activity.of(person.organization.id)
+    return tagged_json(request, {"person": person.id, "events": entries})
 
 
 def signed_in(connection: HTTPConnection) -> Person | None:
-    """The person whose session this is, if anybody's."""
+    """Return the person of this session, or None if it is not signed in."""
     return PEOPLE.get(connection.session.get("person", ""))
 
 
 def required(request: Request) -> Person:
-    """The signed-in person.
+    """Return the signed-in person.
 
     Raises:
-        HTTPException: 401, nobody is signed in.
+        HTTPException: 401, the session is not signed in.
     """
     person = signed_in(request)
     if person is None:
@@ -154,7 +142,7 @@ def required(request: Request) -> Person:
 
 
 def introduce(person: Person) -> dict[str, object]:
-    """A person, as the page shows them."""
+    """Return the part of a person that the page needs."""
     return {
         "person": {"id": person.id, "name": person.name, "role": person.role},
         "organization": {"name": person.organization.name},

@@ -1,4 +1,4 @@
-"""Who can sign in: three made-up people of two made-up customers. A real host has a database here."""
+"""The made-up people who can sign in, of two made-up customers. A real host has a database here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who works at a customer."""
+    """A person who works at a customer."""
 
     id: str
     name: str
@@ -27,7 +27,7 @@ class Person:
 
     @property
     def end_user(self) -> EndUser:
-        """The person, as kombo-embed wants to know who is signed in."""
+        """Return the person as kombo-embed's end user."""
         return EndUser(
             email=self.email, organization_name=self.organization.name, origin_id=self.organization.id
         )
@@ -47,5 +47,5 @@ PEOPLE = {
 
 
 def name_of(email: object) -> str | None:
-    """The name of the person with this email address; None for anybody else."""
+    """Return the name of the person with this email address, or None."""
     return next((person.name for person in PEOPLE.values() if person.email == email), None)

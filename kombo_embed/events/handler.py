@@ -1,4 +1,4 @@
-"""Calls the host's event handlers, async or plain, so that one that hangs or fails does not affect the others."""
+"""Calls the host's event handlers, async or plain; one that hangs or fails does not affect the others."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Kombo's words: its paths, bodies, codes and signatures, and the one client that speaks them."""
+"""Kombo's API: its requests, responses, error codes and webhook signatures, and the client that calls it."""

@@ -1,7 +1,8 @@
-"""Whether Kombo may be called now: one place that remembers what it last said.
+"""The circuit breaker in front of Kombo.
 
-While Kombo says wait, or after failures in a row, nobody of this process calls but one probe at a time, and
-the others are told at once. A probe that succeeds opens the gate for all.
+Closed: calls pass. Open: calls are rejected at once, during a wait that Kombo asked for (``Retry-After``) and
+after several failures in a row. Half-open: the wait is over, and one call at a time passes as a probe. A
+successful probe closes the circuit; a failed one opens it for longer.
 """
 
 from __future__ import annotations
@@ -19,96 +20,98 @@ from kombo_embed.errors import (
 )
 from kombo_embed.ports import Clock, CoolDown
 
-FAILURES_TO_CLOSE = 5  # in a row
-PAUSE_FIRST = 1.0  # seconds; doubled by each failed probe
-PAUSE_MAX = 30.0  # seconds
+FAILURES_TO_OPEN = 5  # in a row
+FIRST_PAUSE_SECONDS = 1.0  # doubled by each failed probe
+MAX_PAUSE_SECONDS = 30.0
 
 
 class CircuitBreaker:
-    """Lets calls to Kombo pass, or tells when to come again.
+    """Lets calls to Kombo pass, or rejects them.
 
     Args:
-        clock: Where time comes from.
-        tell: Called with each wait that Kombo asks for, so that other processes can be told.
+        clock: The source of time.
+        share_cool_down: Called with each wait that Kombo asks for, to inform other processes.
     """
 
     def __init__(self, *, clock: Clock, share_cool_down: Callable[[CoolDown], None] | None = None) -> None:
         self._clock = clock
         self._share_cool_down = share_cool_down
         self._failures = 0
-        self._pause = PAUSE_FIRST
-        self._opens_at: float | None = None  # None: open
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._open_until: float | None = None  # None: closed; in the past: half-open
         self._probing = False
         self._rate_limited = False
-        self._closings = 0
+        self._times_opened = 0
 
     def enter(self, *, sent: bool = False) -> AbstractContextManager[None]:
-        """Pass once; the call goes into the context that is returned, and what it raises is noted.
+        """Return the context for one call; what the call raises within it is counted.
 
         Args:
-            tried: Whether this call was sent before, and is to be sent again.
+            sent: Whether an earlier attempt of this call was sent.
 
         Raises:
-            KomboRateLimited: Kombo said wait, and that is not over.
-            KomboUnavailable: Kombo failed repeatedly, and it is not yet time to try again.
+            KomboRateLimited: The circuit is open because Kombo limits the rate of requests.
+            KomboUnavailable: The circuit is open because calls failed.
         """
-        if self._opens_at is None:
-            return self._passage(probe=False)
-        remaining = self._opens_at - self._clock.monotonic()
+        if self._open_until is None:
+            return self._counted(probe=False)
+        remaining = self._open_until - self._clock.monotonic()
         if remaining > 0 or self._probing:
-            message, retry_after = "Kombo is not asked at the moment.", max(1, math.ceil(remaining))
+            message = "Kombo is not called at the moment: the circuit breaker is open."
+            retry_after = max(1, math.ceil(remaining))
             if self._rate_limited:
                 raise KomboRateLimited(message, retry_after=retry_after)
             raise KomboUnavailable(message, retry_after=retry_after, sent=sent)
         self._probing = True
-        return self._passage(probe=True)
+        return self._counted(probe=True)
 
     def apply_cool_down(self, cool_down: CoolDown) -> None:
-        """Close for as long as Kombo told another process."""
-        self._close_until(self._clock.monotonic() + cool_down.seconds, rate_limited=cool_down.rate_limited)
+        """Open for a wait that Kombo asked another process for."""
+        self._open(cool_down.seconds, rate_limited=cool_down.rate_limited)
 
     @contextmanager
-    def _passage(self, *, probe: bool) -> Iterator[None]:
-        closings = self._closings
+    def _counted(self, *, probe: bool) -> Iterator[None]:
+        times_opened = self._times_opened
         try:
             yield
         except (KomboRateLimited, KomboUnavailable) as error:
-            said = error.retry_after if error.has_retry_after else None
-            self._note_failure(said, rate_limited=isinstance(error, KomboRateLimited), probe=probe)
+            wait_seconds = error.retry_after if error.has_retry_after else None
+            rate_limited = isinstance(error, KomboRateLimited)
+            self._count_failure(wait_seconds, rate_limited=rate_limited, probe=probe)
             raise
         except KomboTimeout:
-            self._note_failure(None, rate_limited=False, probe=probe)
+            self._count_failure(None, rate_limited=False, probe=probe)
             raise
         except KomboInvalidResponse:
-            raise  # it says neither that Kombo is well nor that it is not
+            raise  # neither a success nor a failure of Kombo's
         except KomboError:
-            self._note_answer(closings, probe=probe)
+            self._count_success(times_opened, probe=probe)
             raise
         else:
-            self._note_answer(closings, probe=probe)
+            self._count_success(times_opened, probe=probe)
         finally:
             if probe:
                 self._probing = False
 
-    def _note_answer(self, closings: int, *, probe: bool) -> None:
-        # The late answer to a call from before the closing does not tell that waiting is over.
-        if probe or closings == self._closings:
-            self._failures, self._pause, self._opens_at = 0, PAUSE_FIRST, None
+    def _count_success(self, times_opened: int, *, probe: bool) -> None:
+        # A late response to a call from before the circuit opened does not close it.
+        if probe or times_opened == self._times_opened:
+            self._failures, self._pause_seconds, self._open_until = 0, FIRST_PAUSE_SECONDS, None
 
-    def _note_failure(self, said: float | None, *, rate_limited: bool, probe: bool) -> None:
+    def _count_failure(self, wait_seconds: float | None, *, rate_limited: bool, probe: bool) -> None:
         self._failures += 1
-        if said is None and not rate_limited and not probe and self._failures < FAILURES_TO_CLOSE:
-            return
-        if said is None and not probe and self._opens_at is not None:
-            return  # closed already: those that were under way then do not make it longer
         if probe:
-            self._pause = min(self._pause * 2, PAUSE_MAX)
-        if said is not None and self._share_cool_down is not None:
-            self._share_cool_down(CoolDown(said, rate_limited=rate_limited))
-        seconds = self._pause if said is None else said
-        self._close_until(self._clock.monotonic() + seconds, rate_limited=rate_limited)
+            self._pause_seconds = min(self._pause_seconds * 2, MAX_PAUSE_SECONDS)
+        if wait_seconds is not None:
+            if self._share_cool_down is not None:
+                self._share_cool_down(CoolDown(wait_seconds, rate_limited=rate_limited))
+            self._open(wait_seconds, rate_limited=rate_limited)
+        elif probe or (self._open_until is None and (rate_limited or self._failures >= FAILURES_TO_OPEN)):
+            # While it is open, failures of calls from before do not extend the pause.
+            self._open(self._pause_seconds, rate_limited=rate_limited)
 
-    def _close_until(self, opens_at: float, *, rate_limited: bool) -> None:
-        if self._opens_at is None or opens_at > self._opens_at:
-            self._opens_at, self._rate_limited = opens_at, rate_limited
-            self._closings += 1
+    def _open(self, seconds: float, *, rate_limited: bool) -> None:
+        open_until = self._clock.monotonic() + seconds
+        if self._open_until is None or open_until > self._open_until:
+            self._open_until, self._rate_limited = open_until, rate_limited
+            self._times_opened += 1

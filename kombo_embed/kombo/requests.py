@@ -1,4 +1,4 @@
-"""What is sent to Kombo: one function for each endpoint that we use. No I/O.
+"""Builds the requests to Kombo: one function per endpoint. No I/O.
 
 Sources: Kombo's OpenAPI of ``POST /connect/create-link``, and docs.kombo.dev for the others.
 """
@@ -13,42 +13,41 @@ from urllib.parse import quote
 from kombo_embed.errors import FieldError, IntegrationNotFound, InvalidRequest
 from kombo_embed.models import AnyLinkRequest, EndUser, LinkRequest, LinkType, RelinkRequest, SetupRequest
 
-# Dots alone, slashes and the like would reach another of Kombo's endpoints with our key.
+# Dots alone, slashes and the like would address another of Kombo's endpoints, with our key.
 TOKEN = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~=+:-]{1,4096}")
 INTEGRATION_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~:-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class KomboRequest:
-    """One call to Kombo: a path below the base URL, already encoded, and the JSON body, if it has one."""
+    """A request to Kombo: an encoded path below the base URL, and a JSON body if the endpoint takes one."""
 
-    method: Literal["GET", "POST", "PUT", "DELETE"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str = field(repr=False)
     body: dict[str, Any] | None = field(default=None, repr=False)
 
 
 def mint_link(end_user: EndUser, request: AnyLinkRequest, link_type: LinkType = "EMBEDDED") -> KomboRequest:
-    """Ask for a link of the kind that the request describes.
+    """Build the request for a connection, reconnection or setup link.
 
     Raises:
-        IntegrationNotFound: The integration's id cannot be one of Kombo's; Kombo is not asked.
+        IntegrationNotFound: The id is not of Kombo's form.
     """
     match request:
         case LinkRequest():
             return _create_link(end_user, request, link_type)
         case RelinkRequest():
             body = {"language": request.language, "scope_config_id": request.scope_config_id}
-            path = f"{_integration(request.integration_id)}/relink"
+            path = f"{_integration_path(request.integration_id)}/relink"
         case SetupRequest():
             body = {"language": request.language}
-            path = f"{_integration(request.integration_id)}/setup-link"
-    return KomboRequest("POST", path, _given({**body, "link_type": link_type}))
+            path = f"{_integration_path(request.integration_id)}/setup-link"
+    return KomboRequest("POST", path, _without_unset({**body, "link_type": link_type}))
 
 
 def _create_link(end_user: EndUser, request: LinkRequest, link_type: LinkType) -> KomboRequest:
-    # Category, language and link type are always said, so that a change of Kombo's defaults changes nothing
-    # here. What is not set is left out, never null. remote_environment goes only with a tool and
-    # enable_filtering only with HRIS, as Kombo documents.
+    # Category, language and link type are always sent, so that Kombo's defaults do not matter. Unset fields
+    # are omitted, never null. Kombo documents that remote_environment requires a tool, enable_filtering HRIS.
     options = request.options
     body = {
         "end_user_email": end_user.email,
@@ -64,65 +63,56 @@ def _create_link(end_user: EndUser, request: LinkRequest, link_type: LinkType) -
         "enable_field_mapping": options.enable_field_mapping,
         "enable_static_ips": options.enable_static_ips,
     }
-    return KomboRequest("POST", "/connect/create-link", _given(body))
+    return KomboRequest("POST", "/connect/create-link", _without_unset(body))
 
 
 def integration_details(integration_id: str) -> KomboRequest:
-    """Ask how an integration is.
+    """Build the request for an integration's details.
 
     Raises:
-        IntegrationNotFound: The id cannot be one of Kombo's; Kombo is not asked.
+        IntegrationNotFound: The id is not of Kombo's form.
     """
-    return KomboRequest("GET", _integration(integration_id))
-
-
-def set_enabled(integration_id: str, *, enabled: bool) -> KomboRequest:
-    """Switch an integration on or off; off stops its syncs and keeps its credentials.
-
-    Raises:
-        IntegrationNotFound: The id cannot be one of Kombo's; Kombo is not asked.
-    """
-    return KomboRequest("PUT", f"{_integration(integration_id)}/enabled", {"value": enabled})
+    return KomboRequest("GET", _integration_path(integration_id))
 
 
 def delete_integration(integration_id: str) -> KomboRequest:
-    """Delete an integration for good. Kombo wants a JSON body, an empty one.
+    """Build the request that deletes an integration for good. Kombo requires a JSON body, an empty one.
 
     Raises:
-        IntegrationNotFound: The id cannot be one of Kombo's; Kombo is not asked.
+        IntegrationNotFound: The id is not of Kombo's form.
     """
-    return KomboRequest("DELETE", _integration(integration_id), {})
+    return KomboRequest("DELETE", _integration_path(integration_id), {})
 
 
 def check_api_key() -> KomboRequest:
-    """Ask whose the API key is."""
+    """Build the request for the environment of the API key."""
     return KomboRequest("GET", "/check-api-key")
 
 
 def list_tools(category: str) -> KomboRequest:
-    """Ask for the tools of a category."""
+    """Build the request for the tools of a category."""
     return KomboRequest("GET", f"/tools/{category.lower()}")
 
 
 def integration_by_token(activation_token: str) -> KomboRequest:
-    """Ask which integration an activation token stands for.
+    """Build the request that exchanges an activation token for its integration.
 
     Raises:
-        InvalidRequest: The token holds something that has no place in one; Kombo is not asked.
+        InvalidRequest: The token is not of Kombo's form.
     """
     if TOKEN.fullmatch(activation_token) is None:
         raise InvalidRequest(
-            "The activation token is not one that Kombo gives out.",
+            "The activation token does not have the form of Kombo's.",
             FieldError("activation_token", "must be 1 to 4096 of A-Z a-z 0-9 . _ ~ = + : -"),
         )
     return KomboRequest("GET", f"/connect/integration-by-token/{quote(activation_token, safe='')}")
 
 
-def _given(body: dict[str, Any]) -> dict[str, Any]:
+def _without_unset(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _integration(integration_id: str) -> str:
+def _integration_path(integration_id: str) -> str:
     if INTEGRATION_ID.fullmatch(integration_id) is None:
         raise IntegrationNotFound("There is no such integration.")
     return f"/integrations/{quote(integration_id, safe='')}"

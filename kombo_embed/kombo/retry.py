@@ -1,4 +1,4 @@
-"""How long to wait before a call to Kombo is tried again, and whether it is."""
+"""The retry policy towards Kombo: which failures are retried, and after how long."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import random
 
 from kombo_embed.errors import KomboRateLimited, KomboUnavailable
 
-FIRST_PAUSE = 0.2  # seconds, doubled by each attempt
-RATE_LIMIT_PAUSE = 1.0  # seconds, where Kombo says no number
-RETRY_AFTER_OBEYED = 5  # seconds; a browser is told of a longer one instead of waiting for it here
+FIRST_PAUSE_SECONDS = 0.2  # doubled by each attempt
+FIRST_RATE_LIMIT_PAUSE_SECONDS = 1.0  # where Kombo sends no Retry-After
+LONGEST_RETRY_AFTER_SECONDS = 5  # a longer one is passed on to the browser
 
 
 class RetryPolicy:
-    """The pauses of one call, as a hook of stamina's.
+    """The backoff of one call, for stamina's ``on``.
 
-    Kombo calls few things safe to retry (docs.kombo.dev/guides/errors): its rate limit, and not being there.
+    Kombo calls only its rate limit and its unavailability safe to retry (docs.kombo.dev/guides/errors).
 
     Args:
-        deadline: The event loop's time after which nothing is tried any more.
+        deadline: The event loop's time after which no attempt starts.
     """
 
     def __init__(self, deadline: float) -> None:
@@ -26,19 +26,20 @@ class RetryPolicy:
         self._attempts = 0
 
     def __call__(self, error: Exception) -> float | bool:
-        """Seconds to wait before the next attempt; False where there is to be none."""
+        """Return the seconds to wait before the next attempt, or False for none."""
         if not isinstance(error, KomboRateLimited | KomboUnavailable):
             return False
         if isinstance(error, KomboUnavailable) and not error.retryable:
             return False
         self._attempts += 1
         if error.has_retry_after:
-            if error.retry_after > RETRY_AFTER_OBEYED:
+            if error.retry_after > LONGEST_RETRY_AFTER_SECONDS:
                 return False
-            wait = float(error.retry_after)
+            wait_seconds = float(error.retry_after)
         else:
-            first = RATE_LIMIT_PAUSE if isinstance(error, KomboRateLimited) else FIRST_PAUSE
-            wait = first * 2.0 ** (self._attempts - 1)
-        wait += random.uniform(0.05, FIRST_PAUSE)  # noqa: S311 - jitter is no secret
-        left = self._deadline - asyncio.get_running_loop().time()
-        return wait if wait < left else False
+            rate_limited = isinstance(error, KomboRateLimited)
+            first = FIRST_RATE_LIMIT_PAUSE_SECONDS if rate_limited else FIRST_PAUSE_SECONDS
+            wait_seconds = first * 2.0 ** (self._attempts - 1)
+        wait_seconds += random.uniform(0.05, FIRST_PAUSE_SECONDS)  # noqa: S311 - jitter is not a secret
+        left_seconds = self._deadline - asyncio.get_running_loop().time()
+        return wait_seconds if wait_seconds < left_seconds else False

@@ -1,4 +1,4 @@
-"""Kombo's webhooks: the signature over the raw body, and what an event says. No I/O.
+"""Verifies the signature of Kombo's webhooks and parses their events. No I/O.
 
 Source: docs.kombo.dev/webhooks, "Validate the data".
 """
@@ -13,11 +13,11 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
 from kombo_embed.errors import FieldError, InvalidRequest, WebhookRejected, WebhooksNotConfigured
+from kombo_embed.kombo.responses import KomboId, OpenEnum
 from kombo_embed.models import ORIGIN_ID_MAX_LENGTH
 from kombo_embed.upstream import (
     FailedFlow,
@@ -29,17 +29,14 @@ from kombo_embed.upstream import (
 )
 
 SIGNATURE_HEADER = "X-Kombo-Signature"
-NOT_AN_EVENT = "The body is signed, but is not an event of Kombo's."
+NOT_AN_EVENT = "The body is signed, but it is not an event of Kombo's."
 DIGITS_MAX = 300
 LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-Word = Annotated[str, Field(max_length=64)]  # one of Kombo's enumerations, to which it may add
-
-
 class _EventBody(BaseModel):
-    id: str = Field(min_length=1, max_length=255)
-    type: str = Field(min_length=1, max_length=255)
+    id: KomboId
+    type: KomboId
     data: dict[str, object] | None = None
 
 
@@ -52,19 +49,19 @@ class _EndUser(BaseModel):
 class _Integration(BaseModel):
     """The data of ``integration-created`` and ``integration-deleted``."""
 
-    id: str = Field(min_length=1, max_length=255)
-    tool: str = Field(min_length=1, max_length=255)
-    category: Word | None = None
+    id: KomboId
+    tool: KomboId
+    category: OpenEnum | None = None
     end_user: _EndUser | None = None
 
 
 class _State(BaseModel):
-    """The data of ``integration-state-changed``; older ones lack the setup status."""
+    """The data of ``integration-state-changed``; older events lack the setup status."""
 
-    integration_id: str = Field(min_length=1, max_length=255)
-    state: Word | None = None
-    setup_status: Word | None = None
-    qa_status: Word | None = None
+    integration_id: KomboId
+    state: OpenEnum | None = None
+    setup_status: OpenEnum | None = None
+    qa_status: OpenEnum | None = None
     updated_at: datetime | None = None
 
 
@@ -78,36 +75,36 @@ class _Failure(BaseModel):
 
 
 def sign(body: bytes, secret: str) -> str:
-    """The signature of a body: HMAC-SHA256, base64url without padding, always 43 characters."""
+    """Return the signature of a body: HMAC-SHA256, base64url without padding, always 43 characters."""
     digest = hmac.digest(secret.encode(), body, hashlib.sha256)
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def verify(body: bytes, signature: str | None, secrets: Iterable[str]) -> None:
-    """Return if one of the secrets signed exactly these bytes.
+def verify_signature(body: bytes, signature: str | None, secrets: Iterable[str]) -> None:
+    """Verify that one of the secrets signed exactly these bytes.
 
     Raises:
-        WebhooksNotConfigured: There is no secret: nothing can be believed.
-        WebhookRejected: No secret made this signature.
+        WebhooksNotConfigured: There is no secret to verify with.
+        WebhookRejected: The signature is missing, or none of the secrets made it.
     """
     candidates = [sign(body, secret).encode() for secret in secrets]
     if not candidates:
-        raise WebhooksNotConfigured("Webhooks are not set up here: KOMBO_WEBHOOK_SECRET is not set.")
+        raise WebhooksNotConfigured("Webhooks are not configured: KOMBO_WEBHOOK_SECRET is not set.")
     given = (signature or "").encode("utf-8", "surrogatepass")
-    # All are compared, so that the time taken does not tell which secret is in use.
+    # Each secret is compared, so that the timing does not reveal which one is in use.
     matches = [hmac.compare_digest(given, candidate) for candidate in candidates]
     if not any(matches):
-        raise WebhookRejected(f"{SIGNATURE_HEADER} is missing or is not this body's signature.")
+        raise WebhookRejected(f"{SIGNATURE_HEADER} is missing or does not sign this body.")
 
 
 def parse_event(body: bytes) -> WebhookEvent:
-    """The event in a verified body. Unknown types and fields are accepted: Kombo adds some.
+    """Return the event in a verified body. Unknown types and fields are accepted, because Kombo adds some.
 
     Raises:
-        InvalidRequest: The body is no event.
+        InvalidRequest: The body is not an event.
     """
     try:
-        event = _EventBody.model_validate(_read_json(_without_lone_surrogates(body)))
+        event = _EventBody.model_validate(_decode(_without_lone_surrogates(body)))
     except ValidationError as error:
         raise _not_an_event(error) from None
     except (ValueError, RecursionError):
@@ -117,7 +114,7 @@ def parse_event(body: bytes) -> WebhookEvent:
 
 
 def parse_report(event: WebhookEvent) -> Report | None:
-    """What an event tells of an integration or a flow; None for events of other types.
+    """Return what an event reports about an integration or a flow; None for events of other types.
 
     Raises:
         InvalidRequest: The event lacks what its type must have.
@@ -137,7 +134,7 @@ def parse_report(event: WebhookEvent) -> Report | None:
     return None
 
 
-def _read_json(body: bytes) -> object:
+def _decode(body: bytes) -> object:
     return _DECODER.decode(body.decode())  # UTF-8, and nothing else (RFC 8259, 8.1)
 
 
@@ -154,18 +151,18 @@ def _short(digits: str) -> int | str:
     return int(digits) if len(digits) <= DIGITS_MAX else digits
 
 
-# Numbers that databases cannot hold stay as they were written: nobody here counts with them.
+# Numbers that databases cannot store are kept as text; no calculation uses them.
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, parse_int=_short)
 
 
 def _without_lone_surrogates(body: bytes) -> bytes:
-    # Half an emoji: JavaScript makes them by cutting a text, and no database can hold one.
+    # JavaScript leaves half of an emoji when it truncates a text, and databases cannot store that.
     if LONE_SURROGATE.search(body) is None:
         return body
     try:
         return json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8", "replace")
     except (ValueError, RecursionError):
-        return body  # no JSON: whoever reads it says so
+        return body  # not JSON: `parse_event` rejects it
 
 
 def _integration(data: _Integration) -> ReportedIntegration:
@@ -188,7 +185,7 @@ def _state(data: _State) -> ReportedState:
         try:
             updated_at = updated_at.astimezone(UTC)
         except OverflowError:
-            updated_at = None  # no time that anything can be compared with
+            updated_at = None  # outside the range of datetimes, so it cannot be compared
     return ReportedState(data.integration_id, data.state, data.setup_status, updated_at, data.qa_status)
 
 

@@ -1,6 +1,5 @@
 """The local sandbox: a stand-in for Kombo that needs no account and no network."""
 
-from kombo_embed.sandbox.clock import MovableClock
 from kombo_embed.sandbox.errors import (
     ActivationUnknown,
     InputInvalid,
@@ -21,7 +20,6 @@ __all__ = [
     "KeyRejected",
     "LinkExpired",
     "LinkUnknown",
-    "MovableClock",
     "Sandbox",
     "SandboxError",
 ]

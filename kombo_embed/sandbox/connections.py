@@ -1,13 +1,9 @@
-"""What becomes of a flow, and what happens to an integration afterwards; no HTTP in here."""
+"""Flows and the integrations that they make: completion, activation, change and deletion. No HTTP here."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from kombo_embed.sandbox import events
-from kombo_embed.sandbox.clock import MovableClock
-from kombo_embed.sandbox.courier import Courier
 from kombo_embed.sandbox.errors import ActivationUnknown, IntegrationUnknown
-from kombo_embed.sandbox.identifiers import new_activation_token, new_integration_id
 from kombo_embed.sandbox.links import Links
 from kombo_embed.sandbox.records import (
     Activation,
@@ -16,82 +12,87 @@ from kombo_embed.sandbox.records import (
     Integration,
     IntegrationOptions,
     Link,
-    SetupStatus,
-    Status,
+    State,
+    new_id,
+    new_jwt_lookalike,
 )
-from kombo_embed.sandbox.state import State
+from kombo_embed.sandbox.schemas import Order, SetupStatus, Status
+from kombo_embed.sandbox.webhooks import (
+    WebhookSender,
+    connection_flow_failed,
+    integration_created,
+    integration_deleted,
+    integration_state_changed,
+)
 
-# Documented as "short lived", without a figure.
+# Kombo documents it as "short lived", without a figure.
 ACTIVATION_LIFETIME = timedelta(minutes=10)
+_ACTIVATION_PAYLOAD = b'{"message":"This token is opaque, too."}'
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Connections:
-    """Finishes flows, exchanges activation tokens and changes integrations, telling the courier of each."""
+    """Completes flows, exchanges activation tokens, changes integrations, and sends the event of each."""
 
-    def __init__(self, state: State, clock: MovableClock, links: Links, courier: Courier) -> None:
+    def __init__(self, state: State, links: Links, sender: WebhookSender) -> None:
         self._state = state
-        self._clock = clock
         self._links = links
-        self._courier = courier
-        self._last_stamp: datetime | None = None
+        self._sender = sender
+        self._last_change: datetime | None = None
 
-    def finish(
-        self,
-        link: Link,
-        tool: str | None = None,
-        *,
-        duplicate: bool = False,
-        browser_first: bool = False,
+    async def complete(
+        self, link: str, tool: str | None = None, *, order: Order | None = None, duplicate: bool = False
     ) -> Completion:
-        """Do what an end user's successful flow does: connect makes a new integration each time.
-
-        Args:
-            link: An open link.
-            tool: The chosen tool; a link that names one needs no choice.
-            duplicate: Send the webhook twice.
-            browser_first: Keep the webhook back until the activation token was exchanged.
+        """Complete a link's flow as `Sandbox.complete` describes.
 
         Raises:
-            InputInvalid: the link is for another tool, or the tool is refused.
-            IntegrationUnknown: the integration to reconnect or set up was deleted.
+            LinkUnknown: The link was not minted here.
+            LinkExpired: The link's lifetime is over.
+            InputInvalid: The link is for another tool, or the tool is refused.
+            IntegrationUnknown: The integration to reconnect or set up was deleted.
         """
-        integration, event = self._connect(link, tool) if link.terms.kind == "connect" else self._renew(link)
+        opened = self._links.find_open(link)
+        renews = opened.terms.kind != "connect"
+        integration, event = self._renew(opened) if renews else self._connect(opened, tool)
         self._state.integrations[integration.id] = integration
-        activation = self._activate(integration)
-        self._courier.post(event, duplicate=duplicate, until=activation.token if browser_first else None)
-        return Completion(activation.token, integration.id)
+        token = self._activate(integration)
+        held_until = token if order == "browser_first" else None
+        self._sender.send(event, duplicate=duplicate, after_exchange_of=held_until)
+        if order == "webhook_first":
+            await self._sender.settle()
+        return Completion(token, integration.id)
 
-    def fail(self, link: Link, tool: str | None = None) -> None:
-        """Do what wrong credentials do: Kombo tells of the failure, and the flow may still succeed.
+    def fail(self, link: str, tool: str | None = None) -> None:
+        """Enter wrong credentials in a link's flow, which may be completed afterwards.
 
         Raises:
-            InputInvalid: the link is for another tool, or the tool is refused.
+            SandboxError: As `complete`.
         """
-        self._courier.post(events.connection_flow_failed(link, self._links.choose_tool(link, tool)))
+        opened = self._links.find_open(link)
+        self._sender.send(connection_flow_failed(opened, self._links.choose_tool(opened, tool)))
 
     def exchange(self, activation_token: str) -> Integration:
-        """Find the integration that an activation token proves.
+        """Return the integration that an activation token proves.
 
         Raises:
-            ActivationUnknown: unknown, expired, used up, or its integration was deleted.
+            ActivationUnknown: The token is unknown, expired or used up, or its integration was deleted.
         """
         activation = self._state.activations.get(activation_token)
-        if activation is None or self._clock.now() >= activation.expires_at:
+        if activation is None or self._state.now() >= activation.expires_at:
             raise ActivationUnknown("The activation token is unknown or expired.")
         integration = self._state.integrations.get(activation.integration_id)
         if integration is None:
             raise ActivationUnknown("The integration of this activation token was deleted.")
         if self._state.switches.activation_mode == "single_use":
             del self._state.activations[activation_token]
-        self._courier.release(activation_token)
+        self._sender.release(activation_token)
         return integration
 
     def find(self, integration_id: str) -> Integration:
-        """Find an integration by its id.
+        """Return an integration.
 
         Raises:
-            IntegrationUnknown: no such integration, or it was deleted.
+            IntegrationUnknown: There is no such integration, or it was deleted.
         """
         integration = self._state.integrations.get(integration_id)
         if integration is None:
@@ -101,48 +102,48 @@ class Connections:
     def change_state(
         self, integration_id: str, *, status: Status | None = None, setup_status: SetupStatus | None = None
     ) -> Integration:
-        """Put an integration into a state, and tell of it.
+        """Change an integration's status, setup status, or both.
 
         Raises:
-            IntegrationUnknown: no such integration, or it was deleted.
+            IntegrationUnknown: As `find`.
         """
         known = self.find(integration_id)
         integration = replace(
             known,
             status=status or known.status,
             setup_status=setup_status or known.setup_status,
-            updated_at=self._stamp(),
+            updated_at=self._next_change(),
         )
         self._state.integrations[integration.id] = integration
-        self._courier.post(events.integration_state_changed(integration))
+        self._sender.send(integration_state_changed(integration))
         return integration
 
     def set_enabled(self, integration_id: str, *, enabled: bool) -> None:
-        """Switch an integration off, or on again; nothing is told where nothing changes.
+        """Switch an integration on or off. No event is sent if nothing changes.
 
         Raises:
-            IntegrationUnknown: no such integration, or it was deleted.
+            IntegrationUnknown: As `find`.
         """
         inactive = self.find(integration_id).status == "INACTIVE"
         if inactive == enabled:
             self.change_state(integration_id, status="ACTIVE" if enabled else "INACTIVE")
 
     def delete(self, integration_id: str) -> None:
-        """Delete an integration for ever.
+        """Delete an integration.
 
         Raises:
-            IntegrationUnknown: no such integration, or it was deleted already.
+            IntegrationUnknown: As `find`.
         """
         integration = self.find(integration_id)
         del self._state.integrations[integration.id]
         self._state.deleted_integrations.append(integration.id)
-        self._courier.post(events.integration_deleted(integration, self._stamp()))
+        self._sender.send(integration_deleted(integration, self._next_change()))
 
     def _connect(self, link: Link, chosen: str | None) -> tuple[Integration, Event]:
         tool = self._links.choose_tool(link, chosen)
-        now = self._stamp()
+        now = self._next_change()
         integration = Integration(
-            id=new_integration_id(tool),
+            id=f"{tool}:{new_id()}",
             tool=tool,
             category=link.terms.category,
             end_user=link.terms.end_user,
@@ -152,33 +153,33 @@ class Connections:
         )
         if integration.has_setup_steps:
             integration = replace(integration, setup_status="INCOMPLETE")
-        return integration, events.integration_created(integration)
+        return integration, integration_created(integration)
 
     def _renew(self, link: Link) -> tuple[Integration, Event]:
         known = self.find(link.terms.integration_id or "")
-        integration = replace(known, updated_at=self._stamp())
+        integration = replace(known, updated_at=self._next_change())
         if link.terms.kind == "setup":
             integration = replace(integration, setup_status="COMPLETED")
         else:
             integration = replace(integration, status="ACTIVE", options=_renewed(known, link.terms.options))
-        return integration, events.integration_state_changed(integration)
+        return integration, integration_state_changed(integration)
 
-    def _activate(self, integration: Integration) -> Activation:
-        expires_at = self._clock.now() + ACTIVATION_LIFETIME
-        activation = Activation(new_activation_token(), integration.id, expires_at)
-        self._state.activations[activation.token] = activation
-        return activation
+    def _activate(self, integration: Integration) -> str:
+        token = new_jwt_lookalike(_ACTIVATION_PAYLOAD)
+        expires_at = self._state.now() + ACTIVATION_LIFETIME
+        self._state.activations[token] = Activation(integration.id, expires_at)
+        return token
 
-    def _stamp(self) -> datetime:
-        # Times of one integration are compared with each other, so that two changes need two times, even
-        # where a test's clock stands still.
-        now = self._clock.now()
-        if self._last_stamp and now <= self._last_stamp < now + _MILLISECOND * 1000:
-            now = self._last_stamp + _MILLISECOND
-        self._last_stamp = now
+    def _next_change(self) -> datetime:
+        # Receivers compare the times of one integration, so two changes need two times, even while a test's
+        # clock stands still.
+        now = self._state.now()
+        if self._last_change and now <= self._last_change < now + _MILLISECOND * 1000:
+            now = self._last_change + _MILLISECOND
+        self._last_change = now
         return now
 
 
-def _renewed(known: Integration, asked: IntegrationOptions) -> IntegrationOptions:
-    scope_config_id = asked.scope_config_id or known.options.scope_config_id
+def _renewed(known: Integration, requested: IntegrationOptions) -> IntegrationOptions:
+    scope_config_id = requested.scope_config_id or known.options.scope_config_id
     return replace(known.options, scope_config_id=scope_config_id)

@@ -1,200 +1,176 @@
-"""The controls below `/_sandbox`: what no Kombo has and every test wants."""
+"""The controls below `/_sandbox`, which Kombo does not have and tests need."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
-from typing import get_args
+from dataclasses import asdict
+from datetime import datetime
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from kombo_embed.sandbox.bodies import parse_json
-from kombo_embed.sandbox.clock import MovableClock
+from kombo_embed.sandbox.catalogue import find_tool
 from kombo_embed.sandbox.connections import Connections
-from kombo_embed.sandbox.courier import Courier
-from kombo_embed.sandbox.driver import Driver, Order
 from kombo_embed.sandbox.errors import InputInvalid
-from kombo_embed.sandbox.events import new_event
-from kombo_embed.sandbox.fault_orders import (
-    FAULT_MODES,
-    FOREIGN_STATUS,
-    REDIRECT_LOCATION,
-    SLOW_SECONDS,
-    FaultOrder,
+from kombo_embed.sandbox.records import Delivery, Integration, Link, State
+from kombo_embed.sandbox.responses import end_user_data, timestamp
+from kombo_embed.sandbox.schemas import (
+    Body,
+    ClockBody,
+    CompleteBody,
+    EmptyBody,
+    FailBody,
+    Fault,
+    ReplayBody,
+    SendBody,
+    StateChangeBody,
+    Switches,
 )
-from kombo_embed.sandbox.fields import (
-    Choice,
-    Field,
-    Flag,
-    JsonObject,
-    Number,
-    Text,
-    TextOrNumber,
-    Values,
-    read_fields,
-)
-from kombo_embed.sandbox.records import SetupStatus, Status
-from kombo_embed.sandbox.report import report_fault, report_state
-from kombo_embed.sandbox.state import ActivationMode, LinkShape, State, UnknownTools, WebhookMode
+from kombo_embed.sandbox.webhooks import WebhookSender, new_event
 
-_ORDERS: tuple[Order, ...] = get_args(Order)
-_STATUSES: tuple[Status, ...] = get_args(Status)
-_SETUP_STATUSES: tuple[SetupStatus, ...] = get_args(SetupStatus)
-
-_TEXT = Field(Text(min_length=1))
-_REQUIRED_TEXT = Field(Text(min_length=1), required=True)
-_OPTIONAL_TEXT = Field(Text(min_length=1), nullable=True)
-_A_CENTURY = 100 * 365 * 86_400.0
-
-_CLOCK = {"advance": Field(Number(0, _A_CENTURY), required=True)}
-_FAULT = {
-    "path": _REQUIRED_TEXT,
-    "mode": Field(Choice(FAULT_MODES), required=True),
-    "times": Field(Number(1, 1_000_000, whole=True)),
-    "method": Field(Choice(("GET", "POST", "PUT", "DELETE")), nullable=True),
-    "retry_after": Field(TextOrNumber(), nullable=True),
-    "seconds": Field(Number(0, 3600)),
-    "location": _TEXT,
-    "status": Field(Number(200, 599, whole=True)),
-}
-_REPLAY = {"event_id": _OPTIONAL_TEXT, "type": _OPTIONAL_TEXT, "backwards": Field(Flag())}
-_SEND = {"type": _TEXT, "data": Field(JsonObject())}
-_COMPLETE = {
-    "link": _REQUIRED_TEXT,
-    "tool": _OPTIONAL_TEXT,
-    "order": Field(Choice(_ORDERS), nullable=True),
-    "duplicate": Field(Flag()),
-}
-_FAIL = {"link": _REQUIRED_TEXT, "tool": _OPTIONAL_TEXT}
-_STATE_CHANGE = {
-    "integration_id": _REQUIRED_TEXT,
-    "state": Field(Choice(_STATUSES), nullable=True),
-    "setup_status": Field(Choice(_SETUP_STATUSES), nullable=True),
-}
-_SETTINGS = {
-    "activation_mode": Field(Choice(get_args(ActivationMode))),
-    "link_shape": Field(Choice(get_args(LinkShape))),
-    "unknown_tools": Field(Choice(get_args(UnknownTools))),
-    "webhook_mode": Field(Choice(get_args(WebhookMode))),
-}
-
-Act = Callable[[Values], Awaitable[Mapping[str, object]]]
+BodyT = TypeVar("BodyT", bound=Body)
 
 
 class Controls:
-    """The control endpoints; each reads its fields, acts, and answers JSON."""
+    """The control endpoints; each parses its body, acts, and responds with JSON."""
 
     def __init__(
-        self, state: State, clock: MovableClock, *, driver: Driver, connections: Connections, courier: Courier
+        self, state: State, connections: Connections, sender: WebhookSender, *, reset: Callable[[], None]
     ) -> None:
         self._state = state
-        self._clock = clock
-        self._driver = driver
         self._connections = connections
-        self._courier = courier
+        self._sender = sender
+        self._reset_sandbox = reset
 
     def routes(self) -> list[Route]:
-        """List the control routes."""
+        """Return the routes of the controls."""
         return [
-            Route("/_sandbox/state", self._tell_state, methods=["GET"]),
-            _post("reset", {}, self._reset),
-            _post("clock", _CLOCK, self._move_clock),
-            _post("faults", _FAULT, self._order_fault),
-            Route("/_sandbox/faults", self._cancel_faults, methods=["DELETE"]),
-            _post("webhooks/replay", _REPLAY, self._replay),
-            _post("webhooks/send", _SEND, self._send),
-            _post("complete", _COMPLETE, self._complete),
-            _post("fail", _FAIL, self._fail),
-            _post("state-change", _STATE_CHANGE, self._change_state),
-            _post("settings", _SETTINGS, self._set_switches),
+            Route("/_sandbox/state", self._get_state, methods=["GET"]),
+            _post("reset", EmptyBody, self._reset),
+            _post("clock", ClockBody, self._advance_clock),
+            _post("faults", Fault, self._add_fault),
+            Route("/_sandbox/faults", self._clear_faults, methods=["DELETE"]),
+            _post("webhooks/replay", ReplayBody, self._replay),
+            _post("webhooks/send", SendBody, self._send),
+            _post("complete", CompleteBody, self._complete),
+            _post("fail", FailBody, self._fail),
+            _post("state-change", StateChangeBody, self._change_state),
+            _post("settings", Switches, self._set_switches),
         ]
 
-    async def _tell_state(self, _request: Request) -> JSONResponse:
-        return JSONResponse(report_state(self._state, self._clock), headers={"Cache-Control": "no-store"})
+    async def _get_state(self, _request: Request) -> JSONResponse:
+        return JSONResponse(state_data(self._state), headers={"Cache-Control": "no-store"})
 
-    async def _cancel_faults(self, _request: Request) -> Response:
+    async def _clear_faults(self, _request: Request) -> Response:
         self._state.faults.clear()
         return JSONResponse({"faults": []})
 
-    async def _reset(self, _values: Values) -> Mapping[str, object]:
-        self._driver.reset()
+    async def _reset(self, _body: EmptyBody) -> Mapping[str, object]:
+        self._reset_sandbox()
         return {"reset": True}
 
-    async def _move_clock(self, values: Values) -> Mapping[str, object]:
-        self._clock.advance(values.number("advance", 0))
-        return {"now": self._clock.now().isoformat()}
+    async def _advance_clock(self, body: ClockBody) -> Mapping[str, object]:
+        self._state.clock.advance(body.advance)
+        return {"now": self._state.now().isoformat()}
 
-    async def _order_fault(self, values: Values) -> Mapping[str, object]:
-        order = FaultOrder(
-            path=values.text("path"),
-            mode=values.word("mode", "empty_500"),
-            times=int(values.number("times", 1)),
-            method=values.optional_text("method"),
-            retry_after=values.optional_text("retry_after"),
-            seconds=values.number("seconds", SLOW_SECONDS),
-            location=values.text("location", REDIRECT_LOCATION),
-            status=int(values.number("status", FOREIGN_STATUS)),
-        )
-        self._state.faults.append(order)
-        return report_fault(order)
+    async def _add_fault(self, fault: Fault) -> Mapping[str, object]:
+        self._state.faults.append(fault)
+        return _fault_data(fault)
 
-    async def _replay(self, values: Values) -> Mapping[str, object]:
-        replayed = self._driver.replay(
-            event_id=values.optional_text("event_id"),
-            event_type=values.optional_text("type"),
-            backwards=values.flag("backwards"),
-        )
+    async def _replay(self, body: ReplayBody) -> Mapping[str, object]:
+        replayed = self._sender.replay(event_id=body.event_id, event_type=body.type, backwards=body.backwards)
         return {"replayed": replayed}
 
-    async def _send(self, values: Values) -> Mapping[str, object]:
-        event = new_event(values.text("type", "not-invented-yet"), values.mapping("data"))
-        self._courier.post(event)
+    async def _send(self, body: SendBody) -> Mapping[str, object]:
+        event = new_event(body.type, body.data)
+        self._sender.send(event)
         return {"event_id": event.id, "type": event.type}
 
-    async def _complete(self, values: Values) -> Mapping[str, object]:
-        completion = await self._driver.complete(
-            values.text("link"),
-            values.optional_text("tool"),
-            order=values.optional_word("order", _ORDERS),
-            duplicate=values.flag("duplicate"),
+    async def _complete(self, body: CompleteBody) -> Mapping[str, object]:
+        completion = await self._connections.complete(
+            body.link, body.tool, order=body.order, duplicate=body.duplicate
         )
-        return {
-            "activation_token": completion.activation_token,
-            "integration_id": completion.integration_id,
-        }
+        return asdict(completion)
 
-    async def _fail(self, values: Values) -> Mapping[str, object]:
-        self._driver.fail(values.text("link"), values.optional_text("tool"))
+    async def _fail(self, body: FailBody) -> Mapping[str, object]:
+        self._connections.fail(body.link, body.tool)
         return {"failed": True}
 
-    async def _change_state(self, values: Values) -> Mapping[str, object]:
-        status = values.optional_word("state", _STATUSES)
-        setup_status = values.optional_word("setup_status", _SETUP_STATUSES)
-        if status is None and setup_status is None:
+    async def _change_state(self, body: StateChangeBody) -> Mapping[str, object]:
+        if body.state is None and body.setup_status is None:
             raise InputInvalid("Give a state, a setup_status, or both.")
         integration = self._connections.change_state(
-            values.text("integration_id"), status=status, setup_status=setup_status
+            body.integration_id, status=body.state, setup_status=body.setup_status
         )
         return {"id": integration.id, "state": integration.status, "setup_status": integration.setup_status}
 
-    async def _set_switches(self, values: Values) -> Mapping[str, object]:
-        switches = self._state.switches
-        self._state.switches = replace(
-            switches,
-            activation_mode=values.word("activation_mode", switches.activation_mode),
-            link_shape=values.word("link_shape", switches.link_shape),
-            unknown_tools=values.word("unknown_tools", switches.unknown_tools),
-            webhook_mode=values.word("webhook_mode", switches.webhook_mode),
-        )
-        self._courier.release_all()
-        return {name: getattr(self._state.switches, name) for name in _SETTINGS}
+    async def _set_switches(self, body: Switches) -> Mapping[str, object]:
+        changes = body.model_dump(exclude_unset=True)
+        self._state.switches = self._state.switches.model_copy(update=changes)
+        self._sender.release_all()
+        return self._state.switches.model_dump()
 
 
-def _post(name: str, fields: Mapping[str, Field], act: Act) -> Route:
+def _post(name: str, schema: type[BodyT], act: Callable[[BodyT], Awaitable[Mapping[str, object]]]) -> Route:
     async def endpoint(request: Request) -> JSONResponse:
-        # No content type is asked for: these are typed by hand, too.
+        # No content type is required: people type these requests by hand, too.
         raw = await request.body()
-        values = read_fields(parse_json(raw) if raw.strip() else {}, fields)
-        return JSONResponse(await act(values))
+        return JSONResponse(await act(schema.parse(raw if raw.strip() else b"{}")))
 
     return Route(f"/_sandbox/{name}", endpoint, methods=["POST"])
+
+
+def state_data(state: State) -> dict[str, object]:
+    """Return everything that the sandbox holds, as JSON; most tests need `calls` and `integrations`."""
+    return {
+        "now": timestamp(state.now()),
+        "calls": dict(state.calls),
+        "integrations": [_integration_data(integration) for integration in state.integrations.values()],
+        "deleted_integrations": list(state.deleted_integrations),
+        "links": [_link_data(link, state.now()) for link in state.links.values()],
+        "deliveries": [_delivery_data(delivery) for delivery in state.deliveries.values()],
+        "faults": [_fault_data(fault) for fault in state.faults],
+        "settings": state.switches.model_dump(),
+    }
+
+
+def _fault_data(fault: Fault) -> dict[str, object]:
+    return {"times": fault.times, **fault.model_dump(exclude_defaults=True)}
+
+
+def _integration_data(integration: Integration) -> dict[str, object]:
+    return {
+        "id": integration.id,
+        "tool": integration.tool,
+        "tool_label": find_tool(integration.tool).label,
+        "category": integration.category,
+        "status": integration.status,
+        "setup_status": integration.setup_status,
+        "has_setup_steps": integration.has_setup_steps,
+        "end_user": end_user_data(integration.end_user),
+        "created_at": timestamp(integration.created_at),
+        "updated_at": timestamp(integration.updated_at),
+    }
+
+
+def _link_data(link: Link, now: datetime) -> dict[str, object]:
+    return {
+        "link": link.url,
+        **asdict(link.terms),
+        "end_user": end_user_data(link.terms.end_user),
+        "created_at": timestamp(link.created_at),
+        "expires_at": timestamp(link.expires_at),
+        "expired": now >= link.expires_at,
+    }
+
+
+def _delivery_data(delivery: Delivery) -> dict[str, object]:
+    data = asdict(delivery)
+    event = data.pop("event")
+    return data | {
+        "event_id": event["id"],
+        "type": event["type"],
+        "created_at": timestamp(delivery.created_at),
+        "body": json.loads(event["body"]),
+    }

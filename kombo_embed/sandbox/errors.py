@@ -1,25 +1,16 @@
-"""What can be wrong with a request, said in the sandbox's own words; each border translates it.
-
-SandboxError
-├── InputInvalid          a body, or a choice in it, that Kombo would refuse
-├── LinkUnknown           no link with this token was ever made here
-├── LinkExpired           its hour, or its year, is over
-├── IntegrationUnknown    no such integration, or it was deleted
-├── ActivationUnknown     the activation token is unknown, expired or used up
-└── KeyRejected           no bearer key, or the wrong one
-"""
+"""What can be wrong with a request. The API, the pages and the controls each translate it to HTTP."""
 
 
 class SandboxError(Exception):
-    """The base of all errors of the sandbox; its text is for the developer who reads the answer."""
+    """The base of all errors of the sandbox; its text is for the developer who reads the response."""
 
 
 class InputInvalid(SandboxError):
-    """A body, or a choice in it, that Kombo would refuse."""
+    """A body, or a value in it, that Kombo would reject."""
 
 
 class LinkUnknown(SandboxError):
-    """No link with this token was ever made here."""
+    """No link with this token was minted here."""
 
 
 class LinkExpired(SandboxError):

@@ -1,4 +1,4 @@
-"""The pages that people see: Kombo Connect's stand-in, the state page, and what they load."""
+"""The pages for people: the stand-in for Kombo Connect, the state page, and the files that they load."""
 
 import json
 import mimetypes
@@ -15,16 +15,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from kombo_embed.sandbox.bodies import read_json
+from kombo_embed.sandbox.catalogue import Tool, draw_tile, find_tool, tools_of
 from kombo_embed.sandbox.connections import Connections
 from kombo_embed.sandbox.errors import IntegrationUnknown, LinkExpired, LinkUnknown
-from kombo_embed.sandbox.fields import Field, Text, read_fields
 from kombo_embed.sandbox.links import Links
-from kombo_embed.sandbox.records import Language, Link, Tool
-from kombo_embed.sandbox.tiles import colour, draw_tile, initials
-from kombo_embed.sandbox.tools import find_tool, tools_of
+from kombo_embed.sandbox.records import Link
+from kombo_embed.sandbox.schemas import FlowBody, Language
 
-# Framable by anybody, as Kombo's page is: no frame-ancestors, no X-Frame-Options.
+# Any page may frame these, as it may frame Kombo's: no frame-ancestors, no X-Frame-Options.
 _PAGE_HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -35,27 +33,20 @@ _PAGE_HEADERS = {
     ),
 }
 _ASSET_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-_ASSETS = {
-    **dict.fromkeys(("base.css", "connect.css", "icon.svg"), "connect_page"),
-    **dict.fromkeys(("card.js", "connect.js", "element.js", "flow.js", "tool_list.js"), "connect_page"),
-    **dict.fromkeys(("state.css", "state.js"), "state_page"),
-}
+_STATIC = files("kombo_embed.sandbox") / "static"
+_ASSETS = {path.name for path in _STATIC.iterdir() if path.name.endswith((".css", ".js", ".svg"))}
 _TOOL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FLOW = {
-    "token": Field(Text(min_length=1), required=True),
-    "tool": Field(Text(min_length=1), nullable=True),
-}
 
 
 class Pages:
-    """The routes of the pages, and the two calls that the Connect page makes."""
+    """The routes of the pages, and the two calls of the Connect page."""
 
     def __init__(self, links: Links, connections: Connections) -> None:
         self._links = links
         self._connections = connections
 
     def routes(self) -> list[Route]:
-        """List the routes of the pages."""
+        """Return the routes of the pages."""
         return [
             Route("/", _state_page, methods=["GET"]),
             Route("/connect", self._connect_page, methods=["GET"]),
@@ -63,14 +54,14 @@ class Pages:
             Route("/connect/fail", self._fail, methods=["POST"]),
             Route("/assets/tools/{tool_id}.svg", _tile, methods=["GET"]),
             Route("/assets/{name}", _asset, methods=["GET"]),
-            Route("/favicon.ico", _favicon, methods=["GET"]),
+            Route("/favicon.ico", _asset, methods=["GET"]),
         ]
 
     async def _connect_page(self, request: Request) -> HTMLResponse:
         # Always 200: a browser reports any other status as an error in the console of the host's page.
         language: Language = "en"
         try:
-            link = self._links.look_up(request.query_params.get("token", ""))
+            link = self._links.find(request.query_params.get("token", ""))
             language = link.terms.language
             self._links.check_open(link)
             data = self._flow_data(link)
@@ -80,19 +71,17 @@ class Pages:
             data = {"step": "unknown"}
         texts = _texts()[language]
         fields = {"lang": language, "title": texts["page_title"], "data": {**data, "texts": texts}}
-        return HTMLResponse(_render("connect_page", "connect.html", fields), headers=_PAGE_HEADERS)
+        return HTMLResponse(_render("connect.html", fields), headers=_PAGE_HEADERS)
 
     async def _finish(self, request: Request) -> JSONResponse:
-        values = read_fields(await read_json(request), _FLOW)
-        completion = self._connections.finish(
-            self._links.find(values.text("token")), values.optional_text("tool")
-        )
-        # The integration's id stays here: what the browser gets is the activation token alone.
+        body = await FlowBody.read(request)
+        completion = await self._connections.complete(body.token, body.tool)
+        # The browser gets the activation token alone: the integration's id stays here.
         return JSONResponse({"activation_token": completion.activation_token}, headers=_PAGE_HEADERS)
 
     async def _fail(self, request: Request) -> JSONResponse:
-        values = read_fields(await read_json(request), _FLOW)
-        self._connections.fail(self._links.find(values.text("token")), values.optional_text("tool"))
+        body = await FlowBody.read(request)
+        self._connections.fail(body.token, body.tool)
         return JSONResponse({}, headers=_PAGE_HEADERS)
 
     def _flow_data(self, link: Link) -> dict[str, object]:
@@ -112,46 +101,40 @@ class Pages:
 
 
 def _tool_data(tool: Tool) -> dict[str, str]:
-    # Drawn by the page from these, so that a list of a hundred tools makes no hundred requests.
-    return {"id": tool.id, "label": tool.label, "initials": initials(tool.label), "colour": colour(tool)}
+    # The page draws the tiles from these, so that a list of a hundred tools makes no hundred requests.
+    return {"id": tool.id, "label": tool.label, "initials": tool.initials, "colour": tool.colour}
 
 
 async def _state_page(_request: Request) -> HTMLResponse:
-    return HTMLResponse(_render("state_page", "state.html", {}), headers=_PAGE_HEADERS)
+    return HTMLResponse(_render("state.html", {}), headers=_PAGE_HEADERS)
 
 
 async def _asset(request: Request) -> Response:
-    name = request.path_params["name"]
+    name = request.path_params.get("name", "icon.svg")
     if name not in _ASSETS:
         raise HTTPException(404)
-    media_type = mimetypes.guess_type(name)[0]
-    return Response(_read(_ASSETS[name], name), media_type=media_type, headers=_ASSET_HEADERS)
+    return Response(_read(name), media_type=mimetypes.guess_type(name)[0], headers=_ASSET_HEADERS)
 
 
 async def _tile(request: Request) -> Response:
     tool_id = request.path_params["tool_id"]
     if not _TOOL_ID.fullmatch(tool_id):
         raise HTTPException(404)
-    tool: Tool = find_tool(tool_id)
-    tile = draw_tile(tool, black="black" in request.query_params)
+    tile = draw_tile(find_tool(tool_id), black="black" in request.query_params)
     headers = _ASSET_HEADERS | {"Cache-Control": "max-age=86400", "Access-Control-Allow-Origin": "*"}
     return Response(tile, media_type="image/svg+xml", headers=headers)
 
 
-async def _favicon(_request: Request) -> Response:
-    return Response(_read("connect_page", "icon.svg"), media_type="image/svg+xml", headers=_ASSET_HEADERS)
-
-
-def _render(folder: str, name: str, fields: Mapping[str, object]) -> str:
-    # The icon is part of the page: a page that is left at once would break off a request for it.
-    texts = {"icon": "data:image/svg+xml," + quote(_read("connect_page", "icon.svg"))}
+def _render(name: str, fields: Mapping[str, object]) -> str:
+    # The icon is part of the page: leaving the page at once would abort a request for it.
+    texts = {"icon": "data:image/svg+xml," + quote(_read("icon.svg"))}
     texts |= {
-        key: escape(value) if isinstance(value, str) else _embed(value) for key, value in fields.items()
+        key: escape(value) if isinstance(value, str) else _script_safe(value) for key, value in fields.items()
     }
-    return Template(_read(folder, name)).substitute(texts)
+    return Template(_read(name)).substitute(texts)
 
 
-def _embed(value: object) -> str:
+def _script_safe(value: object) -> str:
     # Within a script block only these could end it or begin a comment; JSON has an escape for each.
     text = json.dumps(value)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -159,10 +142,10 @@ def _embed(value: object) -> str:
 
 @cache
 def _texts() -> dict[str, dict[str, str]]:
-    texts: dict[str, dict[str, str]] = json.loads(_read("connect_page", "texts.json"))
+    texts: dict[str, dict[str, str]] = json.loads(_read("texts.json"))
     return texts
 
 
 @cache
-def _read(folder: str, name: str) -> str:
-    return files("kombo_embed.sandbox").joinpath(folder, name).read_text(encoding="utf-8")
+def _read(name: str) -> str:
+    return (_STATIC / name).read_text(encoding="utf-8")

@@ -1,21 +1,24 @@
-"""What the sandbox remembers: frozen records, replaced and never changed."""
+"""The sandbox's state, in memory: frozen records, which are replaced and never changed, and their ids."""
 
+import base64
+import secrets
+from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
-Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
-Status = Literal["ACTIVE", "INVALID", "INACTIVE"]
-SetupStatus = Literal["INCOMPLETE", "FINAL_SYNC_PENDING", "COMPLETED"]
+from kombo_embed.clock import ManualClock
+from kombo_embed.sandbox.schemas import Category, Fault, Language, LinkType, SetupStatus, Status, Switches
+
 LinkKind = Literal["connect", "relink", "setup"]
-LinkType = Literal["EMBEDDED", "MAGIC_LINK"]
-Language = Literal["en", "de", "fr", "it", "es"]
 DeliveryStatus = Literal["held", "sending", "delivered", "failed", "dropped", "not_configured"]
+
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
 class EndUserRecord:
-    """The end user as Kombo was told about them."""
+    """The end user for whom a link was minted."""
 
     email: str = field(repr=False)
     organization_name: str
@@ -24,7 +27,7 @@ class EndUserRecord:
 
 @dataclass(frozen=True, slots=True)
 class IntegrationOptions:
-    """What a link bakes into the integration that it makes."""
+    """The options of a link that its integration inherits."""
 
     scope_config_id: str | None = None
     remote_environment: str | None = None
@@ -35,7 +38,7 @@ class IntegrationOptions:
 
 @dataclass(frozen=True, slots=True)
 class LinkTerms:
-    """All that is baked into a link when it is made."""
+    """Everything that is fixed when a link is minted."""
 
     kind: LinkKind
     link_type: LinkType
@@ -59,13 +62,13 @@ class Link:
 
     @property
     def url(self) -> str:
-        """The absolute address of the Connect page, as the API answers it."""
+        """Return the absolute address of the Connect page, as the API responds with it."""
         return f"{self.base_url}/connect?token={self.token}"
 
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """The lasting link between an organisation and a tool."""
+    """The lasting link between an organization and a tool."""
 
     id: str
     tool: str
@@ -79,22 +82,21 @@ class Integration:
 
     @property
     def has_setup_steps(self) -> bool:
-        """Whether a setup flow exists for it: field mapping, or filtering (which is for HRIS only)."""
+        """Return whether a setup flow exists: for field mapping, or for filtering (which is HRIS only)."""
         return self.options.field_mapping or (self.options.filtering and self.category == "HRIS")
 
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """An activation token and the integration that it proves."""
+    """The integration that an activation token proves."""
 
-    token: str = field(repr=False)
     integration_id: str
     expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What is left of a finished flow: one half goes to the browser, the other stays at Kombo."""
+    """The result of a finished flow: the token for the browser, and the id that the browser does not get."""
 
     activation_token: str = field(repr=False)
     integration_id: str
@@ -111,7 +113,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One sending of an event, with what came of it so far."""
+    """One delivery of an event, and its outcome so far; `answer` is the receiver's last HTTP status."""
 
     id: str
     event: Event
@@ -123,10 +125,40 @@ class Delivery:
     replay: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool that customers can connect."""
+@dataclass(slots=True)
+class State:
+    """Everything that the sandbox holds, and its time."""
 
-    id: str
-    label: str
-    categories: tuple[Category, ...]
+    clock: ManualClock
+    switches: Switches = field(default_factory=Switches)
+    links: dict[str, Link] = field(default_factory=dict)
+    integrations: dict[str, Integration] = field(default_factory=dict)
+    deleted_integrations: list[str] = field(default_factory=list)
+    activations: dict[str, Activation] = field(default_factory=dict)
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        """Return the sandbox's time."""
+        return datetime.fromtimestamp(self.clock.time(), UTC)
+
+    def clear(self) -> None:
+        """Go back to the start: remove everything, and reset the switches and the clock."""
+        self.switches = Switches()
+        self.clock.reset()
+        for container in (self.links, self.integrations, self.activations, self.deliveries, self.calls):
+            container.clear()
+        self.deleted_integrations.clear()
+        self.faults.clear()
+
+
+def new_id() -> str:
+    """Return an id such as Kombo gives to events: 24 base58 characters."""
+    return "".join(secrets.choice(_BASE58) for _ in range(24))
+
+
+def new_jwt_lookalike(payload: bytes) -> str:
+    """Return a token in the shape of Kombo's documented ones: three JWT segments, the last one random."""
+    segments = (b'{"alg":"HS256","typ":"JWT"}', payload, secrets.token_bytes(32))
+    return ".".join(base64.urlsafe_b64encode(segment).rstrip(b"=").decode() for segment in segments)

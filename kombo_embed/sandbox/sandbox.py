@@ -1,4 +1,4 @@
-"""The sandbox put together: one object with an ASGI app and hands to drive it."""
+"""The sandbox put together: one object with an ASGI app and methods to act as Kombo's end user."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,20 +11,18 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from kombo_embed.clock import ManualClock
 from kombo_embed.sandbox.api import KomboApi
-from kombo_embed.sandbox.clock import MovableClock
 from kombo_embed.sandbox.connections import Connections
-from kombo_embed.sandbox.control import Controls
-from kombo_embed.sandbox.courier import Courier, Sleep, Target
-from kombo_embed.sandbox.driver import Driver, Order
-from kombo_embed.sandbox.envelopes import answer_error
+from kombo_embed.sandbox.control import Controls, state_data
 from kombo_embed.sandbox.errors import IntegrationUnknown, LinkExpired, LinkUnknown, SandboxError
-from kombo_embed.sandbox.gate import ApiGate
+from kombo_embed.sandbox.faults import FaultInjector
 from kombo_embed.sandbox.links import Links
 from kombo_embed.sandbox.pages import Pages
-from kombo_embed.sandbox.records import Completion
-from kombo_embed.sandbox.report import report_state
-from kombo_embed.sandbox.state import State
+from kombo_embed.sandbox.records import Completion, State
+from kombo_embed.sandbox.responses import handle_error
+from kombo_embed.sandbox.schemas import Order
+from kombo_embed.sandbox.webhooks import Receiver, Sleep, WebhookSender
 
 _STATUSES: dict[type[Exception], int] = {LinkUnknown: 404, IntegrationUnknown: 404, LinkExpired: 410}
 
@@ -32,16 +30,16 @@ _STATUSES: dict[type[Exception], int] = {LinkUnknown: 404, IntegrationUnknown: 4
 class Sandbox:
     """A local stand-in for Kombo: its API, its Connect page, its webhooks, and controls for tests.
 
-    `app` is an ASGI app for a server or for an in-process transport; it needs no lifespan, and with one
-    it stops its webhooks at shutdown.
+    `app` is an ASGI app for a server or for an in-process transport. It needs no lifespan; with one, it stops
+    its webhooks at shutdown.
 
     Args:
-        api_key: The bearer key to ask for; without one, any key will do.
-        webhook_secret: What webhooks are signed with; without one, they carry no signature.
-        webhook_url: Where webhooks go; without one, they are only remembered.
-        webhook_transport: An httpx transport to send them through, such as `httpx.ASGITransport`.
+        api_key: The bearer key that requests need; without it, any key is accepted.
+        webhook_secret: The secret that signs webhooks; without it, they carry no signature.
+        webhook_url: Where webhooks are sent; without it, they are only recorded.
+        webhook_transport: An httpx transport for webhooks, such as `httpx.ASGITransport`.
         clock: The time for links and activation tokens.
-        sleep: What waits between two tries of a webhook, and before a slow answer.
+        sleep: Waits between two attempts of a webhook, and before a slow response.
     """
 
     def __init__(
@@ -51,96 +49,81 @@ class Sandbox:
         webhook_secret: str | None = None,
         webhook_url: str | None = None,
         webhook_transport: httpx.AsyncBaseTransport | None = None,
-        clock: MovableClock | None = None,
+        clock: ManualClock | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.api_key = api_key
         self.webhook_secret = webhook_secret
         self.webhook_url = webhook_url
         self.webhook_transport = webhook_transport
-        self.clock = clock or MovableClock()
-        self._state = State()
-        self._courier = Courier(self._state, self.clock, target=self._target, sleep=sleep)
-        self._links = Links(self._state, self.clock)
-        self._connections = Connections(self._state, self.clock, self._links, self._courier)
-        self._driver = Driver(
-            self._state, self.clock, links=self._links, connections=self._connections, courier=self._courier
-        )
+        self.clock = clock or ManualClock()
+        self._state = State(self.clock)
+        self._sender = WebhookSender(self._state, receiver=self._receiver, sleep=sleep)
+        self._links = Links(self._state)
+        self._connections = Connections(self._state, self._links, self._sender)
         self.app = self._build_app(sleep)
 
     @property
     def calls(self) -> dict[str, int]:
-        """How often each endpoint was called, such as `{"POST /v1/connect/create-link": 1}`."""
+        """Return how often each endpoint was called, such as `{"POST /v1/connect/create-link": 1}`."""
         return dict(self._state.calls)
 
     async def complete(
-        self,
-        link: str,
-        tool: str | None = None,
-        *,
-        order: Order | None = None,
-        duplicate: bool = False,
+        self, link: str, tool: str | None = None, *, order: Order | None = None, duplicate: bool = False
     ) -> Completion:
-        """Finish a link's flow as its end user would on the Connect page.
+        """Complete a link's flow, as its end user does on the Connect page.
+
+        A connection link makes a new integration each time.
 
         Args:
-            link: The link as the API gave it.
+            link: The link as the API returned it.
             tool: The tool to choose; Personio unless the link names one.
-            order: `webhook_first` waits for the webhook before it returns; `browser_first` keeps it
-                back until the activation token was exchanged. Without it, the webhook is just sent.
+            order: `webhook_first` returns after the webhook was delivered; `browser_first` holds the webhook
+                until the activation token is exchanged. By default, the webhook is just sent.
             duplicate: Send the webhook twice.
 
         Raises:
-            SandboxError: the link is unknown or expired, or is for another tool, or the integration to
+            SandboxError: The link is unknown or expired, or is for another tool, or the integration to
                 reconnect was deleted.
         """
-        return await self._driver.complete(link, tool, order=order, duplicate=duplicate)
+        return await self._connections.complete(link, tool, order=order, duplicate=duplicate)
 
     async def fail(self, link: str, tool: str | None = None) -> None:
-        """Give wrong credentials in a link's flow; it may be completed afterwards.
+        """Enter wrong credentials in a link's flow, which may be completed afterwards.
 
         Raises:
-            SandboxError: the link is unknown or expired, or is for another tool.
+            SandboxError: The link is unknown or expired, or is for another tool.
         """
-        self._driver.fail(link, tool)
-
-    def opens(self, link: str) -> bool:
-        """Whether a link would open: not after its lifetime, nor after a reset."""
-        try:
-            self._links.find(link)
-        except (LinkUnknown, LinkExpired):
-            return False
-        return True
+        self._connections.fail(link, tool)
 
     async def settle(self) -> None:
-        """Wait until every webhook is delivered or given up."""
-        await self._courier.settle()
+        """Wait until every webhook is delivered or has failed."""
+        await self._sender.settle()
 
     async def aclose(self) -> None:
-        """Stop the webhooks that are under way and close what they use."""
-        await self._courier.aclose()
+        """Cancel the webhooks that are not delivered yet."""
+        await self._sender.aclose()
 
     def reset(self) -> None:
-        """Go back to the start: nothing made, nothing under way, the clock unmoved."""
-        self._driver.reset()
+        """Go back to the start: no links, no integrations, no webhooks, and the clock's own time."""
+        self._sender.cancel()
+        self._state.clear()
 
     def report(self) -> dict[str, object]:
-        """Tell the state, as `GET /_sandbox/state` does."""
-        return report_state(self._state, self.clock)
+        """Return the state, as `GET /_sandbox/state` does."""
+        return state_data(self._state)
 
-    def _target(self) -> Target:
-        return Target(self.webhook_url, self.webhook_secret, self.webhook_transport)
+    def _receiver(self) -> Receiver:
+        return Receiver(self.webhook_url, self.webhook_secret, self.webhook_transport)
 
     def _build_app(self, sleep: Sleep) -> Starlette:
-        api = KomboApi(self._links, self._connections, api_key=lambda: self.api_key)
-        controls = Controls(
-            self._state, self.clock, driver=self._driver, connections=self._connections, courier=self._courier
-        )
+        api = KomboApi(self._links, self._connections, api_key=lambda: self.api_key).routes()
+        controls = Controls(self._state, self._connections, self._sender, reset=self.reset)
         pages = Pages(self._links, self._connections)
         return Starlette(
-            routes=[*api.routes(), *controls.routes(), *pages.routes()],
-            middleware=[Middleware(ApiGate, state=self._state, routes=api.routes(), sleep=sleep)],
-            exception_handlers={SandboxError: _answer_error, HTTPException: _answer_error},
+            routes=[*api, *controls.routes(), *pages.routes()],
+            middleware=[Middleware(FaultInjector, state=self._state, routes=api, sleep=sleep)],
+            exception_handlers={SandboxError: _handle_error, HTTPException: _handle_error},
             lifespan=self._lifespan,
         )
 
@@ -150,9 +133,9 @@ class Sandbox:
         await self.aclose()
 
 
-async def _answer_error(request: Request, error: Exception) -> JSONResponse:
+async def _handle_error(request: Request, error: Exception) -> JSONResponse:
     if request.url.path.startswith("/v1/"):
-        return await answer_error(request, error)
+        return await handle_error(request, error)
     if isinstance(error, HTTPException):
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
     return JSONResponse({"error": str(error)}, _STATUSES.get(type(error), 422))

@@ -1,37 +1,50 @@
-"""Several uvicorn servers in one event loop, ended together by Ctrl-C or SIGTERM."""
+"""The development server: uvicorn on ports of this machine, several apps in one event loop.
+
+`kombo-embed sandbox` and the demo run it. Ports are bound before anything starts, so that a port in use is
+reported in one line.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import signal
 import socket
-from collections.abc import Callable, Generator, Sequence
+import sys
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
 
-GRACE = 1  # seconds that requests under way get when it ends
+from kombo_embed.sandbox.sandbox import Sandbox
+
+SHUTDOWN_SECONDS = 1  # for requests in progress
+LOOPBACK = "127.0.0.1"
+_LAST_PORT = 65_535
+# The errors of a machine without IPv6. Any other one means that browsers would reach another program.
+_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
+
+
+class PortUnavailable(Exception):
+    """A port cannot be bound. The message names it, and the option that chooses another."""
 
 
 class Server(uvicorn.Server):
-    """A server that leaves signals to others, and that can be waited for.
-
-    Args:
-        app: The ASGI app; no lifespan is run.
-        sockets: Where it listens.
-    """
+    """A server that runs no lifespan, leaves signals to `stop_at_signals`, and whose start can be awaited."""
 
     def __init__(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> None:
         config = uvicorn.Config(
             app,
             lifespan="off",
             ws="none",
-            access_log=False,  # its lines would hold link tokens
+            access_log=False,  # its lines would contain link tokens
             log_config=None,
             log_level="warning",
-            timeout_graceful_shutdown=GRACE,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
         super().__init__(config)
         self._sockets = list(sockets)
@@ -42,7 +55,7 @@ class Server(uvicorn.Server):
         await super().serve(sockets or self._sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Start, and set `started_or_failed`."""
         try:
             await super().startup(sockets)
         finally:
@@ -54,8 +67,46 @@ class Server(uvicorn.Server):
         yield
 
 
+@contextmanager
+def bind_port(host: str, port: int, *, option: str) -> Iterator[tuple[list[socket.socket], int]]:
+    """Listen on a port until the context ends; give the sockets and the port.
+
+    Browsers resolve ``localhost`` to ``::1`` first, so 127.0.0.1 includes it.
+
+    Args:
+        host: An IP address of this machine.
+        port: The port; 0 takes a free one.
+        option: The command-line option that chooses the port, for the message.
+
+    Raises:
+        PortUnavailable: Another program uses the port, or it may not be used.
+    """
+    if port > _LAST_PORT:
+        raise PortUnavailable(f"Port {port} cannot be used. Choose one up to {_LAST_PORT} with {option}.")
+    with ExitStack() as stack:
+        try:
+            sockets = _listen(stack, host, port)
+        except OSError as error:
+            raise PortUnavailable(
+                f"Port {port} {_reason(error)}. Choose another one with {option}."
+            ) from error
+        yield sockets, sockets[0].getsockname()[1]
+
+
+def run_until_stopped(main: Coroutine[object, object, None]) -> int:
+    """Run a development server and return the exit code of its process."""
+    try:
+        asyncio.run(main)
+    except PortUnavailable as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal
+        return 1
+    except KeyboardInterrupt:
+        pass  # Ctrl-C before `stop_at_signals`, or on Windows: everything is closed by now
+    return 0
+
+
 def stop_at_signals() -> asyncio.Event:
-    """Give an event that Ctrl-C, SIGTERM and a closed terminal set, however often, while this loop lives."""
+    """Return an event that Ctrl-C, SIGTERM and a closed terminal set for as long as this event loop runs."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     # On Windows a loop takes no handlers; there, asyncio.run turns Ctrl-C into a cancellation.
@@ -78,9 +129,62 @@ async def serve_until(stop: asyncio.Event, servers: Sequence[Server], announce: 
             announce()
         await stop.wait()
     finally:
-        # What is cut off at the end is no news to somebody who just pressed Ctrl-C.
+        # Errors of requests that the end aborts would only confuse after Ctrl-C.
         for name in ("uvicorn.error", "kombo_embed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*running)
+
+
+def run(sandbox: Sandbox, *, port: int) -> int:
+    """Serve a sandbox on this machine until Ctrl-C or SIGTERM; return the exit code of the process."""
+    return run_until_stopped(_run(sandbox, port))
+
+
+async def _run(sandbox: Sandbox, port: int) -> None:
+    stop = stop_at_signals()
+    with bind_port(LOOPBACK, port, option="--port") as (sockets, bound):
+        try:
+            await serve_until(stop, [Server(sandbox.app, sockets)], lambda: _announce(sandbox, bound))
+        finally:
+            await sandbox.aclose()
+
+
+def _announce(sandbox: Sandbox, port: int) -> None:
+    webhooks = sandbox.webhook_url or "not sent; set an address with --webhook-url"
+    if sandbox.webhook_url and not sandbox.webhook_secret:
+        webhooks += ", unsigned: an app rejects them; set KOMBO_WEBHOOK_SECRET for both"
+    key = "the one in KOMBO_API_KEY here, and no other" if sandbox.api_key else "any"
+    text = f"""
+  The local sandbox, a stand-in for Kombo
+
+    Open       http://localhost:{port}/
+    Use it     KOMBO_API_URL=http://localhost:{port}/v1
+    API key    {key}
+    Webhooks   {webhooks}
+
+  Ctrl-C ends it.
+"""
+    print(text, flush=True)  # noqa: T201 - for the person at the terminal
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "is in use"
+    return f"cannot be used ({os.strerror(error.errno or 0)})"
+
+
+def _listen(stack: ExitStack, host: str, port: int) -> list[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Listens at once: two programs may bind a port on which neither listens yet.
+    sockets = [stack.enter_context(socket.create_server((host, port), family=family))]
+    if host != LOOPBACK:
+        return sockets
+    address_6 = ("::1", sockets[0].getsockname()[1])
+    try:
+        sockets.append(stack.enter_context(socket.create_server(address_6, family=socket.AF_INET6)))
+    except OSError as error:
+        if error.errno not in _NO_IPV6:
+            raise
+    return sockets

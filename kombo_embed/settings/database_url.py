@@ -1,4 +1,4 @@
-"""Which database URLs can be used, told without opening anything and without repeating the URL."""
+"""Validates database URLs without connecting and without repeating the URL, which holds a password."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ POSTGRESQL = "postgresql+asyncpg://user:password@host/database"
 
 
 def verify_database_url(url: str) -> None:
-    """Return if a database URL can be used.
+    """Return if the database URL can be used.
 
     Raises:
-        ValueError: It cannot; the message says why, with an example, and holds nothing of the URL.
+        ValueError: It cannot. The message gives the reason and an example, and quotes nothing of the URL.
     """
     fault = _fault_in(url)
     if fault is not None:
@@ -28,7 +28,7 @@ def _fault_in(url: str) -> str | None:
     if scheme == "postgresql+asyncpg":
         return _fault_in_postgresql(url)
     if scheme == "postgres" or scheme.partition("+")[0] == "postgresql":
-        return f"PostgreSQL is reached through asyncpg: begin it with postgresql+asyncpg:// ({POSTGRESQL})"
+        return f"the PostgreSQL driver is asyncpg: begin the URL with postgresql+asyncpg:// ({POSTGRESQL})"
     return f"must be {SQLITE} or {POSTGRESQL}"
 
 
@@ -39,7 +39,9 @@ def _fault_in_postgresql(url: str) -> str | None:
     except ValueError:
         usable = False
     if not usable or re.search(r"\s", url):
-        return f"must be a whole URL, with # / ? : @ and spaces in the password percent-encoded: {POSTGRESQL}"
+        return (
+            f"must be a complete URL, with # / ? : @ and spaces in the password percent-encoded: {POSTGRESQL}"
+        )
     if "sslmode" in parse_qs(parts.query):
-        return "asyncpg calls it ssl: write ssl=require, say, in place of sslmode=require"
+        return "asyncpg names the parameter ssl: write ssl=require instead of sslmode=require"
     return None

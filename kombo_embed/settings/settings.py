@@ -1,41 +1,48 @@
 """Every environment variable, once.
 
-`Settings` reads the process environment and ``.env`` (the process wins, an empty value is unset) into one
-frozen object. Whatever is wrong with it is told in one message that names every variable at fault.
+`Settings` reads the process environment and ``.env`` into one frozen object. The process environment wins; an
+empty value counts as unset. One message names every variable that is missing or invalid.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
-import re
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    StringConstraints,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.models import Category, Duplicates, Language, LinkOptions
-from kombo_embed.settings.database_url import verify_database_url
-from kombo_embed.settings.identity import Algorithms, AuthMethod, Issuer, NonEmpty, PrivateUrl
-from kombo_embed.settings.near_misses import near_misses
-from kombo_embed.settings.shared import EncryptionKeys, RedisUrl
+from kombo_embed.settings.fields import (
+    Algorithms,
+    ApiKey,
+    AuthMethod,
+    BaseUrl,
+    Categories,
+    DatabaseUrl,
+    Days,
+    EncryptionKeys,
+    Issuer,
+    MountPath,
+    Name,
+    Names,
+    NonEmpty,
+    Origins,
+    PrivateUrl,
+    Rate,
+    RedisUrl,
+    Seconds,
+    SecondsOrZero,
+    Secrets,
+)
 from kombo_embed.urls import is_loopback
 
 PREFIX = "KOMBO_"
-LINK_LIFETIME = 3600  # seconds an EMBEDDED link is valid for (Kombo: "Create connection link", link_type)
-DEFAULT_PORTS = {"http": 80, "https": 443}
+EMBEDDED_LINK_SECONDS = 3600  # the lifetime of an EMBEDDED link (Kombo: "Create connection link", link_type)
 REGIONS = {
     "eu": "https://api.kombo.dev/v1",
     "us": "https://api.us.kombo.dev/v1",
@@ -43,80 +50,13 @@ REGIONS = {
 }
 
 
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _header_safe(value: SecretStr) -> SecretStr:
-    if re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()) is None:
-        raise ValueError("must be printable ASCII without spaces")
-    return value
-
-
-def _base_url(value: str) -> str:
-    parts = _url(value)
-    if parts is None or parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("must be a whole URL, such as https://api.kombo.dev/v1")
-    return value.rstrip("/")
-
-
-def _mount_path(value: str) -> str:
-    path = value.rstrip("/")
-    if re.fullmatch(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", path) is None:
-        raise ValueError("must be a path such as /kombo")
-    return path
-
-
-def _origin(value: str) -> str:
-    parts = _url(value)
-    if parts is None or value != f"{parts.scheme}://{parts.netloc}" or "@" in value:
-        raise ValueError(
-            "each must be an origin such as https://app.example.com, without a path and without *"
-        )
-    # Browsers leave the default port out.
-    return value.lower().removesuffix(f":{DEFAULT_PORTS[parts.scheme]}")
-
-
-def _url(value: str) -> SplitResult | None:
-    if re.search(r"\s", value):
-        return None
-    try:
-        parts = urlsplit(value)
-        known = parts.scheme in DEFAULT_PORTS and parts.hostname and parts.port != 0
-    except ValueError:
-        return None
-    return parts if known else None
-
-
-def _database_url(value: SecretStr) -> SecretStr:
-    verify_database_url(value.get_secret_value())
-    return value
-
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-
-
-def _rate(value: str) -> str:
-    if re.fullmatch(r"[1-9][0-9]{0,5}/(second|minute|hour|day)", value) is None:
-        raise ValueError("must be a rate such as 20/minute: a number, and second, minute, hour or day")
-    return value
-
-
-Rate = Annotated[str, AfterValidator(_rate)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
-
-
 class Settings(BaseSettings):
-    """All settings, each from ``KOMBO_`` and its name in capitals.
+    """All settings. Each is read from ``KOMBO_`` and its name in capitals.
 
     Pass values to override the environment, or ``_env_prefix="KOMBO_US_"`` to read a second set of variables.
 
     Raises:
-        ConfigurationError: Variables are missing or wrong; the message names all of them, without values.
+        ConfigurationError: Variables are missing or invalid. The message names all of them, without values.
     """
 
     model_config = SettingsConfigDict(
@@ -129,16 +69,16 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    api_key: Annotated[SecretStr, AfterValidator(_header_safe)]
+    api_key: ApiKey
     environment: Name = "default"
     region: Literal["eu", "us", "ca"] = "eu"
-    api_url: Annotated[str, AfterValidator(_base_url)] | None = None
+    api_url: BaseUrl | None = None
     webhook_secret: Secrets = ()
-    mount_path: Annotated[str, AfterValidator(_mount_path)] = "/kombo"
+    mount_path: MountPath = "/kombo"
     integration_category: Category = "HRIS"
     language: Language = "en"
-    allowed_categories: Annotated[tuple[Category, ...], NoDecode, BeforeValidator(_split)] = ()
-    allowed_tools: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    allowed_categories: Categories = ()
+    allowed_tools: Names = ()
     scope_config_id: str | None = None
     remote_environment: str | None = None
     enable_filtering: bool | None = None
@@ -146,17 +86,15 @@ class Settings(BaseSettings):
     enable_static_ips: bool | None = None
     duplicates: Duplicates = "offer_reconnect"
     allow_disconnect: bool = False
-    database_url: Annotated[SecretStr, AfterValidator(_database_url)] = SecretStr(
-        "sqlite+aiosqlite:///kombo_embed.db"
-    )
+    database_url: DatabaseUrl = SecretStr("sqlite+aiosqlite:///kombo_embed.db")
     redis_url: RedisUrl | None = None
-    link_lifetime: Seconds = LINK_LIFETIME
-    link_min_remaining: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
+    link_lifetime: Seconds = EMBEDDED_LINK_SECONDS
+    link_min_remaining: SecondsOrZero = 300
     link_cache_size: Annotated[int, Field(gt=0)] = 100_000
     link_encryption_keys: EncryptionKeys = ()
     link_rate: Rate = "20/minute"
     completion_rate: Rate = "300/minute"
-    event_retention: Annotated[int, Field(gt=0, le=36_500)] = 90
+    event_retention: Days = 90
     connect_timeout: Seconds = 3
     timeout: Seconds = 10
     allowed_origins: Origins = ()
@@ -177,39 +115,48 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigurationError(
-                _explain(prefix, [*_problems(error, prefix), *_misspelt(prefix)])
-            ) from None
+            near_miss_lines = [
+                f"{name}: not a setting; did you mean {meant}?" for name, meant in near_miss_variables(prefix)
+            ]
+            raise _invalid(prefix, [*_problems(error, prefix), *near_miss_lines]) from None
         except SettingsError as error:
-            raise ConfigurationError(_explain(prefix, [str(error)])) from None
+            raise _invalid(prefix, [str(error)]) from None
         except UnicodeDecodeError:
-            raise ConfigurationError(_explain(prefix, [".env: is not UTF-8"])) from None
+            raise _invalid(prefix, [".env: not UTF-8"]) from None
         self._prefix = prefix
 
     @property
+    def prefix(self) -> str:
+        """Return the prefix of the environment variables' names."""
+        return self._prefix
+
+    @property
     def base_url(self) -> str:
-        """Kombo's base URL, without a slash at the end."""
+        """Return Kombo's base URL, without a trailing slash."""
         return self.api_url or REGIONS[self.region]
 
     @property
     def is_private(self) -> bool:
-        """Whether nobody on the way can read the API key: https, or http on this machine."""
+        """Return whether the API key is encrypted in transit (https) or stays on this machine."""
         parts = urlsplit(self.base_url)
         return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
     @property
-    def lifetime(self) -> float:
-        """Seconds that a link is taken to live: never more than Kombo grants."""
-        return min(self.link_lifetime, LINK_LIFETIME)
+    def lifetime_seconds(self) -> float:
+        """Return a link's lifetime, at most what Kombo grants."""
+        return min(self.link_lifetime, EMBEDDED_LINK_SECONDS)
 
     @property
-    def margin(self) -> float:
-        """Seconds that a link handed out has left at least; at most half of its life, or none were cached."""
-        return min(self.link_min_remaining, self.lifetime / 2)
+    def margin_seconds(self) -> float:
+        """Return the lifetime that an issued link has left at least.
+
+        It is at most half of the lifetime: with more, no link would ever be issued from the cache.
+        """
+        return min(self.link_min_remaining, self.lifetime_seconds / 2)
 
     @property
     def link_options(self) -> LinkOptions:
-        """The server's own choices for every link."""
+        """Return the server's choices for every link."""
         return LinkOptions(
             scope_config_id=self.scope_config_id,
             remote_environment=self.remote_environment,
@@ -221,83 +168,77 @@ class Settings(BaseSettings):
 
     @property
     def encryption_keys(self) -> tuple[str, ...]:
-        """The keys for links in Redis, in plain text."""
+        """Return the keys for links in Redis, in plain text."""
         return tuple(key.get_secret_value() for key in self.link_encryption_keys)
-
-    @property
-    def prefix(self) -> str:
-        """What the names of the environment variables begin with."""
-        return self._prefix
 
     @field_validator("oidc_issuer", "oidc_audience")
     @classmethod
-    def _needed_with_bearer(cls, value: str | None, info: ValidationInfo) -> str | None:
-        # Here, so that it is told in one message with everything else that is missing.
+    def _required_with_bearer(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # Validated per field, so that the one message also names every other missing variable.
         if value is None and info.data.get("auth") == "bearer":
-            raise ValueError("missing; tokens are not believed without knowing who made them, and for whom")
+            raise ValueError("missing; tokens are accepted only from a known issuer and for a known audience")
         return value
 
     @field_validator("allowed_categories")
     @classmethod
-    def _offers_the_usual_one(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        usual = info.data.get("integration_category")
-        if value and usual is not None and usual not in value:
-            raise ValueError(
-                f"must include the category of {PREFIX}INTEGRATION_CATEGORY, HRIS if that is not set"
-            )
+    def _includes_the_default_category(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        default = info.data.get("integration_category")
+        if value and default is not None and default not in value:
+            raise ValueError(f"must include the category of {PREFIX}INTEGRATION_CATEGORY (HRIS if unset)")
         return value
 
 
 class RecordSettings(Settings):
-    """The settings of whoever only looks into the records: Kombo is not called, so no API key is needed."""
+    """The settings of commands that only read the database: they do not call Kombo and need no API key."""
 
     api_key: SecretStr = SecretStr("")
 
 
+class _MountPathSettings(BaseSettings):
+    model_config = Settings.model_config
+    mount_path: MountPath = "/kombo"
+
+
 def mount_path_from_environment(prefix: str = PREFIX) -> str:
-    """The mount path alone, for routes that are laid before the settings are read.
+    """Return the mount path alone, for routes that are added before the settings are read.
 
-    A wrong one gives the default here: the start, which reads everything, stops with the reason.
+    An invalid path gives the default: the start reads all settings and stops with the reason.
     """
-
-    class MountPath(BaseSettings):
-        model_config = SettingsConfigDict(
-            env_prefix=prefix, env_file=".env", env_ignore_empty=True, extra="ignore"
-        )
-        mount_path: Annotated[str, AfterValidator(_mount_path)] = "/kombo"
-
     try:
-        return MountPath().mount_path
+        return _MountPathSettings(_env_prefix=prefix).mount_path
     except (ValidationError, SettingsError, UnicodeDecodeError):
         return "/kombo"
+
+
+def near_miss_variables(prefix: str = PREFIX) -> list[tuple[str, str]]:
+    """Return (name, setting) for each variable that almost has the name of a setting.
+
+    ``KOMBO_US_API_KEY`` is not a misspelled ``KOMBO_API_KEY``: it belongs to a second set of variables.
+    """
+    known = sorted(prefix + name.upper() for name in Settings.model_fields)
+    other_sets = tuple("_" + name.upper() for name in Settings.model_fields)
+    found = []
+    for name in [*os.environ, *dotenv_values(".env")]:
+        upper = name.upper()
+        if upper.startswith(prefix) and upper not in known and not upper.endswith(other_sets):
+            match = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)
+            found += [(name, meant) for meant in match]
+    return found
 
 
 def _problems(error: ValidationError, prefix: str) -> list[str]:
     problems: dict[str, str] = {}
     for detail in error.errors(include_input=False, include_url=False):
         name = prefix + str(detail["loc"][0]).upper()
-        missing = "missing; it is the API key from Kombo's dashboard, page Secrets"
-        reason = (
-            missing
-            if detail["type"] == "missing"
-            else detail["msg"].removeprefix("Value error, ").replace(PREFIX, prefix)
-        )
+        reason = detail["msg"].removeprefix("Value error, ").replace(PREFIX, prefix)
+        if detail["type"] == "missing":  # only the API key has no default
+            reason = "missing; it is the API key from Kombo's dashboard, page Secrets"
         problems.setdefault(name, f"{name}: {reason}")
     return list(problems.values())
 
 
-def misspelt_variables(prefix: str = PREFIX) -> list[tuple[str, str]]:
-    """The variables that are almost one of ours, each with the name that was probably meant."""
-    known = {prefix + name.upper() for name in Settings.model_fields}
-    return list(near_misses([*os.environ, *dotenv_values(".env")], known=known, prefix=prefix))
-
-
-def _misspelt(prefix: str) -> list[str]:
-    return [f"{name}: not a setting; did you mean {meant}?" for name, meant in misspelt_variables(prefix)]
-
-
-def _explain(prefix: str, problems: list[str]) -> str:
+def _invalid(prefix: str, problems: list[str]) -> ConfigurationError:
     count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
     lines = "\n".join(f"  {problem}" for problem in problems)
     source = f"environment variables {prefix}*, or .env"
-    return f"kombo-embed cannot start, {count} missing or wrong ({source}):\n{lines}"
+    return ConfigurationError(f"kombo-embed cannot start, {count} missing or invalid ({source}):\n{lines}")

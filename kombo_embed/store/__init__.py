@@ -1,1 +1,1 @@
-"""Where integrations stay: SQLAlchemy Core on one database, Alembic for its tables, an outbox for hooks."""
+"""The records: SQLAlchemy Core on SQLite or PostgreSQL, Alembic migrations, and the outbox."""

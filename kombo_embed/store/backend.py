@@ -1,4 +1,4 @@
-"""What a kind of database has to tell and to do, so that `Database` is one class for both."""
+"""The interface of a kind of database, so that `Database` is one class for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-PATIENCE = 5  # seconds to wait for another writer, a free connection, or an answer of the database
+BUSY_SECONDS = 5.0  # how long to wait for another writer, a free connection, or an answer of the database
 
 
 class Backend(Protocol):
@@ -17,45 +17,45 @@ class Backend(Protocol):
 
     @property
     def engine(self) -> AsyncEngine:
-        """SQLAlchemy's connections to it."""
+        """SQLAlchemy's engine."""
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """What the libraries raise when it cannot be used."""
+        """The exceptions that the libraries raise if the database cannot be used."""
 
     @property
     def remedy(self) -> str:
-        """What to look at then, as a sentence."""
+        """What an operator should check then, as a sentence."""
 
     @property
-    def deadline(self) -> float | None:
-        """Seconds for a piece of work with all its attempts; None where cutting it off would do harm."""
+    def deadline_seconds(self) -> float | None:
+        """The limit for one piece of work with all its attempts; None where interrupting it would do harm."""
 
     @property
-    def migrates_at_start(self) -> bool:
-        """Whether a start brings the tables to this version, or only looks at them."""
+    def migrates_on_open(self) -> bool:
+        """Whether opening the store migrates the tables, or only verifies them."""
 
     def verify_settings(self) -> None:
-        """Return if the URL leads to something that can be opened.
+        """Verify what the URL alone shows.
 
         Raises:
-            ConfigurationError: It does not.
+            ConfigurationError: It names nothing that can be opened.
         """
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection in a transaction that only reads."""
+        """Open a transaction that only reads."""
 
     def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection in a transaction that may write; what it wrote is on disk when it ends."""
+        """Open a transaction that may write; when it has ended, its changes are on disk."""
 
     def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection in a transaction that changes tables, one at a time over all processes."""
+        """Open a transaction that changes tables, one at a time over all processes."""
 
-    def moment(self, now: datetime, *, seconds_later: float) -> ColumnElement[datetime]:
-        """So long after now, by the one clock of all who share the database; ``now`` is by our own."""
+    def time_after(self, now: datetime, *, seconds: float) -> ColumnElement[datetime]:
+        """Return the time ``seconds`` from now by the clock that all users of the database share."""
 
-    def is_passing(self, error: Exception) -> bool:
-        """Whether the same work, done again at once, may succeed. The transaction is known to be undone."""
+    def is_transient(self, error: Exception) -> bool:
+        """Return whether the transaction was rolled back and may succeed if it is run again at once."""
 
-    def reason(self, error: Exception) -> str:
-        """The error as a log line may have it: without any value of a statement."""
+    def describe(self, error: Exception) -> str:
+        """Return the error as a log may have it: without any value of a statement."""

@@ -1,12 +1,11 @@
-"""The database under the store: reading, writing, deadlines, second attempts, and what errors become.
-
-Nothing here reaches a log: statements carry emails, and the drivers would write them at DEBUG.
-"""
+"""The database under the store: transactions, deadlines, retries, error conversion and the log of outages."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -18,20 +17,29 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.store.backend import Backend
+from kombo_embed.logs import mute_loggers, muted
+from kombo_embed.store.backend import BUSY_SECONDS, Backend
 from kombo_embed.store.postgresql import PostgreSql
-from kombo_embed.store.quiet import quietly, silence_foreign_loggers
-from kombo_embed.store.reach import Reach
 from kombo_embed.store.sqlite import Sqlite
 
-ATTEMPTS = 5  # of one piece of work, within the deadline
+logger = logging.getLogger("kombo_embed.store")
+
+ATTEMPTS = 5  # of one piece of work, within its deadline
+RECOVERED_AFTER_SECONDS = 5.0  # without a failure: the database may come and go
+# At DEBUG they log statements, parameters and rows, which hold emails; stamina logs each retry.
+LIBRARY_LOGGERS = (
+    "aiosqlite",
+    "sqlalchemy.engine.Engine",
+    "sqlalchemy.pool.impl.AsyncAdaptedQueuePool",
+    "stamina",
+)
 
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
 
 class HasDatabase(Protocol):
-    """A class whose methods run on a database."""
+    """A class whose methods use a database."""
 
     _database: Database
 
@@ -40,87 +48,89 @@ Owner = TypeVar("Owner", bound=HasDatabase)
 
 
 class Database:
-    """One database, SQLite or PostgreSQL. Opens connections lazily; close with `aclose`.
+    """One database, SQLite or PostgreSQL. Connects lazily; close it with `aclose`.
 
     Args:
-        url: SQLAlchemy's, ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
-        monotonic: Seconds on a clock that never goes back.
+        url: SQLAlchemy's URL, ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
+        busy_seconds: How long to wait for another writer, a free connection, or an answer of the database.
+        monotonic: Returns seconds on a clock that is never set back.
 
     Raises:
-        ConfigurationError: The driver is missing, or the URL has parameters that it does not know.
+        ConfigurationError: The driver is missing, or the URL has parameters that the driver does not have.
     """
 
-    def __init__(self, url: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        silence_foreign_loggers()
-        self._backend: Backend = Sqlite(url) if url.startswith("sqlite") else PostgreSql(url)
-        self._reach = Reach(monotonic)
-        self._work: set[asyncio.Task[Any]] = set()
+    def __init__(
+        self,
+        url: str,
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        mute_loggers(*LIBRARY_LOGGERS)
+        kind = Sqlite if url.startswith("sqlite") else PostgreSql
+        self._backend: Backend = kind(url, busy_seconds=busy_seconds)
+        self._outages = _OutageLog(monotonic)
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     @property
-    def migrates_at_start(self) -> bool:
-        """Whether a start brings the tables to this version, or only looks at them."""
-        return self._backend.migrates_at_start
+    def migrates_on_open(self) -> bool:
+        """Return whether opening the store migrates the tables, or only verifies them."""
+        return self._backend.migrates_on_open
 
     def verify_settings(self) -> None:
-        """Return if the URL leads to something that can be opened.
+        """Verify what the URL alone shows.
 
         Raises:
-            ConfigurationError: It does not.
+            ConfigurationError: It names nothing that can be opened.
         """
         self._backend.verify_settings()
 
-    def moment(self, now: datetime, *, seconds_later: float = 0.0) -> ColumnElement[datetime]:
-        """So long after now, for statements: by the one clock of all who share the database.
+    def time_after(self, now: datetime, *, seconds: float = 0.0) -> ColumnElement[datetime]:
+        """Return, for statements, the time ``seconds`` from now by the clock that all processes share.
 
-        SQLite is on our machine, and ``now``, our own clock's, is theirs too; PostgreSQL has one of its own.
+        That is the machine's clock for SQLite, as ``now`` is, and the server's for PostgreSQL.
         """
-        return self._backend.moment(now, seconds_later=seconds_later)
+        return self._backend.time_after(now, seconds=seconds)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction that only reads.
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Open a transaction that only reads.
 
         Raises:
             StoreUnavailable: The database cannot be used.
         """
-        async with self._converted(self._backend.reading()) as connection:
-            yield connection
+        return self._transaction(self._backend.reading())
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction that may write; what it wrote is on disk when it ends.
+    def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Open a transaction that may write; when it has ended, its changes are on disk.
 
         Raises:
             StoreUnavailable: The database cannot be used; what was to be written has to be written again.
         """
-        async with self._converted(self._backend.writing()) as connection:
-            yield connection
+        return self._transaction(self._backend.writing())
 
-    @asynccontextmanager
-    async def migrating(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction that changes tables, one at a time over all processes.
+    def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Open a transaction that changes tables, one at a time over all processes.
 
         Raises:
             StoreUnavailable: The database cannot be used; nothing was changed.
         """
-        async with self._converted(self._backend.migrating()) as connection:
-            yield connection
+        return self._transaction(self._backend.migrating())
 
-    async def finish(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """Run a piece of work to its end, also if the caller is cancelled meanwhile.
+    async def run_to_completion(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Run a piece of work to its end, even if the caller is cancelled meanwhile.
 
-        A transaction that is cancelled half-way could keep the database locked for everybody. Work that lost
-        against another transaction, or whose connection broke, is done again, within the deadline.
+        A transaction that is cancelled half-way could leave the database locked. Work that lost against
+        another transaction, or whose connection broke, is retried within the deadline.
 
         Raises:
             StoreUnavailable: The database cannot be used, or not in time, or was closed.
         """
         if self._closed:
-            # A connection that is opened from now on would be closed by nobody.
+            # Nothing would close a connection that is opened from now on.
             raise StoreUnavailable("The database was closed: the app is shutting down.")
-        task = asyncio.get_running_loop().create_task(self._attempt(work), name="kombo-embed transaction")
-        self._work.add(task)
+        task = asyncio.get_running_loop().create_task(self._run(work), name="kombo-embed transaction")
+        self._tasks.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
 
@@ -129,42 +139,43 @@ class Database:
         self._closed = False
 
     async def aclose(self) -> None:
-        """Close all connections, when what is under way has ended; later work is refused."""
-        while self._work:
-            await asyncio.gather(*self._work, return_exceptions=True)
+        """Close all connections once the running work has ended; reject later work."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         self._closed = True
-        await self._backend.engine.dispose()
+        with muted():
+            await self._backend.engine.dispose()
 
-    async def _attempt(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    async def _run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         try:
-            result = await self._attempts(work)
+            result = await self._retry(work)
         except StoreUnavailable as error:
-            self._reach.failed(error)
+            self._outages.failed(error)
             raise
-        self._reach.succeeded()
+        self._outages.succeeded()
         return result
 
-    async def _attempts(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    async def _retry(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         retries = stamina.retry_context(
             on=_may_retry, attempts=ATTEMPTS, timeout=None, wait_initial=0.05, wait_max=1, wait_jitter=0.1
         )
-        with quietly(), self._converted_errors():
-            async with asyncio.timeout(self._backend.deadline):
+        with muted(), self._converted_errors():
+            async with asyncio.timeout(self._backend.deadline_seconds):
                 async for attempt in retries:
                     with attempt:
                         return await work()
-        raise AssertionError("stamina gives at least one attempt")
+        raise AssertionError("stamina makes at least one attempt")
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._work.discard(task)
+        self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # looked at, so that a failure whose caller left is not reported as lost
+            task.exception()  # retrieved, so that asyncio does not log a failure whose caller was cancelled
 
     @asynccontextmanager
-    async def _converted(
+    async def _transaction(
         self, transaction: AbstractAsyncContextManager[AsyncConnection]
     ) -> AsyncIterator[AsyncConnection]:
-        with self._converted_errors():
+        with muted(), self._converted_errors():
             async with transaction as connection:
                 yield connection
 
@@ -174,21 +185,43 @@ class Database:
             yield
         except self._backend.errors as error:
             raise StoreUnavailable(
-                f"The database cannot be used now ({self._backend.reason(error)}). {self._backend.remedy}",
-                retryable=self._backend.is_passing(error),
+                f"The database cannot be used now ({self._backend.describe(error)}). {self._backend.remedy}",
+                retryable=self._backend.is_transient(error),
             ) from None
 
 
-def finishing(
+class _OutageLog:
+    """Logs the beginning and the end of each outage, once each."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._unavailable = False
+        self._failed_at = -math.inf
+
+    def failed(self, error: StoreUnavailable) -> None:
+        self._failed_at = self._monotonic()
+        if self._unavailable:
+            logger.debug("store.unavailable", extra={"error": str(error)})
+            return
+        self._unavailable = True
+        logger.warning("store.unavailable", extra={"error": str(error)})
+
+    def succeeded(self) -> None:
+        if self._unavailable and self._monotonic() - self._failed_at >= RECOVERED_AFTER_SECONDS:
+            self._unavailable = False
+            logger.warning("store.recovered")
+
+
+def run_to_completion(
     method: Callable[Concatenate[Owner, Parameters], Coroutine[Any, Any, Result]],
 ) -> Callable[Concatenate[Owner, Parameters], Coroutine[Any, Any, Result]]:
-    """Make a method of a class that has a ``_database`` run to its end; see `Database.finish`.
+    """Decorate a method of a class that has a ``_database``; see `Database.run_to_completion`.
 
-    What the method changes outside of its transactions must bear to be done twice.
+    The method may run more than once: outside its transactions it must not change anything twice.
     """
 
     async def run(self: Owner, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        return await self._database.finish(lambda: method(self, *args, **kwargs))
+        return await self._database.run_to_completion(lambda: method(self, *args, **kwargs))
 
     functools.update_wrapper(run, method)
     return run

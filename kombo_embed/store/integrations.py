@@ -1,132 +1,240 @@
-"""The records of integrations: what each report of Kombo's changes, inside a transaction under way.
+"""Integrations: queries, and what each report of Kombo's changes.
 
-Each change writes the event that tells the host of it. Reports come in any order and any number of times; the
-records end the same, by the rules of `kombo_embed.store.merge`.
+A change writes its event for the host in the same transaction. Reports arrive in any order and any number of
+times; by the rules of `kombo_embed.store.merge` the row ends the same.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
-from sqlalchemy import RowMapping, or_, select
+from sqlalchemy import ColumnElement, Result, RowMapping, insert, select, update
 
 from kombo_embed.integration import Completion, Integration
-from kombo_embed.store import duplicates, merge, webhook_events
-from kombo_embed.store.tables import minted_links
-from kombo_embed.store.transaction import Rows, read
-from kombo_embed.upstream import IntegrationDetails, ReportedDeletion, ReportedIntegration, ReportedState
+from kombo_embed.store import merge, minted_links, webhook_events
+from kombo_embed.store.outbox import write_event
+from kombo_embed.store.tables import integrations
+from kombo_embed.store.transaction import Transaction
+from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, ReportedState
 
-TOLD = ("status", "setup_status", "category", "origin_id")  # a change of these is an integration.updated
-FITTING_LINKS = 50  # how many of an origin id's newest links are looked at
+Source = Literal["browser", "webhook"]
 
-
-@dataclass(frozen=True, slots=True)
-class Records(Rows):
-    """What may happen to the integrations of one environment, on one connection, at one moment."""
-
-    async def connect(
-        self, reported: ReportedIntegration, *, origin_id: str | None, learnt_by: str
-    ) -> Completion | None:
-        """Record an integration, or what is new about a known one; None if it is deleted already."""
-        row = await self.held_row(reported.integration_id)
-        if row is None:
-            return await self._first(reported, origin_id=origin_id, learnt_by=learnt_by)
-        if row["deleted_at"] is not None:
-            return None
-        values = merge.by_report(row, reported, origin_id=origin_id)
-        if row["category"] is None and values.get("origin_id") and "category" not in values:
-            values |= await self._guess(origin_id, reported.tool)
-        return Completion(await self._change(row, values), first=False)
-
-    async def delete(
-        self, deletion: ReportedDeletion, *, unless_changed_since: datetime | None = None
-    ) -> str | None:
-        """Mark as deleted, also if it was never known; the origin id whose it was."""
-        reported = deletion.integration
-        row = await self.held_row(reported.integration_id)
-        if row is None:
-            values = _first_values(reported, origin_id=reported.origin_id, learnt_by="webhook")
-            await self.insert(reported.integration_id, **values, deleted_at=self.now)
-            return reported.origin_id
-        if row["deleted_at"] is None and unless_changed_since in (None, row["updated_at"]):
-            named = {"origin_id": row["origin_id"] or reported.origin_id}
-            row = await self.update(row, named | {"deleted_at": self.now})
-            await self.tell("integration.deleted", row)
-        return row["origin_id"] or reported.origin_id
-
-    async def change_state(self, state: ReportedState) -> Integration | None:
-        """Take over a state, unless a later one of Kombo's is known; the record, if there is one."""
-        row = await self.held_row(state.integration_id)
-        if row is None or row["deleted_at"] is not None:
-            return None
-        return await self._change(row, merge.by_state(row, state))
-
-    async def refresh(
-        self, details: IntegrationDetails, *, states_unless_changed_since: datetime
-    ) -> Integration | None:
-        """Take over what Kombo says now, the states unless the record changed meanwhile; the new record."""
-        row = await self.held_row(details.integration_id)
-        if row is None or row["deleted_at"] is not None:
-            return None
-        changed_meanwhile = row["updated_at"] != states_unless_changed_since
-        values = merge.by_details(row, details, changed_meanwhile=changed_meanwhile)
-        return await self._change(row, values) if values else None
-
-    async def _first(
-        self, reported: ReportedIntegration, *, origin_id: str | None, learnt_by: str
-    ) -> Completion:
-        values = _first_values(reported, origin_id=origin_id, learnt_by=learnt_by)
-        if reported.category is None and origin_id is not None:
-            values |= await self._guess(origin_id, reported.tool)
-        row = await self.insert(reported.integration_id, **values)
-        # What Kombo told of it before we knew it counts from now on.
-        for state in await webhook_events.states_of(self, reported.integration_id):
-            known = merge.by_state(row, state)
-            if known:
-                row = await self.update(row, known)
-        integration = await self.tell("integration.connected", row)
-        await duplicates.tell(self, row)
-        return Completion(integration, first=True)
-
-    async def _change(self, row: RowMapping, values: merge.Values) -> Integration:
-        if not values:
-            return read(row)
-        row = await self.update(row, values)
-        if values.keys() & set(TOLD):
-            await self.tell("integration.updated", row)
-        if values.keys() & {"origin_id", "category", "category_guessed"}:
-            await duplicates.tell(self, row)
-        return read(row)
-
-    async def _guess(self, origin_id: str | None, tool: str) -> merge.Values:
-        """Kombo does not tell a completion's category; the newest link that fits the tool does."""
-        fitting = (
-            select(minted_links.c.category, minted_links.c.expires_at)
-            .where(
-                minted_links.c.environment == self.environment,
-                minted_links.c.origin_id == origin_id,
-                minted_links.c.category.is_not(None),
-                or_(minted_links.c.tool == tool, minted_links.c.tool.is_(None)),
-            )
-            .order_by(minted_links.c.id.desc())
-            .limit(FITTING_LINKS)
-        )
-        links = list((await self.connection.execute(fitting)).mappings())
-        if not links:
-            return {}
-        newest = links[0]["category"]
-        others = {link["category"] for link in links if link["expires_at"] > self.now} - {newest}
-        return {"category": newest, "category_guessed": bool(others)}
+# A change of one of these is an integration.updated.
+REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
+PUBLIC_ID_BYTES = 16
+PUBLIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # so many bytes in base64url, without padding
+JUST_AFTER = timedelta(microseconds=1)
 
 
-def _first_values(reported: ReportedIntegration, *, origin_id: str | None, learnt_by: str) -> merge.Values:
-    return {
-        "origin_id": origin_id,
-        "tool": reported.tool,
-        "category": reported.category,
-        "organization_name": reported.organization_name,
-        "email": reported.email,
-        "setup_status": reported.setup_status,
-        "learnt_by": learnt_by,
-    }
+async def find(transaction: Transaction, integration_id: str) -> Integration | None:
+    """Return an integration by Kombo's id."""
+    return await _find_one(transaction, integrations.c.integration_id == integration_id)
+
+
+async def find_public(transaction: Transaction, public_id: str, origin_id: str) -> Integration | None:
+    """Return an integration by its public id if it belongs to this origin id."""
+    if PUBLIC_ID.fullmatch(public_id) is None:
+        return None
+    return await _find_one(
+        transaction, integrations.c.public_id == public_id, integrations.c.origin_id == origin_id
+    )
+
+
+async def list_of(transaction: Transaction, origin_id: str) -> list[Integration]:
+    """Return an origin id's integrations, oldest first."""
+    query = _not_deleted(transaction, integrations.c.origin_id == origin_id).order_by(integrations.c.id)
+    return [from_row(row) for row in (await transaction.connection.execute(query)).mappings()]
+
+
+async def list_after(transaction: Transaction, integration_id: str, *, limit: int) -> list[Integration]:
+    """Return the next page of all integrations, ordered by Kombo's id."""
+    query = _not_deleted(transaction, integrations.c.integration_id > integration_id)
+    page = query.order_by(integrations.c.integration_id).limit(limit)
+    return [from_row(row) for row in (await transaction.connection.execute(page)).mappings()]
+
+
+async def find_row(transaction: Transaction, integration_id: str) -> RowMapping | None:
+    """Return an integration's row, also of a deleted one."""
+    query = select(integrations).where(
+        integrations.c.environment == transaction.environment,
+        integrations.c.integration_id == integration_id,
+    )
+    return (await transaction.connection.execute(query)).mappings().one_or_none()
+
+
+async def lock_row(transaction: Transaction, integration_id: str) -> RowMapping | None:
+    """Lock an integration until the transaction ends, then return its row, also of a deleted one."""
+    await transaction.lock(integration_id)
+    return await find_row(transaction, integration_id)
+
+
+def from_row(row: RowMapping) -> Integration:
+    """Return the integration in a row."""
+    return Integration(**{name: row[name] for name in Integration.__dataclass_fields__})
+
+
+async def save(
+    transaction: Transaction, reported: ReportedIntegration, *, origin_id: str | None, source: Source
+) -> Completion | None:
+    """Record a reported integration, or what is new about a known one; return None if it is deleted."""
+    row = await lock_row(transaction, reported.integration_id)
+    if row is None:
+        return await _save_first(transaction, reported, origin_id=origin_id, source=source)
+    if row["deleted_at"] is not None:
+        return None
+    values = merge.report_changes(row, reported, origin_id=origin_id)
+    if row["category"] is None and values.get("origin_id") and "category" not in values:
+        values |= await minted_links.guess_category(transaction, values["origin_id"], reported.tool)
+    return Completion(await _save_changes(transaction, row, values), first=False)
+
+
+async def save_deleted(
+    transaction: Transaction,
+    integration: Integration | ReportedIntegration,
+    *,
+    unless_changed_since: datetime | None = None,
+) -> None:
+    """Mark an integration as deleted, even if it was not known before."""
+    row = await lock_row(transaction, integration.integration_id)
+    if row is None:
+        values = _first_values(integration, origin_id=integration.origin_id, source="webhook")
+        await _insert(transaction, integration.integration_id, **values, deleted_at=transaction.now)
+    elif row["deleted_at"] is None and unless_changed_since in (None, row["updated_at"]):
+        values = {"origin_id": row["origin_id"] or integration.origin_id, "deleted_at": transaction.now}
+        await _write_event(transaction, "integration.deleted", await _update(transaction, row, values))
+
+
+async def save_state(transaction: Transaction, state: ReportedState) -> None:
+    """Merge a reported state into a known integration; `_save_first` merges it into a later one."""
+    row = await lock_row(transaction, state.integration_id)
+    if row is not None and row["deleted_at"] is None:
+        await _save_changes(transaction, row, merge.state_changes(row, state))
+
+
+async def save_details(
+    transaction: Transaction, details: IntegrationDetails, *, states_unless_changed_since: datetime
+) -> Integration | None:
+    """Merge Kombo's current details; return the integration if that changed it."""
+    row = await lock_row(transaction, details.integration_id)
+    if row is None or row["deleted_at"] is not None:
+        return None
+    changed_meanwhile = row["updated_at"] != states_unless_changed_since
+    values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile)
+    return await _save_changes(transaction, row, values) if values else None
+
+
+async def _save_first(
+    transaction: Transaction, reported: ReportedIntegration, *, origin_id: str | None, source: Source
+) -> Completion:
+    values = _first_values(reported, origin_id=origin_id, source=source)
+    if reported.category is None and origin_id is not None:
+        values |= await minted_links.guess_category(transaction, origin_id, reported.tool)
+    row = await _insert(transaction, reported.integration_id, **values)
+    # States that Kombo reported before count from now on.
+    for state in await webhook_events.find_states(transaction, reported.integration_id):
+        changes = merge.state_changes(row, state)
+        if changes:
+            row = await _update(transaction, row, changes)
+    integration = await _write_event(transaction, "integration.connected", row)
+    await _report_duplicates(transaction, row)
+    return Completion(integration, first=True)
+
+
+async def _save_changes(transaction: Transaction, row: RowMapping, values: merge.Values) -> Integration:
+    if not values:
+        return from_row(row)
+    row = await _update(transaction, row, values)
+    if values.keys() & REPORTED_TO_HOST:
+        await _write_event(transaction, "integration.updated", row)
+    if values.keys() & {"origin_id", "category", "category_guessed"}:
+        await _report_duplicates(transaction, row)
+    return from_row(row)
+
+
+async def _report_duplicates(transaction: Transaction, row: RowMapping) -> None:
+    """Write `integration.duplicate`, once each, for integrations that an older one equals.
+
+    They are equal in origin id, tool and category. Kombo does not prevent this.
+    """
+    if row["deleted_at"] is not None or row["origin_id"] is None or row["category"] is None:
+        return
+    await transaction.lock("origin id", row["origin_id"])
+    equal = await _find_equal(transaction, row)
+    for count, newer in enumerate(equal[1:], start=2):
+        if newer["duplicate_told_at"] is not None:
+            continue
+        # An integration's events are numbered while it is locked.
+        await transaction.lock(newer["integration_id"])
+        mark = update(integrations).where(integrations.c.id == newer["id"])
+        await transaction.connection.execute(mark.values(duplicate_told_at=transaction.now))
+        data: dict[str, object] = {
+            "integration_ids": [one["integration_id"] for one in equal[:count]],
+            "public_ids": [one["public_id"] for one in equal[:count]],
+        }
+        await _write_event(transaction, "integration.duplicate", newer, data)
+
+
+async def _find_equal(transaction: Transaction, row: RowMapping) -> list[RowMapping]:
+    columns = integrations.c
+    same = [columns[name] == row[name] for name in ("origin_id", "tool", "category")]
+    query = _not_deleted(transaction, *same, columns.category_guessed.is_(False)).order_by(columns.id)
+    return list((await transaction.connection.execute(query)).mappings())
+
+
+async def _insert(transaction: Transaction, integration_id: str, **values: object) -> RowMapping:
+    statement = insert(integrations).values(
+        environment=transaction.environment,
+        integration_id=integration_id,
+        public_id=secrets.token_urlsafe(PUBLIC_ID_BYTES),
+        connected_at=transaction.now,
+        updated_at=transaction.now,
+        **values,
+    )
+    inserted: Result[Any] = await transaction.connection.execute(statement.returning(integrations))
+    return inserted.mappings().one()
+
+
+async def _update(transaction: Transaction, row: RowMapping, values: Mapping[str, object]) -> RowMapping:
+    # updated_at increases with each change, even if the clock stands still.
+    updated_at = max(transaction.now, row["updated_at"] + JUST_AFTER)
+    statement = update(integrations).where(integrations.c.id == row["id"])
+    updated: Result[Any] = await transaction.connection.execute(
+        statement.values(updated_at=updated_at, **values).returning(integrations)
+    )
+    return updated.mappings().one()
+
+
+async def _write_event(
+    transaction: Transaction, event_type: str, row: RowMapping, data: dict[str, object] | None = None
+) -> Integration:
+    integration = from_row(row)
+    await write_event(
+        transaction, event_type, origin_id=integration.origin_id, integration=integration, data=data or {}
+    )
+    return integration
+
+
+async def _find_one(transaction: Transaction, *conditions: ColumnElement[bool]) -> Integration | None:
+    query = _not_deleted(transaction, *conditions)
+    row = (await transaction.connection.execute(query)).mappings().one_or_none()
+    return None if row is None else from_row(row)
+
+
+def _not_deleted(transaction: Transaction, *conditions: ColumnElement[bool]) -> Any:  # noqa: ANN401 - Select is generic over its row
+    return select(integrations).where(
+        integrations.c.environment == transaction.environment,
+        integrations.c.deleted_at.is_(None),
+        *conditions,
+    )
+
+
+def _first_values(
+    reported: Integration | ReportedIntegration, *, origin_id: str | None, source: Source
+) -> merge.Values:
+    names = ("tool", "category", "organization_name", "email", "setup_status")
+    values = {name: getattr(reported, name) for name in names}
+    return values | {"origin_id": origin_id, "learnt_by": source}

@@ -1,4 +1,4 @@
-"""Which origin ids' links ended: written in the transaction that ended them, read by every process."""
+"""Invalidations of links: written in the transaction that causes them, read by every process."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import secrets
 from datetime import datetime
 
 from sqlalchemy import delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kombo_embed.ports import Invalidation
-from kombo_embed.store.integrations import Records
 from kombo_embed.store.tables import link_invalidations
+from kombo_embed.store.transaction import Transaction
 
 
-async def write(records: Records, origin_id: str | None) -> None:
-    """Add to the transaction under way that it ends an origin id's links; nothing where there is no id."""
+async def write(transaction: Transaction, origin_id: str | None) -> None:
+    """Invalidate an origin id's links when the transaction commits; do nothing without an origin id."""
     if origin_id is None:
         return
-    await records.connection.execute(
+    await transaction.connection.execute(
         insert(link_invalidations).values(
-            environment=records.environment,
-            invalidation_id=secrets.token_hex(16),
+            environment=transaction.environment,
+            drop_id=secrets.token_hex(16),
             origin_id=origin_id,
-            dropped_at=records.now,
+            dropped_at=transaction.now,
         )
     )
 
 
-async def find(connection: AsyncConnection, environment: str, *, after: int) -> list[Invalidation]:
-    """The environment's drops with ids after this one, in the order of their ids."""
+async def find(transaction: Transaction, *, after: int) -> list[Invalidation]:
+    """Return the invalidations with row ids after this one, in order."""
     columns = link_invalidations.c
     query = (
-        select(columns.id, columns.invalidation_id, columns.origin_id)
-        .where(columns.environment == environment, columns.id > after)
+        select(columns.id, columns.drop_id, columns.origin_id)
+        .where(columns.environment == transaction.environment, columns.id > after)
         .order_by(columns.id)
     )
-    return [Invalidation(*row) for row in await connection.execute(query)]
+    return [Invalidation(*row) for row in await transaction.connection.execute(query)]
 
 
-async def prune(connection: AsyncConnection, environment: str, *, before: datetime) -> None:
-    """Delete the environment's drops that were written before this moment."""
-    await connection.execute(
+async def prune(transaction: Transaction, *, before: datetime) -> None:
+    """Delete the invalidations written before this time."""
+    columns = link_invalidations.c
+    await transaction.connection.execute(
         delete(link_invalidations).where(
-            link_invalidations.c.environment == environment, link_invalidations.c.dropped_at < before
+            columns.environment == transaction.environment, columns.dropped_at < before
         )
     )

@@ -1,104 +1,119 @@
-"""The links that were minted: for whom, for what, until when, and what became of them. Never the links."""
+"""Minted links: for whom, for what, until when, and whether a completion followed. Never the link itself."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import RowMapping, exists, insert, select, update
+from sqlalchemy import RowMapping, exists, insert, or_, select, update
 
+from kombo_embed.clock import rfc3339
 from kombo_embed.models import CacheKey, LinkRequest, LinkType, SetupRequest
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations, minted_links
-from kombo_embed.store.transaction import Rows
+from kombo_embed.store.transaction import Transaction
 
-MINTED = insert(minted_links)  # made once, as all that is executed often
+INSERT = insert(minted_links)  # built once, since it is executed often
+MATCHES_MAX = 50  # how many of an origin id's newest links are considered for a category
 
 
-async def save(rows: Rows, key: CacheKey, *, lifetime_seconds: float, link_type: LinkType) -> None:
-    """Write down that a link was minted."""
+async def save(
+    transaction: Transaction, key: CacheKey, *, lifetime_seconds: float, link_type: LinkType
+) -> None:
+    """Save that a link was minted."""
     request = key.request
-    connects = isinstance(request, LinkRequest)
-    expires_at = rows.now + timedelta(seconds=lifetime_seconds)
-    await rows.connection.execute(
-        MINTED,
+    connect = request if isinstance(request, LinkRequest) else None
+    expires_at = transaction.now + timedelta(seconds=lifetime_seconds)
+    await transaction.connection.execute(
+        INSERT,
         {
-            "environment": rows.environment,
+            "environment": transaction.environment,
             "origin_id": key.origin_id,
             "email": key.email,
             "purpose": _purpose(key, link_type),
             "integration_id": None if isinstance(request, LinkRequest) else request.integration_id,
-            "category": request.category if isinstance(request, LinkRequest) else None,
-            "tool": request.tool if isinstance(request, LinkRequest) else None,
+            "category": connect.category if connect else None,
+            "tool": connect.tool if connect else None,
             "language": request.language,
-            "minted_at": rows.now,
+            "minted_at": transaction.now,
             "expires_at": expires_at,
-            "watch_until": expires_at if connects and link_type == "EMBEDDED" else None,
+            "watch_until": expires_at if connect and link_type == "EMBEDDED" else None,
         },
     )
 
 
-async def exists_for(rows: Rows, origin_id: str) -> bool:
-    """Whether a link was ever minted for this origin id."""
+async def exists_for(transaction: Transaction, origin_id: str) -> bool:
+    """Return whether a link was ever minted for this origin id."""
     query = select(minted_links.c.id).where(
-        minted_links.c.environment == rows.environment, minted_links.c.origin_id == origin_id
+        minted_links.c.environment == transaction.environment, minted_links.c.origin_id == origin_id
     )
-    return (await rows.connection.execute(query.limit(1))).first() is not None
+    return (await transaction.connection.execute(query.limit(1))).first() is not None
 
 
-async def ended(rows: Rows, *, limit: int) -> list[int]:
-    """Links that have ended and whose end nobody has looked at yet, the oldest first."""
+async def guess_category(transaction: Transaction, origin_id: str, tool: str) -> dict[str, Any]:
+    """Return the category of the newest link that matches the tool, as columns of an integration.
+
+    Kombo does not report the category of a completion. It is a guess if valid links disagree.
+    """
+    columns = minted_links.c
+    matching = (
+        select(columns.category, columns.expires_at)
+        .where(
+            columns.environment == transaction.environment,
+            columns.origin_id == origin_id,
+            columns.category.is_not(None),
+            or_(columns.tool == tool, columns.tool.is_(None)),
+        )
+        .order_by(columns.id.desc())
+        .limit(MATCHES_MAX)
+    )
+    links = list((await transaction.connection.execute(matching)).mappings())
+    if not links:
+        return {}
+    newest = links[0]["category"]
+    others = {link["category"] for link in links if link["expires_at"] > transaction.now} - {newest}
+    return {"category": newest, "category_guessed": bool(others)}
+
+
+async def find_expired(transaction: Transaction, *, limit: int) -> list[int]:
+    """Return the expired links that no process has closed yet, the oldest first."""
+    columns = minted_links.c
     query = (
-        select(minted_links.c.id)
-        .where(minted_links.c.environment == rows.environment, minted_links.c.watch_until <= rows.now)
-        .order_by(minted_links.c.watch_until)
+        select(columns.id)
+        .where(columns.environment == transaction.environment, columns.watch_until <= transaction.now)
+        .order_by(columns.watch_until)
         .limit(limit)
     )
-    return list((await rows.connection.execute(query)).scalars())
+    return list((await transaction.connection.execute(query)).scalars())
 
 
-async def settle(rows: Rows, ids: list[int]) -> int:
-    """Look at the ends of these links, each once over all processes: tell of those that led to nothing."""
-    claimed = await rows.connection.execute(
+async def close(transaction: Transaction, ids: list[int]) -> int:
+    """Close links, each once over all processes; write `flow.abandoned` for those without a completion."""
+    closed = await transaction.connection.execute(
         update(minted_links)
         .where(minted_links.c.id.in_(ids), minted_links.c.watch_until.is_not(None))
         .values(watch_until=None)
         .returning(minted_links)
     )
-    abandoned = [row for row in claimed.mappings() if not await _led_somewhere(rows, row)]
-    for row in sorted(abandoned, key=lambda row: (row["expires_at"], row["id"])):
-        await write_event(
-            rows.connection,
-            environment=rows.environment,
-            type_="flow.abandoned",
-            origin_id=row["origin_id"],
-            integration=None,
-            data={
-                "tool": row["tool"],
-                "category": row["category"],
-                "language": row["language"],
-                "minted_at": _rfc3339(row["minted_at"]),
-                "expires_at": _rfc3339(row["expires_at"]),
-            },
-            now=rows.now,
-        )
+    abandoned = [link for link in closed.mappings() if not await _was_completed(transaction, link)]
+    for link in sorted(abandoned, key=lambda link: (link["expires_at"], link["id"])):
+        data = {name: link[name] for name in ("tool", "category", "language")}
+        data |= {name: rfc3339(link[name]) for name in ("minted_at", "expires_at")}
+        await write_event(transaction, "flow.abandoned", origin_id=link["origin_id"], data=data)
     return len(abandoned)
 
 
-async def _led_somewhere(rows: Rows, link: RowMapping) -> bool:
-    # Deleted later or not: that somebody connected is what counts.
-    recorded = exists().where(
-        integrations.c.environment == rows.environment,
+async def _was_completed(transaction: Transaction, link: RowMapping) -> bool:
+    # A deleted integration counts, too: it was connected.
+    connected = exists().where(
+        integrations.c.environment == transaction.environment,
         integrations.c.origin_id == link["origin_id"],
         integrations.c.connected_at >= link["minted_at"],
     )
-    return bool((await rows.connection.execute(select(recorded))).scalar_one())
+    return bool((await transaction.connection.execute(select(connected))).scalar_one())
 
 
 def _purpose(key: CacheKey, link_type: LinkType) -> str:
     if isinstance(key.request, LinkRequest):
         return "connect" if link_type == "EMBEDDED" else "magic_link"
     return "setup" if isinstance(key.request, SetupRequest) else "relink"
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

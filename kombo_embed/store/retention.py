@@ -1,4 +1,4 @@
-"""What is old enough to be forgotten. Integrations are not, deleted ones included: they stay for ever."""
+"""Deletes rows past their retention. Integrations are kept for ever, deleted ones included."""
 
 from __future__ import annotations
 
@@ -15,54 +15,51 @@ from kombo_embed.store.tables import (
     outbox,
     received_events,
 )
-from kombo_embed.store.transaction import Rows
+from kombo_embed.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Rows of one table: what tells them apart, and from when on they are old."""
+    """The rows of one table: their key, and which of them are old."""
 
     table: Table
     key: Column[Any]
     is_old: ColumnElement[bool]
 
 
-Found = list[tuple[Kind, list[Any]]]
+OldRows = list[tuple[Kind, list[Any]]]
 
 
-async def find(rows: Rows, *, before: datetime, limit: int) -> Found:
-    """Up to ``limit`` rows of each kind that are older than this."""
-    found: Found = []
+async def find_old(transaction: Transaction, *, before: datetime, limit: int) -> OldRows:
+    """Return the keys of up to ``limit`` old rows of each kind."""
+    old: OldRows = []
     for kind in _kinds(before):
-        query = select(kind.key).where(kind.table.c.environment == rows.environment, kind.is_old).limit(limit)
-        keys = list((await rows.connection.execute(query)).scalars())
-        if keys:
-            found.append((kind, keys))
-    return found
+        is_old = and_(kind.table.c.environment == transaction.environment, kind.is_old)
+        keys = await transaction.connection.execute(select(kind.key).where(is_old).limit(limit))
+        if found := list(keys.scalars()):
+            old.append((kind, found))
+    return old
 
 
-async def remove(rows: Rows, found: Found) -> int:
-    """Delete these rows, those that are still old."""
-    removed = 0
-    for kind, keys in found:
-        ours = kind.table.c.environment == rows.environment
-        result = await rows.connection.execute(
-            delete(kind.table).where(ours, kind.key.in_(keys), kind.is_old)
-        )
-        removed += result.rowcount
-    return removed
+async def delete_old(transaction: Transaction, old: OldRows) -> int:
+    """Delete those of these rows that are still old; return how many were deleted."""
+    deleted = 0
+    for kind, keys in old:
+        is_old = and_(kind.table.c.environment == transaction.environment, kind.is_old)
+        result = await transaction.connection.execute(delete(kind.table).where(kind.key.in_(keys), is_old))
+        deleted += result.rowcount
+    return deleted
 
 
 def _kinds(before: datetime) -> list[Kind]:
     tokens, received, bodies = completions.c, received_events.c, malformed_events.c
-    done = or_(outbox.c.delivered_at.is_not(None), outbox.c.given_up_at.is_not(None))
-    # Due for so long: nobody has handlers for it.
-    unhandled = outbox.c.due_at < before
-    links = and_(minted_links.c.expires_at < before, minted_links.c.watch_until.is_(None))
+    is_finished = or_(outbox.c.delivered_at.is_not(None), outbox.c.given_up_at.is_not(None))
+    has_no_handler = outbox.c.due_at < before  # due, and not taken for so long
+    is_closed = minted_links.c.watch_until.is_(None)
     return [
         Kind(received_events, received.event_id, received.received_at < before),
         Kind(completions, tokens.activation_token_sha256, tokens.completed_at < before),
-        Kind(minted_links, minted_links.c.id, links),
-        Kind(outbox, outbox.c.id, and_(outbox.c.occurred_at < before, or_(done, unhandled))),
+        Kind(minted_links, minted_links.c.id, and_(minted_links.c.expires_at < before, is_closed)),
+        Kind(outbox, outbox.c.id, and_(outbox.c.occurred_at < before, or_(is_finished, has_no_handler))),
         Kind(malformed_events, bodies.body_sha256, bodies.received_at < before),
     ]

@@ -1,4 +1,4 @@
-"""The store on SQLAlchemy Core: each method is one transaction."""
+"""The store: implements `kombo_embed.ports.RecordStore` on SQLAlchemy Core, one transaction per method."""
 
 from __future__ import annotations
 
@@ -8,52 +8,49 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from sqlalchemy import literal, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.models import CacheKey, LinkType
 from kombo_embed.ports import Clock, Invalidation
 from kombo_embed.store import (
     apply_event,
+    integrations,
     invalidations,
     migrations,
     minted_links,
     retention,
+    tables,
     webhook_events,
 )
-from kombo_embed.store.database import Database, finishing
-from kombo_embed.store.inserts import insert_once
-from kombo_embed.store.integrations import Records
+from kombo_embed.store.backend import BUSY_SECONDS
+from kombo_embed.store.database import Database, run_to_completion
 from kombo_embed.store.outbox import Outbox
-from kombo_embed.store.tables import completions, integrations
-from kombo_embed.upstream import (
-    IntegrationDetails,
-    Report,
-    ReportedDeletion,
-    ReportedIntegration,
-    WebhookEvent,
-)
+from kombo_embed.store.transaction import Transaction
+from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
 
 class Store:
-    """Keeps the records of one Kombo environment in a database.
+    """The records of one Kombo environment in a database.
 
     Args:
         url: SQLAlchemy's URL of the database, ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
-        environment: The Kombo environment whose records these are.
-        clock: Where time comes from.
+        environment: The Kombo environment.
+        clock: The source of time.
+        busy_seconds: How long to wait for another writer, a free connection, or an answer of the database.
     """
 
-    def __init__(self, url: str, *, environment: str, clock: Clock) -> None:
-        self._database = Database(url, monotonic=clock.monotonic)
+    def __init__(
+        self, url: str, *, environment: str, clock: Clock, busy_seconds: float = BUSY_SECONDS
+    ) -> None:
+        self._database = Database(url, busy_seconds=busy_seconds, monotonic=clock.monotonic)
         self._environment = environment
         self._clock = clock
         self.outbox = Outbox(self._database, environment=environment)
 
     async def open(self) -> None:
-        """Make ready. On SQLite, bring the tables to this version; on PostgreSQL, see that they are there.
+        """Migrate the tables on SQLite; verify them on PostgreSQL.
 
-        Several processes may do so at once: one migrates, the rest wait.
+        Several processes may do so at once: one migrates, the others wait.
 
         Raises:
             ConfigurationError: The SQLite file's folder does not exist, or the tables have to be migrated.
@@ -63,9 +60,9 @@ class Store:
         self._database.open()
         await self._verify_tables()
 
-    @finishing
+    @run_to_completion
     async def _verify_tables(self) -> None:
-        if self._database.migrates_at_start:
+        if self._database.migrates_on_open:
             async with self._database.migrating() as connection:
                 await connection.run_sync(migrations.run)
         else:
@@ -76,178 +73,166 @@ class Store:
         """Close all connections."""
         await self._database.aclose()
 
-    @finishing
+    @run_to_completion
     async def check(self) -> None:
-        """Return if the database can be read, tables included.
-
-        Raises:
-            StoreUnavailable: It cannot.
-        """
+        """Verify that the database can be read, tables included; raise `StoreUnavailable` if not."""
         async with self._database.reading() as connection:
-            await connection.execute(select(literal(1)).select_from(integrations).limit(1))
+            await connection.execute(select(literal(1)).select_from(tables.integrations).limit(1))
 
-    @finishing
+    @run_to_completion
     async def save_minted_link(
         self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED"
     ) -> None:
-        """Remember for whom and for what a link was minted: a completion's category comes from here."""
-        async with self._writing() as records:
-            await minted_links.save(records, key, lifetime_seconds=lifetime_seconds, link_type=link_type)
+        """Record that a link was minted: for whom, for what, until when. The link itself is not stored."""
+        async with self._writing() as transaction:
+            await minted_links.save(transaction, key, lifetime_seconds=lifetime_seconds, link_type=link_type)
 
-    @finishing
+    @run_to_completion
     async def has_minted_link(self, origin_id: str) -> bool:
-        """Whether a link was minted here for this origin id."""
-        async with self._reading() as records:
-            return await minted_links.exists_for(records, origin_id)
+        """Return whether a link was ever minted here for this origin id."""
+        async with self._reading() as transaction:
+            return await minted_links.exists_for(transaction, origin_id)
 
-    @finishing
+    @run_to_completion
     async def save_completion(
         self, reported: ReportedIntegration, *, activation_token: str, origin_id: str
     ) -> Completion | None:
-        """Record what Kombo says of an integration under an origin id, and which token stood for it."""
-        async with self._writing() as records:
-            completion = await records.connect(reported, origin_id=origin_id, learnt_by="browser")
-            await insert_once(
-                records.connection,
-                completions,
+        """Record an integration under this origin id, once; None if it was deleted before."""
+        async with self._writing() as transaction:
+            completion = await integrations.save(transaction, reported, origin_id=origin_id, source="browser")
+            await transaction.insert_once(
+                tables.completions,
                 environment=self._environment,
                 activation_token_sha256=_hash(activation_token),
                 integration_id=reported.integration_id,
-                completed_at=records.now,
+                completed_at=transaction.now,
             )
-            await invalidations.write(records, origin_id if completion else None)
+            await invalidations.write(transaction, origin_id if completion else None)
         return completion
 
-    @finishing
+    @run_to_completion
     async def find_completion(self, activation_token: str) -> Integration | None:
-        """The integration that this activation token was exchanged for, if it was exchanged here."""
-        async with self._reading() as records:
-            integration_id = await self._completed(records.connection, _hash(activation_token))
-            return None if integration_id is None else await records.find(integration_id)
+        """Return the integration that this activation token was exchanged for earlier."""
+        columns = tables.completions.c
+        query = select(columns.integration_id).where(
+            columns.environment == self._environment,
+            columns.activation_token_sha256 == _hash(activation_token),
+        )
+        async with self._reading() as transaction:
+            integration_id = (await transaction.connection.execute(query)).scalar_one_or_none()
+            return None if integration_id is None else await integrations.find(transaction, integration_id)
 
-    @finishing
+    @run_to_completion
     async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
-        """Keep a received event, once, and what it tells; the origin id whose links it ends."""
-        async with self._writing() as records:
-            ended_for = await apply_event.apply(records, event, report)
-            await invalidations.write(records, ended_for)
-            return ended_for
+        """Record an event and what it reports, once; return the origin id whose links it invalidates."""
+        async with self._writing() as transaction:
+            origin_id = await apply_event.apply(transaction, event, report)
+            await invalidations.write(transaction, origin_id)
+            return origin_id
 
-    @finishing
+    @run_to_completion
     async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
-        """Keep a signed body that is no event, once."""
-        async with self._writing() as records:
-            await webhook_events.keep_malformed(records, body, reason=reason)
+        """Record a signed body that cannot be parsed, once per distinct body."""
+        async with self._writing() as transaction:
+            await webhook_events.save_malformed(transaction, body, reason=reason)
 
-    @finishing
+    @run_to_completion
     async def save_deleted(
         self, integration: Integration, *, unless_changed_since: datetime | None = None
     ) -> None:
-        """Mark an integration as deleted."""
-        reported = ReportedIntegration(
-            integration_id=integration.integration_id,
-            tool=integration.tool,
-            origin_id=integration.origin_id,
-            organization_name=integration.organization_name,
-            email=integration.email,
-        )
-        async with self._writing() as records:
-            await records.delete(ReportedDeletion(reported), unless_changed_since=unless_changed_since)
-            await invalidations.write(records, integration.origin_id)
+        """Mark an integration as deleted, for good."""
+        async with self._writing() as transaction:
+            await integrations.save_deleted(
+                transaction, integration, unless_changed_since=unless_changed_since
+            )
+            await invalidations.write(transaction, integration.origin_id)
 
-    @finishing
+    @run_to_completion
     async def save_details(
         self, details: IntegrationDetails, *, states_unless_changed_since: datetime
     ) -> Integration | None:
-        """Take over what Kombo says of an integration now; the record if that changed it."""
-        async with self._writing() as records:
-            return await records.refresh(details, states_unless_changed_since=states_unless_changed_since)
+        """Merge Kombo's current details; return the record if that changed it."""
+        async with self._writing() as transaction:
+            return await integrations.save_details(
+                transaction, details, states_unless_changed_since=states_unless_changed_since
+            )
 
-    @finishing
+    @run_to_completion
     async def find_invalidations(self, *, after: int) -> list[Invalidation]:
-        """What ended links, with row ids after this one, in their order."""
-        async with self._database.reading() as connection:
-            return await invalidations.find(connection, self._environment, after=after)
+        """Return the invalidations with row ids after this one, in order."""
+        async with self._reading() as transaction:
+            return await invalidations.find(transaction, after=after)
 
-    @finishing
+    @run_to_completion
     async def prune_invalidations(self, *, before: datetime) -> None:
-        """Forget the drops that were written before this moment."""
-        async with self._database.writing() as connection:
-            await invalidations.prune(connection, self._environment, before=before)
+        """Delete the invalidations written before this time."""
+        async with self._writing() as transaction:
+            await invalidations.prune(transaction, before=before)
 
-    @finishing
+    @run_to_completion
     async def find_integrations(self, origin_id: str) -> list[Integration]:
-        """The origin id's integrations, oldest first."""
-        async with self._reading() as records:
-            return await records.of(origin_id)
+        """Return the origin id's integrations, oldest first."""
+        async with self._reading() as transaction:
+            return await integrations.list_of(transaction, origin_id)
 
-    @finishing
+    @run_to_completion
     async def find_integration(self, integration_id: str) -> Integration | None:
-        """One integration, by Kombo's id."""
-        async with self._reading() as records:
-            return await records.find(integration_id)
+        """Return one integration by Kombo's id."""
+        async with self._reading() as transaction:
+            return await integrations.find(transaction, integration_id)
 
-    @finishing
+    @run_to_completion
     async def find_public(self, public_id: str, origin_id: str) -> Integration | None:
-        """One integration, by our public id, if it is this origin id's."""
-        async with self._reading() as records:
-            return await records.find_public(public_id, origin_id)
+        """Return one integration by its public id if it belongs to this origin id."""
+        async with self._reading() as transaction:
+            return await integrations.find_public(transaction, public_id, origin_id)
 
-    @finishing
+    @run_to_completion
     async def list_integrations_after(self, integration_id: str, *, limit: int) -> list[Integration]:
-        """The next integrations that are not deleted, by Kombo's ids; ``""`` is before the first."""
-        async with self._reading() as records:
-            return await records.after(integration_id, limit=limit)
+        """Return the next page of all integrations, ordered by Kombo's id; ``""`` starts at the first."""
+        async with self._reading() as transaction:
+            return await integrations.list_after(transaction, integration_id, limit=limit)
 
-    @finishing
+    @run_to_completion
     async def close_expired_links(self, *, limit: int) -> int:
-        """Look at links that have ended, each once over all processes; how many led to nothing.
-
-        Most looks find nothing: they must not stand in the line of the writers.
-        """
-        async with self._reading() as records:
-            ended = await minted_links.ended(records, limit=limit)
-        if not ended:
+        """Write `flow.abandoned` for each expired link without a completion; return how many were written."""
+        # Most calls find nothing; they must not queue with the writers.
+        async with self._reading() as transaction:
+            expired = await minted_links.find_expired(transaction, limit=limit)
+        if not expired:
             return 0
-        async with self._writing() as records:
-            return await minted_links.settle(records, ended)
+        async with self._writing() as transaction:
+            return await minted_links.close(transaction, expired)
 
-    @finishing
+    @run_to_completion
     async def prune(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` rows of each kind that nobody needs any more; how many those were."""
-        async with self._reading() as records:
-            found = await retention.find(records, before=before, limit=limit)
-        if not found:
+        """Delete up to ``limit`` old rows of each kind; return how many were deleted."""
+        async with self._reading() as transaction:
+            old = await retention.find_old(transaction, before=before, limit=limit)
+        if not old:
             return 0
-        async with self._writing() as records:
-            return await retention.remove(records, found)
-
-    async def _completed(self, connection: AsyncConnection, token_hash: str) -> str | None:
-        query = select(completions.c.integration_id).where(
-            completions.c.environment == self._environment,
-            completions.c.activation_token_sha256 == token_hash,
-        )
-        return (await connection.execute(query)).scalar_one_or_none()
+        async with self._writing() as transaction:
+            return await retention.delete_old(transaction, old)
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Records]:
+    async def _reading(self) -> AsyncIterator[Transaction]:
         async with self._database.reading() as connection:
-            yield Records(connection, self._environment, self._now())
+            yield Transaction(connection, self._environment, self._now())
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[Records]:
+    async def _writing(self) -> AsyncIterator[Transaction]:
         async with self._database.writing() as connection:
-            yield Records(connection, self._environment, self._now())
+            yield Transaction(connection, self._environment, self._now())
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
 async def migrate(url: str) -> str:
-    """Bring a database's tables to this version of the package, and tell which one that is.
+    """Migrate a database's tables to this package's version; return the version.
 
     Raises:
-        ConfigurationError: The SQLite file's folder does not exist, or another Alembic keeps the tables.
+        ConfigurationError: The SQLite file's folder does not exist, or another Alembic manages the tables.
         StoreUnavailable: The database cannot be opened or written.
     """
     database = Database(url)

@@ -1,4 +1,4 @@
-"""The records as support looks at them: deleted ones, hooks that wait or were given up, malformed events."""
+"""The records for the command line: integrations, undelivered events, dead letters, malformed events."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.ports import Clock
 from kombo_embed.store import migrations
-from kombo_embed.store.database import Database, finishing
+from kombo_embed.store.database import Database, run_to_completion
 from kombo_embed.store.tables import integrations, malformed_events, outbox
 
-PREFIX_MIN = 6  # characters of an event's id that name it, if no other begins with them
+PREFIX_MIN_LENGTH = 6  # of an event's id, which identifies the event if no other id begins with it
 
 
 @dataclass(frozen=True, slots=True)
 class HostEvent:
-    """An event for the host, and how far its delivery is.
+    """An event for the host, and the state of its delivery.
 
-    ``state`` is ``waiting``, ``under way``, ``failing``, ``given up`` or ``delivered``.
+    ``state`` is ``waiting``, ``in progress``, ``failing``, ``dead letter`` or ``delivered``.
     """
 
     id: str
@@ -46,7 +46,7 @@ class HostEvent:
 
 @dataclass(frozen=True, slots=True)
 class MalformedEvent:
-    """A signed body that was no event."""
+    """A signed body that could not be parsed."""
 
     body_sha256: str
     reason: str
@@ -58,7 +58,7 @@ class MalformedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which integrations; None is any."""
+    """Selects integrations; None matches any."""
 
     origin_id: str | None = None
     tool: str | None = None
@@ -67,12 +67,12 @@ class Filter:
 
 
 class RecordsReader:
-    """Looks into the records of one environment, and sets hooks due again. Nothing is created.
+    """Reads the records of one environment and replays events. Creates no database and no tables.
 
     Args:
         url: SQLAlchemy's URL of the database.
         environment: The Kombo environment.
-        clock: Where time comes from.
+        clock: The source of time.
     """
 
     def __init__(self, url: str, *, environment: str, clock: Clock) -> None:
@@ -83,10 +83,10 @@ class RecordsReader:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[RecordsReader]:
-        """Open the database that is there, and close it again.
+        """Open an existing database, and close it again.
 
         Raises:
-            ConfigurationError: It is not there, or its tables are not of this version.
+            ConfigurationError: It does not exist, or its tables are not of this version.
             StoreUnavailable: It cannot be read.
         """
         try:
@@ -96,9 +96,9 @@ class RecordsReader:
         finally:
             await self._database.aclose()
 
-    @finishing
+    @run_to_completion
     async def events(self, *, delivered: bool, limit: int) -> list[HostEvent]:
-        """The newest events for the host: those that wait, fail or were given up; with ``delivered``, all."""
+        """Return the newest events for the host that are not delivered; with ``delivered``, all."""
         query = select(outbox).where(outbox.c.environment == self._environment)
         if not delivered:
             query = query.where(outbox.c.delivered_at.is_(None))
@@ -106,16 +106,16 @@ class RecordsReader:
             rows = await connection.execute(query.order_by(outbox.c.id.desc()).limit(limit))
             return [self._event(row) for row in rows.mappings()]
 
-    @finishing
+    @run_to_completion
     async def find_event(self, id_or_prefix: str) -> HostEvent | None:
-        """One event, by its id or by the beginning of it; None where none or several fit."""
+        """Return one event by its id or a prefix of it; None if no event matches, or several do."""
         async with self._database.reading() as connection:
             row = await self._find(connection, id_or_prefix)
             return None if row is None else self._event(row)
 
-    @finishing
+    @run_to_completion
     async def replay(self, ids_or_prefixes: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Set events due now; their ids, and what named none that is not delivered yet."""
+        """Make events due now; return their ids, and the names that match no undelivered event."""
         replayed, unknown = [], []
         async with self._database.writing() as connection:
             for name in ids_or_prefixes:
@@ -123,21 +123,21 @@ class RecordsReader:
                 if row is None or row["delivered_at"] is not None:
                     unknown.append(name)
                 else:
-                    await connection.execute(self._due_again(outbox.c.id == row["id"]))
+                    await connection.execute(self._replay(outbox.c.id == row["id"]))
                     replayed.append(row["event_id"])
         return replayed, unknown
 
-    @finishing
+    @run_to_completion
     async def replay_all(self) -> list[str]:
-        """Set all events due now that were given up; their ids."""
-        given_up = outbox.c.given_up_at.is_not(None)
+        """Make all dead letters due now; return their ids."""
+        is_dead_letter = outbox.c.given_up_at.is_not(None)
         async with self._database.writing() as connection:
-            rows = await connection.execute(self._due_again(given_up).returning(outbox.c.event_id))
+            rows = await connection.execute(self._replay(is_dead_letter).returning(outbox.c.event_id))
             return list(rows.scalars())
 
-    @finishing
+    @run_to_completion
     async def malformed(self, *, limit: int) -> list[MalformedEvent]:
-        """The newest signed bodies that were no events."""
+        """Return the newest signed bodies that could not be parsed."""
         query = select(malformed_events).where(malformed_events.c.environment == self._environment)
         newest = query.order_by(malformed_events.c.received_at.desc()).limit(limit)
         async with self._database.reading() as connection:
@@ -146,9 +146,9 @@ class RecordsReader:
                 MalformedEvent(**{name: row[name] for name in row if name != "environment"}) for row in rows
             ]
 
-    @finishing
+    @run_to_completion
     async def integrations(self, chosen: Filter, *, limit: int) -> list[dict[str, Any]]:
-        """The newest integrations that were chosen, each as its row."""
+        """Return the newest integrations that the filter matches, each as its row."""
         deleted = integrations.c.deleted_at
         query = select(integrations).where(
             integrations.c.environment == self._environment,
@@ -162,9 +162,9 @@ class RecordsReader:
             rows = await connection.execute(query.order_by(integrations.c.id.desc()).limit(limit))
             return [dict(row) for row in rows.mappings()]
 
-    @finishing
+    @run_to_completion
     async def find_integration(self, any_id: str) -> dict[str, Any] | None:
-        """One integration, by Kombo's id or by ours, be it a deleted one."""
+        """Return one integration's row by Kombo's id or the public id, also of a deleted one."""
         query = select(integrations).where(
             integrations.c.environment == self._environment,
             or_(integrations.c.integration_id == any_id, integrations.c.public_id == any_id),
@@ -173,13 +173,13 @@ class RecordsReader:
             row = (await connection.execute(query)).mappings().first()
             return None if row is None else dict(row)
 
-    @finishing
+    @run_to_completion
     async def _verify_tables(self) -> None:
         async with self._database.reading() as connection:
             await connection.run_sync(migrations.verify)
 
     async def _find(self, connection: AsyncConnection, name: str) -> RowMapping | None:
-        if len(name) < PREFIX_MIN:
+        if len(name) < PREFIX_MIN_LENGTH:
             return None
         query = select(outbox).where(
             outbox.c.environment == self._environment, outbox.c.event_id.startswith(name, autoescape=True)
@@ -187,31 +187,25 @@ class RecordsReader:
         rows = (await connection.execute(query.limit(2))).mappings().all()
         return rows[0] if len(rows) == 1 else None
 
-    def _due_again(self, which: ColumnElement[bool]) -> Any:  # noqa: ANN401 - Update has no name for its rows
+    def _replay(self, which: ColumnElement[bool]) -> Any:  # noqa: ANN401 - Update has no name for its rows
         ours = outbox.c.environment == self._environment
         values = {"due_at": self._now(), "failures": 0, "attempts": 0, "given_up_at": None}
         return update(outbox).where(ours, outbox.c.delivered_at.is_(None), which).values(**values)
 
     def _event(self, row: RowMapping) -> HostEvent:
-        values = {name: row[name] for name in HostEvent.__dataclass_fields__ if name in row}
+        same = {name: row[name] for name in HostEvent.__dataclass_fields__ if name in row}
+        done_handlers = tuple(row["done_handlers"])
         return HostEvent(
-            **(
-                values
-                | {
-                    "id": row["event_id"],
-                    "state": self._state(row),
-                    "done_handlers": tuple(row["done_handlers"]),
-                }
-            )
+            **(same | {"id": row["event_id"], "state": self._state(row), "done_handlers": done_handlers})
         )
 
     def _state(self, row: RowMapping) -> str:
         if row["delivered_at"] is not None:
             return "delivered"
         if row["given_up_at"] is not None:
-            return "given up"
+            return "dead letter"
         if row["lease_ends_at"] is not None and row["lease_ends_at"] > self._now():
-            return "under way"
+            return "in progress"
         return "failing" if row["failures"] else "waiting"
 
     def _now(self) -> datetime:
@@ -219,10 +213,10 @@ class RecordsReader:
 
 
 def verify_file(url: URL | str) -> None:
-    """Return if the SQLite file is there; SQLite would make an empty one, in the wrong place.
+    """Verify that the SQLite file exists; SQLite would create an empty one.
 
     Raises:
-        ConfigurationError: It is not.
+        ConfigurationError: It does not exist.
     """
     missing = missing_file(url)
     if missing is not None:
@@ -233,7 +227,7 @@ def verify_file(url: URL | str) -> None:
 
 
 def missing_file(url: URL | str) -> Path | None:
-    """The SQLite file that the URL names, if it is not there."""
+    """Return the SQLite file that the URL names if it does not exist."""
     parts = make_url(url)
     path = Path(parts.database or "")
     return path.absolute() if parts.get_backend_name() == "sqlite" and not path.is_file() else None

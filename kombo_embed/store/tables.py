@@ -1,4 +1,7 @@
-"""The tables. Every one has the Kombo environment in its key, so that environments can share a database."""
+"""The tables. Each has the Kombo environment in its key, so that environments can share a database.
+
+Databases have these names, and migrations that a host's own Alembic generated name the types: keep both.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +32,18 @@ metadata = MetaData()
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC, also on databases that forget the time zone (SQLite)."""
+    """An aware datetime in UTC, also on SQLite, which does not store the time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store in UTC."""
+        """Convert to UTC."""
         del dialect
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Read as UTC."""
+        """Convert to UTC, which a time without a zone is in."""
         del dialect
         if value is None:
             return None
@@ -48,31 +51,31 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Words(TypeDecorator[str]):
-    """A text that Kombo, the host or an end user chose. NUL becomes U+FFFD: PostgreSQL cannot hold it."""
+    """A text from Kombo, the host or an end user. NUL becomes U+FFFD: PostgreSQL cannot store it."""
 
     impl: type[String] = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Without NUL."""
+        """Replace NUL."""
         del dialect
         return None if value is None else value.replace("\x00", "\ufffd")
 
 
 class ShortWords(Words):
-    """One of an expected length."""
+    """A text of an expected length."""
 
     impl = String
     cache_ok = True
 
 
 def _short(length: int) -> TypeEngine[str]:
-    # SQLite holds nobody to a length; PostgreSQL would refuse the row, and with it Kombo's word.
+    # SQLite ignores the length; PostgreSQL would reject the row, and with it what Kombo reported.
     return ShortWords(length).with_variant(Words(), "postgresql")
 
 
 def _number() -> TypeEngine[int]:
-    # SQLite numbers rows by itself only where the type is exactly INTEGER.
+    # SQLite assigns row ids only if the type is exactly INTEGER.
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -93,20 +96,20 @@ integrations = Table(
     Column("learnt_by", String(16), nullable=False),
     Column("connected_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    # Kombo's times of what it said, compared with Kombo's times only; see merging.py.
+    # Kombo's time of the status, compared with Kombo's times only; see merge.py.
     Column("state_updated_at", UtcDateTime),
     Column("deleted_at", UtcDateTime),
     Column("qa_status", _short(64)),
     Column("setup_updated_at", UtcDateTime),
     Column("qa_updated_at", UtcDateTime),
-    # The category is that of one of several links that fit: Kombo has not said it yet.
+    # Whether the category comes from one of several links that match: Kombo has not reported it yet.
     Column("category_guessed", Boolean, nullable=False, server_default=false()),
-    Column("duplicate_told_at", UtcDateTime),
+    Column("duplicate_told_at", UtcDateTime),  # when integration.duplicate was written
     UniqueConstraint("environment", "integration_id", name="uq_kombo_embed_integrations_integration_id"),
     Index("ix_kombo_embed_integrations_origin_id", "environment", "origin_id"),
 )
 
-# Who was given a link for what. Never the link itself: it is a credential.
+# For whom and for what a link was minted. Never the link itself: it is a credential.
 minted_links = Table(
     "kombo_embed_minted_links",
     metadata,
@@ -121,7 +124,7 @@ minted_links = Table(
     Column("language", String(16), nullable=False),
     Column("minted_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
-    # When to look whether anything was connected; None where there is nothing (more) to look for.
+    # When to check whether a completion followed; None if that was done, or is not needed.
     Column("watch_until", UtcDateTime),
     Index("ix_kombo_embed_minted_links_origin_id", "environment", "origin_id", "id"),
     Index(
@@ -133,8 +136,8 @@ minted_links = Table(
     ),
 )
 
-# Which integration an activation token stood for. Kombo does not say that a token can be exchanged twice, so
-# a browser that asks again is answered from here. Only a hash of the token is kept.
+# Which integration an activation token was exchanged for. Kombo does not document that a token can be
+# exchanged twice, so a repeated completion is answered from here. Only a hash of the token is stored.
 completions = Table(
     "kombo_embed_completions",
     metadata,
@@ -153,14 +156,14 @@ received_events = Table(
     Column("type", _short(255), nullable=False),
     Column("integration_id", _short(255)),
     Column("data", JSON, nullable=False),
-    Column("report", JSON(none_as_null=True)),  # the state that it tells of, for integrations not known yet
+    Column("report", JSON(none_as_null=True)),  # the reported state, for integrations not known yet
     Column("received_at", UtcDateTime, nullable=False),
     Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
     Index("ix_kombo_embed_received_events_received_at", "environment", "received_at"),
 )
 
-# Bodies that Kombo signed and that are no events all the same, for people to look at. Kombo sends each again
-# and again, since we refuse it, hence once per body.
+# Signed bodies that cannot be parsed, for an operator to inspect. One row per body: Kombo sends each
+# repeatedly, since we reject it.
 malformed_events = Table(
     "kombo_embed_malformed_events",
     metadata,
@@ -173,7 +176,7 @@ malformed_events = Table(
     Column("received_at", UtcDateTime, nullable=False),
 )
 
-# Neither delivered nor given up.
+# Neither delivered nor a dead letter.
 WAITING = text("delivered_at IS NULL AND given_up_at IS NULL")
 
 outbox = Table(
@@ -194,8 +197,9 @@ outbox = Table(
     Column("lease_owner", String(32)),
     Column("lease_ends_at", UtcDateTime),
     Column("delivered_at", UtcDateTime),
-    Column("failures", Integer, nullable=False, server_default=text("0")),  # attempts that a handler failed
-    Column("given_up_at", UtcDateTime),
+    # Attempts in which a handler failed.
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("given_up_at", UtcDateTime),  # when it became a dead letter
     Index(
         "ix_kombo_embed_outbox_waiting",
         "environment",
@@ -214,14 +218,14 @@ outbox = Table(
     ),
 )
 
-# That links of an origin id ended, written in the transaction of what ended them, so that every process
-# learns of it. Ids are never used twice: what a process has read already, it tells by them.
+# Invalidations of origin ids' links, written in the transaction that caused them, for every process to apply.
+# AUTOINCREMENT: ids are never reused, so a process knows by the greatest one which rows it has read.
 link_invalidations = Table(
     "kombo_embed_dropped_links",
     metadata,
     Column("id", _number(), primary_key=True),
     Column("environment", String(64), nullable=False),
-    Column("invalidation_id", String(32), nullable=False),
+    Column("drop_id", String(32), nullable=False),
     Column("origin_id", Words(), nullable=False),
     Column("dropped_at", UtcDateTime, nullable=False),
     Index("ix_kombo_embed_dropped_links_environment", "environment", "id"),

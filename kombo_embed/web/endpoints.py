@@ -151,7 +151,7 @@ async def receive_webhook(services: Services, request: Request) -> Response:
     """``POST /webhooks``: answered after the commit, never before."""
     body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
-    webhooks.verify(body, header_value(request, SIGNATURE), secrets)
+    webhooks.verify_signature(body, header_value(request, SIGNATURE), secrets)
     await services.flow.apply_webhook(body)
     return NoContent()
 

@@ -1,8 +1,7 @@
-"""A small OpenID issuer, and a host that believes it."""
+"""A small OpenID issuer, and a host that accepts its tokens."""
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +18,7 @@ from starlette.routing import Route
 from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
 from tests.auth.tokens import AUDIENCE, ISSUER, TestKey, ec_key, ed_key, rsa_key
+from tests.fakes import HeldTransport
 from tests.support import ManualClock, make_settings, minted, running
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -27,7 +27,7 @@ KEYS = "/keys"
 
 FAILURES: dict[str, Callable[[], Response]] = {
     "down": lambda: PlainTextResponse("down", status_code=503),
-    "redirects": lambda: RedirectResponse("/elsewhere"),
+    "redirects": lambda: RedirectResponse("/redirected"),
     "huge": lambda: PlainTextResponse('{"keys": [' + " " * 300_000 + "]}"),
     "compressed": lambda: Response(gzip.compress(b'{"keys": []}'), headers={"Content-Encoding": "gzip"}),
     "nested": lambda: PlainTextResponse("[" * 100_000),
@@ -42,11 +42,9 @@ FAILURES: dict[str, Callable[[], Response]] = {
 
 
 class FakeIssuer(httpx.AsyncBaseTransport):
-    """Publishes keys, and can be made to fail: ``failure`` orders how, for the paths in ``failing``.
+    """Publishes keys, and fails on demand: ``failure`` is ``unreachable`` or one of `FAILURES`.
 
-    Besides `FAILURES` there are ``unreachable``, and ``hangs``, which answers when it is let go.
-
-    It is the network, too: what is for another host goes to ``others``.
+    ``failing`` are the paths that fail. Calls to other hosts go to ``others``.
     """
 
     def __init__(self, *keys: TestKey, others: httpx.AsyncBaseTransport | None = None) -> None:
@@ -61,8 +59,7 @@ class FakeIssuer(httpx.AsyncBaseTransport):
         self.failing: tuple[str, ...] = (DISCOVERY, KEYS)
         self.calls: Counter[str] = Counter()
         self.requests: list[Request] = []
-        self.let_go = asyncio.Event()
-        self.app = Starlette(routes=[Route(path, self._answer) for path in (DISCOVERY, KEYS, "/elsewhere")])
+        self.app = Starlette(routes=[Route(path, self._respond) for path in (DISCOVERY, KEYS, "/redirected")])
         self._transport = httpx.ASGITransport(self.app)
         self._others = others
 
@@ -72,7 +69,7 @@ class FakeIssuer(httpx.AsyncBaseTransport):
 
     @property
     def fetched(self) -> int:
-        """How often the key set was asked for."""
+        """How often the key set was fetched."""
         return self.calls[KEYS]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -80,28 +77,30 @@ class FakeIssuer(httpx.AsyncBaseTransport):
             return await self._others.handle_async_request(request)
         if self.failure == "unreachable":
             self.calls[request.url.path] += 1
-            raise httpx.ConnectError("nobody there")
+            raise httpx.ConnectError("refused")
         return await self._transport.handle_async_request(request)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response:
         path = request.url.path
         self.calls[path] += 1
         self.requests.append(request)
-        if self.failure == "hangs":
-            await self.let_go.wait()
-        elif self.failure is not None and path in self.failing:
+        if self.failure is not None and path in self.failing:
             return FAILURES[self.failure]()
-        answer = JSONResponse(self.key_set if path == KEYS else self.metadata)
-        answer.set_cookie("tracking", "1")
-        return answer
+        response = JSONResponse(self.key_set if path == KEYS else self.metadata)
+        response.set_cookie("tracking", "1")
+        return response
 
 
 @dataclass
 class World:
-    """A host that believes the issuer, with all that is around it."""
+    """A host that accepts the issuer's tokens, with everything around it.
+
+    ``network`` can hold the calls for the discovery document.
+    """
 
     client: httpx.AsyncClient
     issuer: FakeIssuer
+    network: HeldTransport
     sandbox: Sandbox
     clock: ManualClock
     app: Starlette
@@ -120,10 +119,11 @@ class World:
 async def bearer_world(sandbox: Sandbox, **settings: Any) -> AsyncIterator[World]:
     """A running host with ``KOMBO_AUTH=bearer``."""
     issuer = FakeIssuer(rsa_key(), ec_key(), ed_key(), others=httpx.ASGITransport(sandbox.app))
+    network = HeldTransport(issuer, path=DISCOVERY, held=False)
     clock = ManualClock()
     chosen = {"auth": "bearer", "oidc_issuer": ISSUER, "oidc_audience": AUDIENCE, **settings}
-    embed = KomboEmbed(settings=make_settings(**chosen), http_transport=issuer, clock=clock)
+    embed = KomboEmbed(settings=make_settings(**chosen), http_transport=network, clock=clock)
     app = Starlette()
     embed.install(app)
     async with running(app) as client:
-        yield World(client, issuer, sandbox, clock, app)
+        yield World(client, issuer, network, sandbox, clock, app)

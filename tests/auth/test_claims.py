@@ -14,7 +14,7 @@ def origin_id(path: str, **source: Any) -> str:
     return parse_end_user({"email": "ada@acme.example", "name": "Acme", **source}, paths).origin_id
 
 
-def test_a_key_with_dots_wins_over_steps() -> None:
+def test_a_key_with_dots_takes_precedence_over_steps() -> None:
     assert origin_id("org.id", **{"org.id": "key", "org": {"id": "steps"}}) == "key"
 
 
@@ -36,12 +36,12 @@ def test_a_number_and_a_uuid_become_their_strings() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("path", ["id", "org.id", ".", "..", "id.", ".id"])
-def test_what_leads_nowhere_is_named_with_its_setting(path: str, source: dict[str, Any]) -> None:
+def test_a_path_without_a_value_is_named_with_its_setting(path: str, source: dict[str, Any]) -> None:
     with pytest.raises(IdentityError, match="where KOMBO_US_CLAIM_ORIGIN_ID says to look"):
         origin_id(path, **source)
 
 
 @pytest.mark.parametrize("value", [True, False, 1.5, b"7", ["7"], {"id": 7}], ids=str)
-def test_what_is_no_id_is_no_id(value: Any) -> None:
+def test_a_value_of_another_type_is_not_an_origin_id(value: Any) -> None:
     with pytest.raises(IdentityError, match=r"EndUser.origin_id must be a string"):
         origin_id("id", id=value)

@@ -1,4 +1,4 @@
-"""``KOMBO_AUTH=request_user``: whoever Starlette's AuthenticationMiddleware found is who is signed in."""
+"""``KOMBO_AUTH=request_user``: the end user is the user that Starlette's AuthenticationMiddleware found."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from starlette.requests import HTTPConnection
 
 from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
+from tests.auth.logged import logged_reason
 from tests.support import make_settings, minted, running
 
 
 class Backend(AuthenticationBackend):
-    """Gives this user."""
+    """Authenticates every request as this user."""
 
     def __init__(self, user: Any) -> None:
         self._user = user
@@ -38,7 +39,7 @@ class Backend(AuthenticationBackend):
 
 @dataclass
 class User(BaseUser):
-    """A host's own user, as an ORM would give it."""
+    """A host's own user, as an ORM would return it."""
 
     email: Any = "ada@acme.example"
     organization: Any = None
@@ -80,7 +81,7 @@ async def ask(kombo: httpx.AsyncBaseTransport, user: Any, **settings: Any) -> ht
         ),
     ],
 )
-async def test_attributes_and_keys_say_who_it_is(
+async def test_the_end_user_is_read_from_attributes_and_keys(
     user: Any, settings: dict[str, str], sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     assert (await ask(kombo, user, **settings)).status_code == 200
@@ -88,12 +89,14 @@ async def test_attributes_and_keys_say_who_it_is(
 
 
 @pytest.mark.parametrize("user", [None, UnauthenticatedUser()])
-async def test_who_is_not_authenticated_is_nobody(user: Any, kombo: httpx.AsyncBaseTransport) -> None:
+async def test_a_user_that_is_not_authenticated_is_not_signed_in(
+    user: Any, kombo: httpx.AsyncBaseTransport
+) -> None:
     answer = await ask(kombo, user)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 
-class UserOfAnotherAge(SimpleNamespace):
+class UserOfAnOldDjango(SimpleNamespace):
     def is_authenticated(self) -> bool:
         return False
 
@@ -105,35 +108,36 @@ class Failing(User):
 
 
 @pytest.mark.parametrize(
-    ("make_user", "told"),
+    ("make_user", "reason"),
     [
         (lambda: "no middleware", "app.add_middleware(AuthenticationMiddleware, backend=...)"),
         (User, "in request.user: there is no 'organization_id', where KOMBO_CLAIM_ORIGIN_ID says"),
         (lambda: User(email=None, organization=ACME), "KOMBO_CLAIM_"),
         (lambda: SimpleNamespace(email="ada@acme.example"), "request.user.is_authenticated must be a bool"),
-        (UserOfAnotherAge, "request.user.is_authenticated must be a bool"),
+        (UserOfAnOldDjango, "request.user.is_authenticated must be a bool"),
         (BaseUser, "request.user raised NotImplementedError at"),
         (Failing, "there is no 'organization_id'"),
     ],
 )
-async def test_a_user_that_is_none_is_the_hosts_bug_and_the_log_names_it(
+async def test_an_unusable_user_is_an_error_of_the_host_that_the_log_names(
     make_user: Callable[[], Any],
-    told: str,
+    reason: str,
     kombo: httpx.AsyncBaseTransport,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     answer = await ask(kombo, make_user())
     assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
-    assert told in caplog.text
-    for text in (answer.text, caplog.text):
+    logged = logged_reason(caplog)
+    assert reason in logged
+    for text in (answer.text, logged, caplog.text):
         assert "acme.example" not in text
         assert "hidden-plan" not in text
 
 
-async def test_a_property_that_fails_is_told_by_its_place_alone(
+async def test_of_a_property_that_fails_only_the_type_and_the_place_are_logged(
     kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await ask(kombo, Failing(organization=ACME), claim_origin_id="organization.id")
     assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
-    assert "request.user raised LookupError at" in caplog.text
-    assert "hidden-plan" not in caplog.text
+    assert "request.user raised LookupError at" in logged_reason(caplog)
+    assert "hidden-plan" not in logged_reason(caplog)

@@ -1,4 +1,4 @@
-"""``KOMBO_AUTH=session``: a session says who it is, and no cookie that somebody made up causes an error."""
+"""``KOMBO_AUTH=session``: the end user is in the session, and a forged cookie causes no error."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
+from tests.auth.logged import logged_reason
 from tests.support import make_settings, minted, running
 
 SECRET_KEY = "a-key-of-the-host's"
@@ -55,7 +56,7 @@ async def ask(client: httpx.AsyncClient, header: str | bytes) -> httpx.Response:
     return await client.post("/kombo/links", json={}, headers={b"Cookie": header})
 
 
-async def test_who_logged_in_gets_a_link_and_nobody_else_does(
+async def test_only_a_signed_in_end_user_gets_a_link(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     async with host(kombo) as client:
@@ -70,7 +71,9 @@ async def test_who_logged_in_gets_a_link_and_nobody_else_does(
 @pytest.mark.parametrize(
     "session", [{}, {"user": None}, {"user": {}}, {"user": ""}, {"user": []}, {"other": ADA}], ids=str
 )
-async def test_without_an_entry_nobody_is_signed_in(session: Any, kombo: httpx.AsyncBaseTransport) -> None:
+async def test_a_session_without_an_entry_is_not_signed_in(
+    session: Any, kombo: httpx.AsyncBaseTransport
+) -> None:
     async with host(kombo) as client:
         assert (await ask(client, f"session={cookie(session)}")).status_code == 401
 
@@ -100,7 +103,7 @@ async def test_the_entry_and_the_claims_are_named_by_the_settings(
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "reason"),
     [
         ("ada", "the session's 'user' (KOMBO_SESSION_KEY) must be a mapping, not str"),
         ([ADA], "must be a mapping, not list"),
@@ -116,9 +119,9 @@ async def test_the_entry_and_the_claims_are_named_by_the_settings(
     ],
     ids=str,
 )
-async def test_half_an_identity_is_the_hosts_bug_and_the_log_names_the_claim(
+async def test_an_incomplete_identity_is_an_error_of_the_host_and_the_log_names_the_claim(
     entry: Any,
-    told: str,
+    reason: str,
     sandbox: Sandbox,
     kombo: httpx.AsyncBaseTransport,
     caplog: pytest.LogCaptureFixture,
@@ -126,9 +129,9 @@ async def test_half_an_identity_is_the_hosts_bug_and_the_log_names_the_claim(
     async with host(kombo) as client:
         answer = await ask(client, f"session={cookie({'user': entry})}")
     assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
-    [line] = [line for line in caplog.messages if line.startswith("identity.failed: ")]
-    assert told in line
-    for text in (line, answer.text):
+    logged = logged_reason(caplog)
+    assert reason in logged
+    for text in (logged, answer.text):
         assert "acme.example" not in text
         assert "hidden-person" not in text
     assert "CLAIM" not in answer.text
@@ -141,7 +144,7 @@ async def test_without_the_middleware_the_log_says_how_to_add_it(
     async with host(kombo, with_sessions=False) as client:
         answer = await ask(client, f"session={cookie({'user': ADA})}")
     assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
-    assert "app.add_middleware(SessionMiddleware, secret_key=...)" in caplog.text
+    assert "app.add_middleware(SessionMiddleware, secret_key=...)" in logged_reason(caplog)
 
 
 GOOD = cookie({"user": ADA})
@@ -168,18 +171,18 @@ FORGED = {
 }
 
 
-async def test_a_forged_cookie_is_nobody(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
+async def test_a_forged_cookie_is_not_signed_in(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
     async with host(kombo) as client:
         for name, value in FORGED.items():
             assert (await ask(client, f"session={value}")).status_code == 401, name
         assert (await ask(client, b"session=\xff\xfe\xf0" + GOOD.encode())).status_code == 401
-        # Of two cookies of one name, one counts; a forged one never wins anything.
+        # Of two cookies with one name, one counts; a forged one gains nothing.
         for header in (f"session={GOOD}; session=x", f"session=x; session={GOOD}", "session; session="):
             assert (await ask(client, header)).status_code in {200, 401}
         assert minted(sandbox) <= 1
 
 
-async def test_of_thousands_of_changed_cookies_none_signs_in_and_none_is_an_error(
+async def test_no_mutated_cookie_is_signed_in_or_causes_an_error(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
     chance = random.Random(21)  # noqa: S311 - not for secrets
@@ -190,12 +193,12 @@ async def test_of_thousands_of_changed_cookies_none_signs_in_and_none_is_an_erro
             filling = "".join(chance.choices(letters, k=chance.randrange(0, 4)))
             header = f"session={GOOD[:at]}{filling}{GOOD[at + length :]}"
             answer = await ask(client, header)
-            if not says_the_same(header):
+            if not is_equivalent(header):
                 assert answer.status_code == 401, header
 
 
-def says_the_same(header: str) -> bool:
-    """Whether a cookie differs from the good one only where base64 does not mind."""
+def is_equivalent(header: str) -> bool:
+    """Return whether a cookie differs from the valid one only in what base64 ignores."""
     value, _, signature = cookie_parser(header).get("session", "").rpartition(".")
     try:
         decoded = itsdangerous.encoding.base64_decode(signature.encode())

@@ -1,4 +1,4 @@
-"""Keys and tokens, made by hand: what is tested must not make what it is tested with."""
+"""Keys and tokens, made without joserfc, which is what the tests test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def number(value: int, length: int | None = None) -> str:
 
 @dataclass(frozen=True)
 class TestKey:
-    """A private key with the name that it is published under."""
+    """A private key, and the key id that it is published under."""
 
     __test__ = False
 
@@ -40,7 +40,7 @@ class TestKey:
     private: Private
 
     def jwk(self, **changes: Any) -> dict[str, Any]:
-        """The public half, as a JSON Web Key."""
+        """Return the public key as a JSON Web Key."""
         return {**_public(self.private), "kid": self.kid, "use": "sig", "alg": self.alg, **changes}
 
     def sign(self, data: bytes) -> bytes:
@@ -84,8 +84,8 @@ def ed_key(kid: str = "ed-1") -> TestKey:
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """What a good token says of Ada; with None, a claim is left out."""
-    told = {
+    """Return a valid token's claims about Ada; a claim that is None is left out."""
+    values = {
         "iss": ISSUER,
         "aud": AUDIENCE,
         "sub": "ada",
@@ -96,13 +96,13 @@ def claims(**changes: Any) -> dict[str, Any]:
         "organization_id": "acme",
         **changes,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def header(key: TestKey, **changes: Any) -> dict[str, Any]:
-    """A good token's header; with None, a parameter is left out."""
-    told = {"alg": key.alg, "kid": key.kid, "typ": "JWT", **changes}
-    return {name: value for name, value in told.items() if value is not None}
+    """Return a valid token's header; a parameter that is None is left out."""
+    values = {"alg": key.alg, "kid": key.kid, "typ": "JWT", **changes}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def make_token(
@@ -112,7 +112,7 @@ def make_token(
     body: dict[str, Any] | str | bytes | None = None,
     sign: Callable[[bytes], bytes] | None = None,
 ) -> str:
-    """A token of these parts, signed: a good one where nothing else is said."""
+    """Return a signed token of these parts; by default they are valid."""
     first = head if isinstance(head, str) else json.dumps(header(key) if head is None else head)
     second = body if isinstance(body, str | bytes) else json.dumps(claims() if body is None else body)
     second = second.encode() if isinstance(second, str) else second

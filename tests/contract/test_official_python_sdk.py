@@ -1,4 +1,4 @@
-"""The official Python SDK of Kombo cannot tell the sandbox from Kombo."""
+"""Kombo's official Python SDK works with the sandbox as with Kombo."""
 
 import typing
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from kombo import errors, models
 from kombo.models.postconnectcreatelinkrequestbody import IntegrationTool
 
 from kombo_embed.sandbox import Sandbox
-from kombo_embed.sandbox.tools import catalogue
+from kombo_embed.sandbox.catalogue import catalogue
 from tests.sandbox.running_server import running
 
 API_KEY = "ks_dev_official"
@@ -154,7 +154,7 @@ def test_a_refused_input_is_a_typed_error(client: kombo.Kombo, fields: dict[str,
         ("drop", httpx.RemoteProtocolError),
     ],
 )
-def test_ordered_faults_are_what_they_are_with_kombo(
+def test_injected_faults_raise_the_sdks_errors(
     client: kombo.Kombo, control: httpx.Client, mode: str, error: type[Exception]
 ) -> None:
     control.post("/faults", json={"path": "/check-api-key", "mode": mode})

@@ -1,4 +1,4 @@
-"""Kombo's official TypeScript SDK cannot tell the sandbox from Kombo either."""
+"""Kombo's official TypeScript SDK works with the sandbox as with Kombo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox against what Kombo publishes of `POST /connect/create-link`.
+"""The sandbox follows Kombo's published schema of `POST /connect/create-link`.
 
 The table is taken from Kombo's OpenAPI document, "Create connection link".
 """
@@ -69,7 +69,7 @@ async def post(body: object) -> httpx.Response:
 
 
 @pytest.mark.parametrize(("name", "value"), ALLOWED)
-async def test_what_the_schema_allows_makes_a_link(name: str, value: object) -> None:
+async def test_a_body_that_the_schema_allows_mints_a_link(name: str, value: object) -> None:
     body = LEAST | {name: value}
     if name == "integration_tool":
         body.pop("remote_environment", None)
@@ -80,7 +80,9 @@ async def test_what_the_schema_allows_makes_a_link(name: str, value: object) -> 
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
-async def test_what_the_schema_does_not_allow_is_an_error_of_the_schema(name: str, value: object) -> None:
+async def test_a_body_that_the_schema_forbids_returns_an_error_of_the_schema(
+    name: str, value: object
+) -> None:
     answer = await post(LEAST | {name: value})
     body = answer.json()
     assert answer.status_code == 400
@@ -92,6 +94,6 @@ async def test_what_the_schema_does_not_allow_is_an_error_of_the_schema(name: st
 
 
 @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if field.get("required")])
-async def test_what_the_schema_requires_is_required(name: str) -> None:
+async def test_a_field_that_the_schema_requires_is_required(name: str) -> None:
     answer = await post({key: value for key, value in LEAST.items() if key != name})
     assert answer.json()["error"]["code"] == "PLATFORM.INPUT_INVALID"

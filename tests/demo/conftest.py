@@ -1,4 +1,4 @@
-"""The demo's host app beside the local Kombo, in this process."""
+"""The demo's host app beside the local sandbox, in this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support import SANDBOX_URL, deliver_webhooks, make_settings
 
 @pytest.fixture
 async def visit(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncIterator[Visit]:
-    """Opens a browser of its own for each person; without a name, nobody is signed in."""
+    """Open a browser of its own for each person; without a name, it is not signed in."""
     app = create_app(make_settings(), session_secret="made-up", sandbox_url=SANDBOX_URL, http_transport=kombo)
     deliver_webhooks(sandbox, app)
     async with AsyncExitStack() as stack:
@@ -28,8 +28,8 @@ async def visit(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncItera
             client = httpx.AsyncClient(transport=transport, base_url="http://app.example")
             await stack.enter_async_context(client)
             if person is not None:
-                answer = await client.post("/sign-in", data={"person": person})
-                assert (answer.status_code, answer.headers["location"]) == (303, "/")
+                response = await client.post("/sign-in", data={"person": person})
+                assert (response.status_code, response.headers["location"]) == (303, "/")
             return client
 
         yield open_browser

@@ -1,4 +1,4 @@
-"""What the tests of the demo do in its page's place."""
+"""Steps of a person at the demo, without its page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Visit = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 async def connect(client: httpx.AsyncClient, sandbox: Sandbox, tool: str) -> None:
-    """Connect a tool as the page, the Connect page and the person in front of both would."""
+    """Connect a tool as a person does with the page and the Connect page."""
     link = (await client.post("/kombo/links", json={})).json()["link"]
     completion = await sandbox.complete(link, tool)
     body = {"activation_token": completion.activation_token}
@@ -24,7 +24,7 @@ async def connect(client: httpx.AsyncClient, sandbox: Sandbox, tool: str) -> Non
 async def events_of(
     client: httpx.AsyncClient, count: int, *, types: Collection[str] = ("integration.connected",)
 ) -> list[dict[str, Any]]:
-    """The events of these types, or of these names of Kombo's, as soon as there are this many."""
+    """Return the events of these types (ours or Kombo's) as soon as there are this many."""
     async with asyncio.timeout(30):
         while True:
             events: list[dict[str, Any]] = (await client.get("/events")).json()["events"]

@@ -1,118 +1,122 @@
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 import pytest
 
 from kombo_embed import EndUser, errors
-from kombo_embed.kombo.client import KomboClient
+from kombo_embed.kombo.client import ATTEMPTS, BODY_MAX_BYTES, KomboClient
 from kombo_embed.models import LinkRequest
+from tests.fakes import PASS, FlakyTransport, Outcome, RecordingTransport, respond
 
 ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
 HRIS = LinkRequest("HRIS", "en")
-LINK = {"status": "success", "data": {"link": "https://connect.kombo.dev/v1?token=x"}}
-Peer = Callable[[httpx.Request], httpx.Response]
+URL = "https://connect.kombo.dev/v1?token=x"
+LINK = {"status": "success", "data": {"link": URL}}
+KOMBO = httpx.MockTransport(respond(json=LINK))
 
 
-def client(peer: Peer, *, timeout: float = 10) -> KomboClient:
+def client(transport: httpx.AsyncBaseTransport) -> KomboClient:
     return KomboClient(
         base_url="https://api.kombo.dev/v1",
         api_key="ks_dev_key",
-        timeout=timeout,
-        connect_timeout=3,
+        timeout_seconds=10,
+        connect_timeout_seconds=3,
         clock=time,
-        transport=httpx.MockTransport(peer),
+        transport=transport,
     )
 
 
-async def test_the_key_goes_as_a_bearer_and_the_body_as_json() -> None:
-    def peer(request: httpx.Request) -> httpx.Response:
-        assert request.headers["authorization"] == "Bearer ks_dev_key"
-        assert request.headers["content-type"] == "application/json"
-        assert str(request.url) == "https://api.kombo.dev/v1/connect/create-link"
-        return httpx.Response(200, json=LINK)
-
-    assert await client(peer).mint_link(ADA, HRIS) == "https://connect.kombo.dev/v1?token=x"
+def responding(status: int = 200, **response: Any) -> KomboClient:
+    return client(httpx.MockTransport(respond(status, **response)))
 
 
-async def test_a_token_is_percent_encoded_into_the_path() -> None:
-    def peer(request: httpx.Request) -> httpx.Response:
-        assert request.url.raw_path == b"/v1/connect/integration-by-token/a%2Bb%3D%3Ac"
-        return httpx.Response(200, json={"data": {"id": "personio:x", "tool": "personio"}})
+async def test_the_key_is_sent_as_a_bearer_token_and_the_body_as_json() -> None:
+    recorded = RecordingTransport(KOMBO)
+    assert await client(recorded).mint_link(ADA, HRIS) == URL
+    [request] = recorded.requests
+    assert request.headers["authorization"] == "Bearer ks_dev_key"
+    assert request.headers["content-type"] == "application/json"
+    assert str(request.url) == "https://api.kombo.dev/v1/connect/create-link"
 
-    assert (await client(peer).integration_by_token("a+b=:c")).integration_id == "personio:x"
+
+async def test_a_token_is_percent_encoded_in_the_path() -> None:
+    recorded = RecordingTransport(
+        httpx.MockTransport(respond(json={"data": {"id": "personio:x", "tool": "personio"}}))
+    )
+    assert (await client(recorded).integration_by_token("a+b=:c")).integration_id == "personio:x"
+    assert recorded.requests[0].url.raw_path == b"/v1/connect/integration-by-token/a%2Bb%3D%3Ac"
 
 
-async def test_a_redirect_is_not_followed() -> None:
-    asked: list[str] = []
-
-    def peer(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.host)
-        return httpx.Response(307, headers={"Location": "https://evil.example/"})
-
+async def test_a_redirect_is_an_invalid_response() -> None:
     with pytest.raises(errors.KomboInvalidResponse):
-        await client(peer).mint_link(ADA, HRIS)
-    assert asked == ["api.kombo.dev"]
+        await responding(307, headers={"Location": "https://evil.example/"}).mint_link(ADA, HRIS)
 
 
-async def test_an_answer_without_end_is_cut_off() -> None:
-    async def endless() -> AsyncIterator[bytes]:
-        for _ in range(10_000):
-            yield b"x" * 65536
-        raise AssertionError("read to the end")
-
-    with pytest.raises(errors.KomboInvalidResponse, match="longer"):
-        await client(lambda _: httpx.Response(200, content=endless())).mint_link(ADA, HRIS)
-
-
-class Unread(httpx.AsyncByteStream):
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        raise AssertionError("it was read")
-        yield b""
-
-
-async def test_a_compressed_answer_is_not_unpacked() -> None:
-    def peer(request: httpx.Request) -> httpx.Response:
-        assert request.headers["accept-encoding"] == "identity"
-        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=Unread())
-
-    with pytest.raises(errors.KomboInvalidResponse, match="compressed"):
-        await client(peer).mint_link(ADA, HRIS)
-
-
-async def test_the_deadline_holds_for_an_answer_that_drips() -> None:
-    async def drip() -> AsyncIterator[bytes]:
-        yield b"{"
-        await asyncio.Event().wait()
-
-    with pytest.raises(errors.KomboTimeout):
-        await client(lambda _: httpx.Response(200, content=drip()), timeout=0.05).mint_link(ADA, HRIS)
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        ({"content": b"x" * (BODY_MAX_BYTES + 1)}, "longer"),
+        ({"headers": {"Content-Encoding": "gzip"}}, "compressed"),
+    ],
+)
+async def test_a_body_that_is_too_long_or_compressed_is_an_invalid_response(
+    response: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(errors.KomboInvalidResponse, match=reason):
+        await responding(**response).mint_link(ADA, HRIS)
+    # The status of a failure says enough.
+    with pytest.raises(errors.KomboUnavailable):
+        await responding(500, **response).mint_link(ADA, HRIS)
 
 
 @pytest.mark.parametrize(
     ("failure", "kind"),
     [
         (httpx.ConnectError("refused"), errors.KomboUnavailable),
-        (httpx.ConnectTimeout("slow"), errors.KomboUnavailable),
-        (httpx.RemoteProtocolError("cut"), errors.KomboUnavailable),
-        (httpx.ReadTimeout("slow"), errors.KomboTimeout),
-        (httpx.PoolTimeout("full"), errors.KomboTimeout),
         (ConnectionResetError(), errors.KomboUnavailable),
+        (httpx.ReadTimeout("slow"), errors.KomboTimeout),
     ],
 )
-async def test_what_the_network_raises_becomes_ours_and_carries_nothing_along(
-    failure: Exception, kind: type[errors.KomboError]
+async def test_a_failure_of_the_network_becomes_ours_and_is_logged_by_its_type(
+    failure: Exception, kind: type[errors.KomboError], caplog: pytest.LogCaptureFixture
 ) -> None:
-    def peer(_request: httpx.Request) -> httpx.Response:
-        raise failure
-
     with pytest.raises(kind) as caught:
-        await client(peer).mint_link(ADA, HRIS)
+        await client(FlakyTransport(KOMBO, then=failure)).mint_link(ADA, HRIS)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+    unreachable = [record for record in caplog.records if record.message == "kombo.unreachable"]
+    assert all(vars(record)["error"] == type(failure).__name__ for record in unreachable)
+    assert len(unreachable) == (ATTEMPTS if kind is errors.KomboUnavailable else 0)
+
+
+@pytest.mark.parametrize("failure", [respond(503), httpx.ConnectError("refused")], ids=["503", "unreachable"])
+async def test_a_short_failure_is_retried(failure: Outcome) -> None:
+    flaky = FlakyTransport(KOMBO, failure, PASS)
+    assert await client(flaky).mint_link(ADA, HRIS) == URL
+    assert flaky.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "calls"), [(503, ATTEMPTS), (500, 1), (400, 1), (401, 1)], ids=["503", "500", "400", "401"]
+)
+async def test_only_failures_that_are_safe_to_retry_are_retried(status: int, calls: int) -> None:
+    flaky = FlakyTransport(KOMBO, then=respond(status))
+    with pytest.raises(errors.KomboError):
+        await client(flaky).mint_link(ADA, HRIS)
+    assert flaky.calls == calls
+
+
+async def test_a_refusal_is_logged_without_kombos_message(caplog: pytest.LogCaptureFixture) -> None:
+    body = {"status": "error", "error": {"code": "PLATFORM.INPUT_INVALID", "message": "ada@acme.example"}}
+    with pytest.raises(errors.KomboRejected):
+        await responding(400, json=body).mint_link(ADA, HRIS)
+    [record] = [record for record in caplog.records if record.message == "kombo.refused"]
+    assert (vars(record)["status"], vars(record)["error_code"]) == (400, "kombo_rejected")
+    assert "PLATFORM.INPUT_INVALID" in vars(record)["reason"]
+    assert "acme" not in str(vars(record))
 
 
 @pytest.mark.parametrize(
@@ -124,14 +128,14 @@ async def test_what_the_network_raises_becomes_ours_and_carries_nothing_along(
         (410, "NEW.CODE"),
     ],
 )
-async def test_however_kombo_refuses_a_token_it_is_one_error(status: int, code: str | None) -> None:
+async def test_every_refusal_of_a_token_is_one_error(status: int, code: str | None) -> None:
     body = {"status": "error", "error": {"code": code, "message": "?"}}
     with pytest.raises(errors.ActivationRejected):
-        await client(lambda _: httpx.Response(status, json=body)).integration_by_token("token")
+        await responding(status, json=body).integration_by_token("token")
 
 
 async def test_a_refused_key_is_not_blamed_on_the_token() -> None:
     body = {"status": "error", "error": {"code": "PLATFORM.AUTHENTICATION_INVALID", "message": "?"}}
     with pytest.raises(errors.KomboRejected) as caught:
-        await client(lambda _: httpx.Response(401, json=body)).integration_by_token("token")
+        await responding(401, json=body).integration_by_token("token")
     assert caught.value.cause == "credentials"

@@ -1,4 +1,4 @@
-"""The deadline and the waits of a call to Kombo, in real time and over a real socket."""
+"""The deadline and the retries of a call to Kombo, in real time and over a real socket."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kombo_embed.models import LinkRequest
 ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
 HRIS = LinkRequest("HRIS", "en")
 LINK = b'{"status":"success","data":{"link":"https://connect.kombo.dev/v1?token=x"}}'
-DEADLINE = 0.6
-PLENTY = 30.0  # seconds: a deadline that a busy machine does not pass, either
+DEADLINE_SECONDS = 0.6
+PLENTY_SECONDS = 30.0  # even a busy machine does not pass it
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -28,21 +28,21 @@ def retry_as_in_production() -> None:
 
 
 @asynccontextmanager
-async def peer(behaviour: Peer, *, deadline: float = PLENTY) -> AsyncIterator[KomboClient]:
+async def peer(behaviour: Peer, *, deadline_seconds: float = PLENTY_SECONDS) -> AsyncIterator[KomboClient]:
     writers: list[asyncio.StreamWriter] = []
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         with suppress(ConnectionError):
             await behaviour(reader, writer)
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     client = KomboClient(
         base_url=f"http://127.0.0.1:{port}/v1",
         api_key="ks_dev_key",
-        timeout=deadline,
-        connect_timeout=PLENTY,
+        timeout_seconds=deadline_seconds,
+        connect_timeout_seconds=PLENTY_SECONDS,
         clock=time,
     )
     try:
@@ -76,17 +76,17 @@ async def test_the_deadline_holds_over_the_whole_call(behaviour: Peer) -> None:
         calls += 1
         await behaviour(reader, writer)
 
-    async with peer(count, deadline=DEADLINE) as client:
+    async with peer(count, deadline_seconds=DEADLINE_SECONDS) as client:
         began = time.monotonic()
-        async with asyncio.timeout(PLENTY):
-            # Neither of the peers ever comes to an end: nothing but the deadline does.
+        async with asyncio.timeout(PLENTY_SECONDS):
+            # Neither peer ever ends its response, so only the deadline can end the call.
             with pytest.raises(errors.KomboTimeout):
                 await client.mint_link(ADA, HRIS)
-        assert time.monotonic() - began >= DEADLINE - 0.05
-    assert calls <= 1  # it is that of the call, and not of each try
+        assert time.monotonic() - began >= DEADLINE_SECONDS - 0.05
+    assert calls <= 1  # the deadline is that of the call, not of each attempt
 
 
-async def test_a_retry_that_would_pass_the_deadline_is_not_begun() -> None:
+async def test_a_retry_that_would_pass_the_deadline_does_not_start() -> None:
     calls = 0
 
     async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,10 +102,10 @@ async def test_a_retry_that_would_pass_the_deadline_is_not_begun() -> None:
             await client.mint_link(ADA, HRIS)
         assert caught.value.retry_after == 40
         assert calls == 1
-        assert time.monotonic() - began < PLENTY  # it did not wait, either
+        assert time.monotonic() - began < PLENTY_SECONDS  # it did not wait either
 
 
-async def test_a_failure_that_passes_is_waited_out_within_the_deadline() -> None:
+async def test_a_short_failure_is_retried_within_the_deadline() -> None:
     calls = 0
 
     async def recover(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

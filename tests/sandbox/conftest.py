@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from kombo_embed.sandbox import MovableClock, Sandbox
+from kombo_embed.clock import ManualClock
+from kombo_embed.sandbox import Sandbox
 
 API_KEY = "ks_dev_for-the-sandbox"
 WEBHOOK_SECRET = "whsec_for-the-sandbox"
@@ -17,17 +18,17 @@ END_USER = {"end_user_email": "ada@acme.example", "end_user_organization_name": 
 
 @dataclass
 class Receiver:
-    """A webhook endpoint that answers what it is told to, and 204 afterwards."""
+    """A webhook endpoint that responds with the given statuses or raises, and then responds with 204."""
 
-    answers: list[int | Exception] = field(default_factory=list)
+    statuses: list[int | Exception] = field(default_factory=list)
     requests: list[httpx.Request] = field(default_factory=list)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        answer = self.answers.pop(0) if self.answers else 204
-        if isinstance(answer, Exception):
-            raise answer
-        return httpx.Response(answer)
+        status = self.statuses.pop(0) if self.statuses else 204
+        if isinstance(status, Exception):
+            raise status
+        return httpx.Response(status)
 
     def types(self) -> list[str]:
         return [event["type"] for event in self.events()]
@@ -43,7 +44,7 @@ def receiver() -> Receiver:
 
 @pytest.fixture
 def pauses() -> list[float]:
-    """What the sandbox would have slept."""
+    """The seconds that the sandbox would have slept."""
     return []
 
 
@@ -57,7 +58,7 @@ async def sandbox(receiver: Receiver, pauses: list[float]) -> AsyncIterator[Sand
         webhook_secret=WEBHOOK_SECRET,
         webhook_url="https://app.example/kombo/webhooks",
         webhook_transport=httpx.MockTransport(receiver),
-        clock=MovableClock(lambda: 1_790_000_000.0),
+        clock=ManualClock(lambda: 1_790_000_000.0),
         sleep=pause,
     )
     yield sandbox
@@ -80,11 +81,11 @@ Mint = Callable[..., Any]
 
 @pytest.fixture
 def mint(api: httpx.AsyncClient) -> Mint:
-    """Mint a connection link, Acme's unless told otherwise."""
+    """Mint a connection link for Acme."""
 
     async def mint_link(**fields: object) -> str:
-        answer = await api.post("/v1/connect/create-link", json=END_USER | fields)
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["data"]["link"])
+        response = await api.post("/v1/connect/create-link", json=END_USER | fields)
+        assert response.status_code == 200, response.text
+        return str(response.json()["data"]["link"])
 
     return mint_link

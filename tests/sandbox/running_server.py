@@ -1,4 +1,4 @@
-"""An app on a real port of this machine, for the tests in which the wire matters."""
+"""An app on a real port, for tests that need a socket."""
 
 import socket
 import threading
@@ -14,7 +14,7 @@ STARTUP_SECONDS = 10
 
 @contextmanager
 def running(app: ASGIApp, *, host: str = "127.0.0.1") -> Iterator[str]:
-    """Serve the app from a thread and give its address; it is stopped cleanly at the end."""
+    """Serve the app from a thread and give its address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))

@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kombo_embed.store.store import Store
-from tests.support import ManualClock
+from tests.store.samples import opened_store
 
 
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Store]:
-    store = Store(database_url, environment="default", clock=ManualClock())
-    await store.open()
-    yield store
-    await store.aclose()
+    async with opened_store(database_url) as store:
+        yield store

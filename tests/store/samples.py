@@ -1,19 +1,47 @@
-"""What Kombo could tell, for the tests of the store."""
+"""What Kombo could report, for the tests of the store."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from kombo_embed import EndUser
+from kombo_embed.clock import ManualClock
 from kombo_embed.models import CacheKey, LinkRequest
+from kombo_embed.ports import Clock
+from kombo_embed.store.backend import BUSY_SECONDS
 from kombo_embed.store.store import Store
-from kombo_embed.upstream import ReportedIntegration, WebhookEvent
+from kombo_embed.upstream import ReportedIntegration, ReportedState, WebhookEvent
 
+NOW = datetime.fromtimestamp(1_790_000_000, UTC)
 ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
 REPORTED = ReportedIntegration(
     "personio:x", "personio", "acme", "Acme", "ada@acme.example", None, "INCOMPLETE"
 )
+
+
+def fixed_clock() -> ManualClock:
+    """A clock that stands at `NOW` until it is advanced."""
+    return ManualClock(time=NOW.timestamp, monotonic=lambda: 0.0)
+
+
+@asynccontextmanager
+async def opened_store(
+    url: str,
+    *,
+    environment: str = "default",
+    clock: Clock | None = None,
+    busy_seconds: float = BUSY_SECONDS,
+) -> AsyncIterator[Store]:
+    store = Store(url, environment=environment, clock=clock or fixed_clock(), busy_seconds=busy_seconds)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.aclose()
 
 
 def key(category: str, tool: str | None = None) -> CacheKey:
@@ -22,6 +50,13 @@ def key(category: str, tool: str | None = None) -> CacheKey:
 
 def created(event_id: str = "e1", **changes: Any) -> tuple[WebhookEvent, ReportedIntegration]:
     return WebhookEvent(event_id, "integration-created", {}), replace(REPORTED, **changes)
+
+
+def state_changed(
+    event_id: str, status: str, integration_id: str = "personio:x"
+) -> tuple[WebhookEvent, ReportedState]:
+    event = WebhookEvent(event_id, "integration-state-changed", {})
+    return event, ReportedState(integration_id, status, None, None)
 
 
 async def complete(store: Store, token: str | None = None) -> bool:

@@ -24,11 +24,32 @@ from kombo_embed.store.database import Database
 from kombo_embed.store.store import Store, migrate
 from kombo_embed.store.tables import metadata
 from tests.postgres import PostgresServer
-from tests.support import SQLITE_URL, ManualClock
+from tests.store.samples import fixed_clock, opened_store
+from tests.support import SQLITE_URL
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = str(Path(migrations.__file__).parent)
 REVISIONS = [step.revision for step in ScriptDirectory(SCRIPTS).walk_revisions()]
+# Existing databases have these columns: a migration step may add some, but none may be renamed.
+RELEASED_COLUMNS = {
+    "integrations": (
+        "id environment integration_id public_id origin_id tool category organization_name email "
+        "status setup_status learnt_by connected_at updated_at state_updated_at deleted_at qa_status "
+        "setup_updated_at qa_updated_at category_guessed duplicate_told_at"
+    ),
+    "minted_links": (
+        "id environment origin_id email purpose integration_id category tool language minted_at "
+        "expires_at watch_until"
+    ),
+    "completions": "environment activation_token_sha256 integration_id completed_at",
+    "received_events": "environment event_id type integration_id data report received_at",
+    "outbox": (
+        "id environment event_id type origin_id integration_id integration data occurred_at attempts "
+        "done_handlers due_at lease_owner lease_ends_at delivered_at failures given_up_at"
+    ),
+    "malformed_events": "environment body_sha256 body reason times first_received_at received_at",
+    "dropped_links": "id environment drop_id origin_id dropped_at",
+}
 PROCESSES, ROUNDS = 8, 5
 OPEN_ALL_AT_ONCE = """
 import asyncio, multiprocessing, sys, time
@@ -90,16 +111,16 @@ def upgrade_to(revision: str) -> Callable[[Connection], None]:
     return upgrade
 
 
-def add_a_row_to_each_table(connection: Connection) -> None:
+def insert_a_row_into_each_table(connection: Connection) -> None:
     tables = MetaData()
     tables.reflect(connection)
     for table in tables.tables.values():
         if table.name != migrations.VERSION_TABLE:
-            row = {column.name: a_value_of(column.type) for column in table.columns}
+            row = {column.name: value_of(column.type) for column in table.columns}
             connection.execute(insert(table).values(row))
 
 
-def a_value_of(kind: types.TypeEngine[Any]) -> object:
+def value_of(kind: types.TypeEngine[Any]) -> object:
     match kind:
         case types.JSON():
             return []
@@ -132,19 +153,34 @@ def differences(connection: Connection) -> list[Any]:
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-async def test_tables_of_every_earlier_version_become_those_that_the_code_uses_and_keep_their_rows(
+async def test_every_earlier_version_is_migrated_to_the_codes_tables_and_keeps_its_rows(
     empty_url: str, revision: str
 ) -> None:
     await in_database(empty_url, upgrade_to(revision))
-    await in_database(empty_url, add_a_row_to_each_table)
-    there = set(await in_database(empty_url, lambda connection: inspect(connection).get_table_names()))
+    await in_database(empty_url, insert_a_row_into_each_table)
+    before = set(await in_database(empty_url, lambda connection: inspect(connection).get_table_names()))
     assert await migrate(empty_url) == REVISIONS[0]
     assert await in_database(empty_url, differences) == []
     rows = await in_database(empty_url, read_all)
-    assert {name for name, count in rows.items() if count} == there - {migrations.VERSION_TABLE}
+    assert {name for name, count in rows.items() if count} == before - {migrations.VERSION_TABLE}
 
 
-async def test_the_indexes_are_those_that_the_code_names_with_their_conditions(empty_url: str) -> None:
+async def test_the_released_columns_keep_their_names(empty_url: str) -> None:
+    await migrate(empty_url)
+
+    def columns(connection: Connection) -> dict[str, set[str]]:
+        inspector = inspect(connection)
+        return {
+            name: {column["name"] for column in inspector.get_columns(f"kombo_embed_{name}")}
+            for name in RELEASED_COLUMNS
+        }
+
+    found = await in_database(empty_url, columns)
+    for name, released in RELEASED_COLUMNS.items():
+        assert set(released.split()) <= found[name]
+
+
+async def test_the_partial_indexes_have_their_conditions(empty_url: str) -> None:
     await migrate(empty_url)
 
     def conditions(connection: Connection) -> dict[str, str]:
@@ -158,12 +194,12 @@ async def test_the_indexes_are_those_that_the_code_names_with_their_conditions(e
         assert found[name].startswith("delivered_at IS NULL")
 
 
-async def test_migrating_again_and_by_several_at_once_changes_nothing(empty_url: str) -> None:
+async def test_repeated_and_concurrent_migrations_change_nothing(empty_url: str) -> None:
     assert set(await asyncio.gather(*(migrate(empty_url) for _ in range(4)))) == {REVISIONS[0]}
     assert await in_database(empty_url, differences) == []
 
 
-def test_several_processes_may_start_at_once_on_a_new_sqlite_file(tmp_path: Path) -> None:
+def test_several_processes_can_start_at_once_on_a_new_sqlite_file(tmp_path: Path) -> None:
     program = [sys.executable, "-c", OPEN_ALL_AT_ONCE, str(PROCESSES), str(ROUNDS)]
     done = subprocess.run(  # noqa: S603 - our own program
         program, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
@@ -171,8 +207,10 @@ def test_several_processes_may_start_at_once_on_a_new_sqlite_file(tmp_path: Path
     assert (done.returncode, done.stderr) == (0, "")
 
 
-async def test_on_postgresql_a_start_before_the_migration_names_the_command(empty_postgres_url: str) -> None:
-    store = Store(empty_postgres_url, environment="default", clock=ManualClock())
+async def test_on_postgresql_a_start_before_the_migration_fails_and_names_the_command(
+    empty_postgres_url: str,
+) -> None:
+    store = Store(empty_postgres_url, environment="default", clock=fixed_clock())
     with pytest.raises(ConfigurationError, match=r"tables are missing.*kombo-embed migrate"):
         await store.open()
     await migrate(empty_postgres_url)
@@ -182,22 +220,18 @@ async def test_on_postgresql_a_start_before_the_migration_names_the_command(empt
     await store.aclose()
 
 
-async def test_a_worker_of_an_older_version_starts_on_newer_tables_and_leaves_them(empty_url: str) -> None:
+async def test_an_older_version_starts_on_newer_tables_and_does_not_change_them(empty_url: str) -> None:
     await migrate(empty_url)
     await in_database(empty_url, at_version("9999"))
-    store = Store(empty_url, environment="default", clock=ManualClock())
-    await store.open()
-    await store.check()
-    await store.aclose()
+    async with opened_store(empty_url) as store:
+        await store.check()
     assert await migrate(empty_url) == "9999"
 
 
-async def test_tables_that_a_hosts_own_alembic_made_are_used_and_not_migrated(empty_url: str) -> None:
+async def test_tables_of_a_hosts_own_alembic_are_used_and_not_migrated(empty_url: str) -> None:
     await in_database(empty_url, kombo_embed.metadata.create_all)
-    store = Store(empty_url, environment="default", clock=ManualClock())
-    await store.open()
-    await store.check()
-    await store.aclose()
+    async with opened_store(empty_url) as store:
+        await store.check()
     await migrate(empty_url)
     names = await in_database(empty_url, lambda connection: inspect(connection).get_table_names())
     assert set(names) == set(metadata.tables)
@@ -210,10 +244,10 @@ async def test_tables_that_a_hosts_own_alembic_made_are_used_and_not_migrated(em
     await store.aclose()
 
 
-async def test_a_hosts_own_alembic_in_the_same_database_keeps_its_version(empty_url: str) -> None:
+async def test_the_version_of_a_hosts_own_alembic_in_the_same_database_is_kept(empty_url: str) -> None:
     def host_migrates(connection: Connection) -> None:
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
-        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('the-hosts')")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('of-the-host')")
 
     await in_database(empty_url, host_migrates)
     await migrate(empty_url)
@@ -221,10 +255,10 @@ async def test_a_hosts_own_alembic_in_the_same_database_keeps_its_version(empty_
     def host_version(connection: Connection) -> object:
         return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
 
-    assert await in_database(empty_url, host_version) == "the-hosts"
+    assert await in_database(empty_url, host_version) == "of-the-host"
 
 
-async def test_a_hosts_autogenerate_leaves_our_tables_alone_as_the_documentation_says(empty_url: str) -> None:
+async def test_a_hosts_autogenerate_ignores_our_tables_as_the_documentation_says(empty_url: str) -> None:
     page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
     [program] = re.findall(r"```python\n# env\.py(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}

@@ -7,18 +7,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
-from kombo_embed.store.database import Database
+from kombo_embed.store.database import RECOVERED_AFTER_SECONDS, Database
 from kombo_embed.store.store import Store
-from kombo_embed.upstream import ReportedState, WebhookEvent
 from tests.postgres import PostgresServer
-from tests.store.samples import complete, created
-from tests.support import LogRecorder, ManualClock
+from tests.store.samples import NOW, complete, created, fixed_clock, opened_store, state_changed
+from tests.support import LogRecorder
 
 OURS = "FROM pg_stat_activity WHERE application_name = 'kombo-embed'"
+END_OURS = f"SELECT pg_terminate_backend(pid) {OURS}"
 
 
 @pytest.fixture
@@ -27,42 +28,52 @@ def database_url(postgres_url: str) -> str:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Store]:
-    store = Store(url, environment="default", clock=ManualClock())
-    await store.open()
-    yield store
-    await store.aclose()
+async def locked_table(
+    postgres: PostgresServer, database: str, lock: str
+) -> AsyncIterator[asyncpg.Connection]:
+    """Another client's transaction that locks a table until the context ends, or until it is closed."""
+    blocker = await postgres.connect(database)
+    await blocker.execute(f"BEGIN; LOCK TABLE {lock}")
+    try:
+        yield blocker
+    finally:
+        await blocker.close()
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for something that can only be asked of the server."""
+    """Wait for something that only the server knows."""
     async with asyncio.timeout(30):
         while not await condition():
             pass
 
 
+async def waits_for(postgres: PostgresServer, kind: str) -> bool:
+    waiting = await postgres.aexecute("SELECT locktype FROM pg_locks WHERE NOT granted")
+    return kind in {row["locktype"] for row in waiting}
+
+
 @pytest.mark.parametrize(("default", "used"), [("off", "on"), ("remote_write", "remote_write")])
-async def test_what_is_answered_is_flushed_to_disk_whatever_the_servers_defaults_are(
+async def test_commits_are_flushed_to_disk_whatever_the_servers_defaults_are(
     postgres: PostgresServer, postgres_database: str, postgres_url: str, default: str, used: str
 ) -> None:
     for setting in (f"synchronous_commit = {default}", "default_transaction_isolation = serializable"):
         await postgres.aexecute(f"ALTER DATABASE {postgres_database} SET {setting}")
-    async with opened(postgres_url) as store, store._database.writing() as connection:  # noqa: SLF001 - as it writes
-        names = ("synchronous_commit", "transaction_isolation", "statement_timeout")
-        shown = [(await connection.execute(text(f"SHOW {name}"))).scalar_one() for name in names]
-    assert shown == [used, "read committed", "5s"]
+    names = ("synchronous_commit", "transaction_isolation", "statement_timeout")
+    async with opened_store(postgres_url) as store, store._database.writing() as connection:  # noqa: SLF001 - as it writes
+        settings = [(await connection.execute(text(f"SHOW {name}"))).scalar_one() for name in names]
+    assert settings == [used, "read committed", "5s"]
 
 
-async def test_connections_that_broke_while_idle_cost_no_call(postgres: PostgresServer, store: Store) -> None:
+async def test_connections_that_broke_while_idle_fail_no_call(postgres: PostgresServer, store: Store) -> None:
     await asyncio.gather(*(complete(store, f"token {number}") for number in range(5)))
-    await postgres.aexecute(f"SELECT pg_terminate_backend(pid) {OURS}")
+    await postgres.aexecute(END_OURS)
     results = await asyncio.gather(*(complete(store, f"token {number}") for number in range(5, 10)))
     assert results == [False] * 5
-    await postgres.aexecute(f"SELECT pg_terminate_backend(pid) {OURS}")
+    await postgres.aexecute(END_OURS)
     await store.check()
 
 
-async def test_a_connection_that_breaks_within_a_transaction_costs_no_call(
+async def test_a_connection_that_breaks_within_a_transaction_fails_no_call(
     postgres: PostgresServer, store: Store
 ) -> None:
     attempts = []
@@ -71,14 +82,14 @@ async def test_a_connection_that_breaks_within_a_transaction_costs_no_call(
         async with store._database.writing() as connection:  # noqa: SLF001 - to stop within the transaction
             attempts.append(1)
             if len(attempts) == 1:
-                await postgres.aexecute(f"SELECT pg_terminate_backend(pid) {OURS}")
+                await postgres.aexecute(END_OURS)
             return int((await connection.execute(text("SELECT 7"))).scalar_one())
 
-    assert await store._database.finish(work) == 7  # noqa: SLF001 - as above
+    assert await store._database.run_to_completion(work) == 7  # noqa: SLF001 - as above
     assert len(attempts) == 2
 
 
-async def test_while_the_server_is_down_it_is_told_and_afterwards_all_is_well(
+async def test_a_stopped_server_is_unavailable_until_it_runs_again(
     postgres: PostgresServer, store: Store
 ) -> None:
     assert await complete(store)
@@ -93,45 +104,44 @@ async def test_while_the_server_is_down_it_is_told_and_afterwards_all_is_well(
     assert len(await store.find_integrations("acme")) == 1
 
 
-async def test_an_outage_is_one_line_of_the_log_and_its_end_another(
+async def test_the_beginning_and_the_end_of_an_outage_are_logged_once_each(
     postgres: PostgresServer, postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def lines() -> list[str]:
+    def events() -> list[str]:
         return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
-    clock = ManualClock()
-    store = Store(postgres_url, environment="default", clock=clock)
-    await store.open()
-    await postgres.aexecute(f"SELECT pg_terminate_backend(pid) {OURS}")
-    await store.check()
-    assert lines() == []  # nobody was refused
-    postgres.stop("immediate")
-    try:
-        for _ in range(3):
-            with pytest.raises(StoreUnavailable):
-                await store.check()
-    finally:
-        postgres.start()
-    [gone] = lines()
-    assert gone.startswith("store.unavailable: ")
-    assert "KOMBO_DATABASE_URL" in gone
-    await store.check()
-    assert lines() == [gone]  # it may go again at once
-    clock.advance(5)
-    await store.check()
-    await store.check()
-    assert lines() == [gone, "store.back: the database can be used again"]
-    await store.aclose()
+    clock = fixed_clock()
+    async with opened_store(postgres_url, clock=clock) as store:
+        await postgres.aexecute(END_OURS)
+        await store.check()
+        assert events() == []  # no call failed
+        postgres.stop("immediate")
+        try:
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable):
+                    await store.check()
+        finally:
+            postgres.start()
+        assert events() == ["store.unavailable"]
+        assert "KOMBO_DATABASE_URL" in vars(caplog.records[-1])["error"]
+        await store.check()
+        assert events() == ["store.unavailable"]  # it may fail again at once
+        clock.advance(RECOVERED_AFTER_SECONDS)
+        await store.check()
+        await store.check()
+        assert events() == ["store.unavailable", "store.recovered"]
 
 
-async def test_connections_to_what_became_a_standby_are_left(postgres: PostgresServer, store: Store) -> None:
-    async def become(kind: str) -> None:
-        await postgres.aexecute(f"ALTER SYSTEM SET default_transaction_read_only = {kind}")
+async def test_connections_to_a_server_that_became_a_standby_are_dropped(
+    postgres: PostgresServer, store: Store
+) -> None:
+    async def become(read_only: str) -> None:
+        await postgres.aexecute(f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
         await postgres.aexecute("SELECT pg_reload_conf()")
 
         async def is_so() -> bool:
-            [[shown]] = await postgres.aexecute("SHOW default_transaction_read_only")
-            return bool(shown == kind)
+            [[current]] = await postgres.aexecute("SHOW default_transaction_read_only")
+            return bool(current == read_only)
 
         await until(is_so)
 
@@ -147,53 +157,53 @@ async def test_connections_to_what_became_a_standby_are_left(postgres: PostgresS
     assert not {*before} & {*await postgres.aexecute(f"SELECT pid {OURS}")}
 
 
-async def test_a_server_without_a_free_connection_is_told(postgres: PostgresServer, store: Store) -> None:
-    await postgres.aexecute(f"SELECT pg_terminate_backend(pid) {OURS}")
+async def test_a_server_without_a_free_connection_is_unavailable(
+    postgres: PostgresServer, store: Store
+) -> None:
+    await postgres.aexecute(END_OURS)
     limit = int((await postgres.aexecute("SHOW max_connections"))[0][0])
     results = await asyncio.gather(*(postgres.connect() for _ in range(limit)), return_exceptions=True)
-    last, *taken = [result for result in results if not isinstance(result, BaseException)]
+    last, *others = [result for result in results if not isinstance(result, BaseException)]
 
-    async def there_is_room() -> bool:
+    async def has_free_connections() -> bool:
         return int(await last.fetchval("SELECT count(*) FROM pg_stat_activity")) < limit / 2
 
     try:
         with pytest.raises(StoreUnavailable):
             await complete(store)
     finally:
-        await asyncio.gather(*(connection.close() for connection in taken))
-        await until(there_is_room)
-        await last.aclose()
+        await asyncio.gather(*(connection.close() for connection in others))
+        await until(has_free_connections)
+        await last.close()
     assert await complete(store)
 
 
-async def test_who_does_not_answer_is_waited_for_until_the_deadline(
-    postgres: PostgresServer, postgres_database: str, store: Store
+async def test_a_server_that_does_not_answer_is_unavailable_after_the_deadline(
+    postgres: PostgresServer, postgres_database: str, postgres_url: str
 ) -> None:
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
         await writer.wait_closed()
 
-    blocker = await postgres.connect(postgres_database)
-    await blocker.execute("BEGIN; LOCK TABLE kombo_embed_integrations")
-    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    server = await asyncio.start_server(never_answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    silent = Store(
-        f"postgresql+asyncpg://kombo:hush-hush@127.0.0.1:{port}/db",
-        environment="default",
-        clock=ManualClock(),
-    )
-    async with asyncio.timeout(30):
-        results = await asyncio.gather(complete(store), silent.open(), return_exceptions=True)
-    assert all(isinstance(result, StoreUnavailable) for result in results)
-    await blocker.aclose()
-    assert await complete(store)
-    await silent.aclose()
+    url = f"postgresql+asyncpg://kombo:hush-hush@127.0.0.1:{port}/db"
+    unanswered = Store(url, environment="default", clock=fixed_clock(), busy_seconds=0.5)
+    async with opened_store(postgres_url, busy_seconds=0.5) as store:
+        async with (
+            locked_table(postgres, postgres_database, "kombo_embed_integrations"),
+            asyncio.timeout(10),
+        ):
+            results = await asyncio.gather(complete(store), unanswered.open(), return_exceptions=True)
+        assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable]
+        assert await complete(store)
+    await unanswered.aclose()
     server.close()
     await server.wait_closed()
 
 
-async def test_transactions_that_lock_each_other_out_are_done_again(postgres_url: str) -> None:
+async def test_transactions_that_deadlock_are_retried(postgres_url: str) -> None:
     database = Database(postgres_url)
     both_began = asyncio.Event()
     began: list[int] = []
@@ -208,53 +218,48 @@ async def test_transactions_that_lock_each_other_out_are_done_again(postgres_url
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({second})"))
             return first
 
-    pair = [database.finish(lambda: write(1, 2)), database.finish(lambda: write(2, 1))]
+    pair = [database.run_to_completion(lambda: write(1, 2)), database.run_to_completion(lambda: write(2, 1))]
     assert await asyncio.gather(*pair) == [1, 2]
     assert len(began) == 3
     await database.aclose()
 
 
-async def test_an_integrations_later_event_is_not_numbered_before_its_earlier_one_is_committed(
+async def test_an_integrations_later_event_is_numbered_after_its_earlier_one_is_committed(
     postgres: PostgresServer, postgres_database: str, postgres_url: str, store: Store
 ) -> None:
-    blocker = await postgres.connect(postgres_database)
-    await blocker.execute("BEGIN; LOCK TABLE kombo_embed_outbox IN SHARE MODE")
-    async with opened(postgres_url) as other:
+    async with (
+        locked_table(postgres, postgres_database, "kombo_embed_outbox IN SHARE MODE") as blocker,
+        opened_store(postgres_url) as other,
+    ):
         connecting = asyncio.create_task(store.save_event(*created("e1")))
-        # The first stands before its event's number, in possession of the integration.
+        # The first one holds the integration's lock and waits to write its event.
         await until(lambda: waits_for(postgres, "relation"))
         completing = asyncio.create_task(complete(other))
         await until(lambda: waits_for(postgres, "advisory"))
-        await blocker.aclose()
+        await blocker.close()
         assert await connecting == "acme"
         assert await completing is False
 
 
-async def test_a_state_that_is_told_while_its_integration_is_being_recorded_is_not_lost(
+async def test_a_state_that_arrives_while_its_integration_is_being_recorded_is_merged(
     postgres: PostgresServer, postgres_database: str, postgres_url: str, store: Store
 ) -> None:
-    blocker = await postgres.connect(postgres_database)
-    await blocker.execute("BEGIN; LOCK TABLE kombo_embed_completions IN SHARE MODE")
-    state = ReportedState("personio:x", "ACTIVE", None, None)
-    async with opened(postgres_url) as other:
+    async with (
+        locked_table(postgres, postgres_database, "kombo_embed_completions IN SHARE MODE") as blocker,
+        opened_store(postgres_url) as other,
+    ):
         completing = asyncio.create_task(complete(store))
-        # It has looked for what was told before already, and has not committed yet.
+        # It has read the earlier states already, and has not committed yet.
         await until(lambda: waits_for(postgres, "relation"))
-        event = WebhookEvent("e1", "integration-state-changed", {})
-        telling = asyncio.create_task(other.save_event(event, state))
+        receiving = asyncio.create_task(other.save_event(*state_changed("e1", "ACTIVE")))
         await until(lambda: waits_for(postgres, "advisory"))
-        await blocker.aclose()
-        await asyncio.gather(completing, telling)
+        await blocker.close()
+        await asyncio.gather(completing, receiving)
     [found] = await store.find_integrations("acme")
     assert found.status == "ACTIVE"
 
 
-async def waits_for(postgres: PostgresServer, kind: str) -> bool:
-    waiting = await postgres.aexecute("SELECT locktype FROM pg_locks WHERE NOT granted")
-    return kind in {row["locktype"] for row in waiting}
-
-
-def test_without_its_driver_the_start_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_driver_the_start_fails_and_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(ConfigurationError, match="with its extra 'postgres'"):
         Database("postgresql+asyncpg://user:hush-hush@host/db")
@@ -269,33 +274,34 @@ def test_parameters_that_the_driver_cannot_use_are_named() -> None:
 
 
 async def test_a_url_for_pgbouncers_transaction_mode_works(postgres_url: str) -> None:
-    async with opened(f"{postgres_url}&prepared_statement_cache_size=0&statement_cache_size=0") as store:
+    url = f"{postgres_url}&prepared_statement_cache_size=0&statement_cache_size=0"
+    async with opened_store(url) as store:
         assert await complete(store)
         assert len(await store.find_integrations("acme")) == 1
 
 
-async def test_neither_error_nor_log_holds_the_password(log: LogRecorder) -> None:
-    url = "postgresql+asyncpg://somebody:hush-hush@127.0.0.1:9/db"
-    store = Store(url, environment="default", clock=ManualClock())
+async def test_neither_error_nor_log_nor_repr_has_the_password(log: LogRecorder) -> None:
+    url = "postgresql+asyncpg://kombo:hush-hush@127.0.0.1:9/db"
+    store = Store(url, environment="default", clock=fixed_clock())
     with pytest.raises(StoreUnavailable) as caught:
         await store.open()
     await store.aclose()
     assert "store.unavailable" in log.text()
-    for told in (str(caught.value), repr(caught.value), log.text(), repr(store), repr(store._database)):  # noqa: SLF001 - on purpose
-        assert "hush-hush" not in told
+    for output in (str(caught.value), repr(caught.value), log.text(), repr(store), repr(store._database)):  # noqa: SLF001 - on purpose
+        assert "hush-hush" not in output
 
 
 @pytest.mark.parametrize("ahead", [-12, 12])
-async def test_machines_whose_clocks_differ_do_not_deliver_one_event_at_once(
+async def test_machines_whose_clocks_differ_do_not_lease_one_event_at_once(
     store: Store, postgres_url: str, ahead: int
 ) -> None:
     await complete(store)
-    types, ours = ["integration.connected"], store._now() + timedelta(minutes=1)  # noqa: SLF001 - long due
+    types, ours = ["integration.connected"], NOW + timedelta(minutes=1)  # long due
     theirs = ours + timedelta(seconds=ahead)
-    async with opened(postgres_url) as other:
-        [taken] = await store.outbox.take(types, limit=1, now=ours, lease_seconds=10)
+    async with opened_store(postgres_url) as other:
+        [leased] = await store.outbox.take(types, limit=1, now=ours, lease_seconds=10)
         assert await other.outbox.take(types, limit=1, now=theirs, lease_seconds=10) == []
-        await store.outbox.renew([taken], now=ours, lease_seconds=10)
+        await store.outbox.renew([leased], now=ours, lease_seconds=10)
         assert await other.outbox.take(types, limit=1, now=theirs, lease_seconds=10) == []
-        await store.outbox.renew([taken], now=ours, lease_seconds=0)
+        await store.outbox.renew([leased], now=ours, lease_seconds=0)
         assert await other.outbox.take(types, limit=1, now=theirs, lease_seconds=10) != []

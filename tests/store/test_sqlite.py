@@ -6,7 +6,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,11 +15,11 @@ import pytest
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.store.database import Database
 from kombo_embed.store.store import Store
-from tests.store.samples import complete, created
-from tests.support import SQLITE_URL, ManualClock, eventually, files_no_larger_than
+from tests.store.samples import NOW, complete, created, fixed_clock, opened_store
+from tests.support import SQLITE_URL, eventually, files_no_larger_than
 
 FILE = Path("kombo_embed.db")
-NOBODY = 65534
+UNPRIVILEGED = 65534
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def database_url() -> str:
 
 
 @contextmanager
-def without_the_powers_of_root() -> Iterator[None]:
-    """For root, files are never read-only."""
+def without_root_privileges() -> Iterator[None]:
+    """Root can write read-only files."""
     if os.geteuid() != 0:
         yield
         return
-    os.seteuid(NOBODY)
+    os.seteuid(UNPRIVILEGED)
     try:
         yield
     finally:
@@ -59,12 +59,12 @@ def size_of(name: str) -> int:
     return Path(name).stat().st_size
 
 
-def take_away() -> None:
+def move_away() -> None:
     FILE.rename("kept.db")
 
 
-def bring_back() -> None:
-    assert not FILE.exists(), "an empty database stands in the place of the lost one"
+def move_back() -> None:
+    assert not FILE.exists(), "an empty database was created in place of the missing one"
     Path("kept.db").rename(FILE)
 
 
@@ -75,7 +75,7 @@ def restore(backup: bytes) -> None:
     Path("restored.db").replace(FILE)
 
 
-async def test_what_is_answered_is_flushed_to_disk_and_survives_a_reopening(store: Store) -> None:
+async def test_commits_are_flushed_to_disk_and_survive_a_reopening(store: Store) -> None:
     async with store._database.reading() as connection:  # noqa: SLF001 - the pragmas are per connection
         pragmas = {
             name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
@@ -84,39 +84,50 @@ async def test_what_is_answered_is_flushed_to_disk_and_survives_a_reopening(stor
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 5000}
     await complete(store)
     await store.aclose()
-    again = Store(SQLITE_URL, environment="default", clock=ManualClock())
-    await again.open()
-    assert len(await again.find_integrations("acme")) == 1
-    await again.aclose()
+    async with opened_store(SQLITE_URL) as again:
+        assert len(await again.find_integrations("acme")) == 1
 
 
-async def test_a_file_that_is_deleted_while_it_is_open_loses_nothing_that_was_answered(
-    store: Store,
-) -> None:
+async def test_concurrent_writers_wait_for_a_lock_of_another_process_at_the_same_time() -> None:
+    async with opened_store(SQLITE_URL, busy_seconds=0.5) as store:
+        with closing(sqlite3.connect(FILE, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            started = asyncio.get_running_loop().time()
+            async with asyncio.timeout(10):  # in sequence they would wait 20 seconds
+                results = await asyncio.gather(
+                    *(complete(store, f"token {number}") for number in range(40)), return_exceptions=True
+                )
+            assert asyncio.get_running_loop().time() - started >= 0.4  # it might have ended meanwhile
+            other.execute("ROLLBACK")
+        assert {type(result) for result in results} == {StoreUnavailable}
+        assert await complete(store)
+
+
+async def test_a_deleted_file_fails_writes_and_loses_nothing_that_was_committed(store: Store) -> None:
     assert await complete(store)
-    take_away()
+    move_away()
     with pytest.raises(StoreUnavailable):
         await complete(store, "another token")
     with pytest.raises(StoreUnavailable):
         await store.check()
-    bring_back()
+    move_back()
     assert await complete(store, "another token") is False
     assert len(await store.find_integrations("acme")) == 1
 
 
-async def test_a_write_that_was_under_way_when_the_file_was_deleted_is_not_answered(store: Store) -> None:
-    async def write_while_it_is_taken_away() -> None:
+async def test_a_file_that_is_deleted_during_a_write_fails_the_write(store: Store) -> None:
+    async def write_while_the_file_is_deleted() -> None:
         async with store._database.writing() as connection:  # noqa: SLF001 - to stop between write and commit
             await connection.exec_driver_sql("DELETE FROM kombo_embed_completions")
-            take_away()
+            move_away()
 
     with pytest.raises(StoreUnavailable):
-        await write_while_it_is_taken_away()
-    bring_back()
+        await write_while_the_file_is_deleted()
+    move_back()
     await store.check()
 
 
-async def test_a_file_that_is_replaced_while_it_is_open_is_used_from_then_on(store: Store) -> None:
+async def test_a_replaced_file_is_used_from_then_on(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     assert await complete(store)
     await store.aclose()
     backup = FILE.read_bytes()  # noqa: ASYNC240 - nothing else runs here
@@ -125,9 +136,12 @@ async def test_a_file_that_is_replaced_while_it_is_open_is_used_from_then_on(sto
     restore(backup)
     assert [found.integration_id for found in await store.find_integrations("acme")] == ["personio:x"]
     assert await complete(store, "another token") is False
+    assert {record.getMessage() for record in caplog.records if record.name == "kombo_embed.store"} == {
+        "store.replaced"
+    }
 
 
-async def test_a_full_disk_is_told_and_what_fits_again_is_written(store: Store) -> None:
+async def test_a_full_disk_fails_writes_until_there_is_space(store: Store) -> None:
     assert await complete(store)
 
     async def fill() -> None:
@@ -140,16 +154,13 @@ async def test_a_full_disk_is_told_and_what_fits_again_is_written(store: Store) 
         await store.check()
     assert await complete(store, "the last token") is False
     await store.aclose()
-    with sqlite3.connect(FILE) as database:
+    with closing(sqlite3.connect(FILE)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    database.close()
 
 
-async def test_a_file_that_may_not_be_written_is_told_at_the_start_and_can_be_mended(
-    read_only_file: Path,
-) -> None:
-    store = Store(f"sqlite+aiosqlite:///{read_only_file}", environment="default", clock=ManualClock())
-    with without_the_powers_of_root(), pytest.raises(StoreUnavailable, match="permissions"):
+async def test_a_read_only_file_fails_the_start_until_it_is_writable(read_only_file: Path) -> None:
+    store = Store(f"sqlite+aiosqlite:///{read_only_file}", environment="default", clock=fixed_clock())
+    with without_root_privileges(), pytest.raises(StoreUnavailable, match="permissions"):
         await store.open()
     make_writable(read_only_file)
     await store.open()
@@ -157,33 +168,32 @@ async def test_a_file_that_may_not_be_written_is_told_at_the_start_and_can_be_me
     await store.aclose()
 
 
-async def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+async def test_a_missing_folder_fails_the_start_and_is_named(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/no/such/folder.db"
-    store = Store(url, environment="default", clock=ManualClock())
+    store = Store(url, environment="default", clock=fixed_clock())
     with pytest.raises(ConfigurationError, match=r"KOMBO_DATABASE_URL does not exist.*no/such"):
         await store.open()
     await store.aclose()
 
 
-async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
-    store = Store(f"sqlite+aiosqlite:///{tmp_path}", environment="default", clock=ManualClock())
+async def test_a_folder_in_place_of_the_file_is_unavailable(tmp_path: Path) -> None:
+    store = Store(f"sqlite+aiosqlite:///{tmp_path}", environment="default", clock=fixed_clock())
     with pytest.raises(StoreUnavailable, match="KOMBO_DATABASE_URL"):
         await store.open()
     await store.aclose()
-    # A driver's thread that could not connect still reports to this loop, which must not be closed before.
+    # The driver's thread that could not connect still reports to this loop, which must not be closed before.
     await eventually(lambda: not [one for one in threading.enumerate() if "_connection_worker" in one.name])
 
 
-async def test_a_database_that_lost_its_tables_fails_the_check(store: Store) -> None:
-    with sqlite3.connect(FILE) as database:
+async def test_missing_tables_fail_the_check(store: Store) -> None:
+    with closing(sqlite3.connect(FILE)) as database:
         database.execute("drop table kombo_embed_integrations")
-    database.close()
     with pytest.raises(StoreUnavailable):
         await store.check()
 
 
-async def test_a_new_file_may_be_opened_by_several_at_the_same_moment(tmp_path: Path) -> None:
-    # SQLite refuses all but one of them without waiting; but not often, hence so many.
+async def test_several_connections_can_open_a_new_file_at_once(tmp_path: Path) -> None:
+    # SQLite refuses all but one of them without waiting; but not often, hence the repetition.
     for number in range(60):
         databases = [Database(f"sqlite+aiosqlite:///{tmp_path}/{number}.db") for _ in range(4)]
         await asyncio.gather(*(written(database) for database in databases))
@@ -195,10 +205,10 @@ async def written(database: Database) -> None:
         pass
 
 
-async def test_a_lease_ends_by_the_clock_that_all_of_the_machine_share(store: Store) -> None:
+async def test_a_lease_ends_by_the_machines_clock(store: Store) -> None:
     await complete(store)
-    now, types = store._now(), ["integration.connected"]  # noqa: SLF001 - the store's own idea of now
-    assert await store.outbox.take(types, limit=1, now=now, lease_seconds=10) != []
-    almost, then = (now + timedelta(seconds=seconds) for seconds in (9.9, 10))
+    types = ["integration.connected"]
+    assert await store.outbox.take(types, limit=1, now=NOW, lease_seconds=10) != []
+    almost, then = (NOW + timedelta(seconds=seconds) for seconds in (9.9, 10))
     assert await store.outbox.take(types, limit=1, now=almost, lease_seconds=10) == []
     assert await store.outbox.take(types, limit=1, now=then, lease_seconds=10) != []

@@ -21,6 +21,7 @@ from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.web.routes import OPERATIONS
+from tests.auth.logged import logged_reason
 from tests.support import (
     WEBHOOK_SECRET,
     ManualClock,
@@ -207,10 +208,9 @@ async def test_a_dependency_that_fails_or_gives_something_else_is_the_hosts_bug(
     async with running(app) as client:
         answer = await client.post("/kombo/links", json={})
     assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
-    lines = [record.getMessage() for record in caplog.records if record.name == "kombo_embed.auth"]
-    assert len(lines) == 1
-    assert lines[0].startswith("identity.failed: ")
-    assert "a secret" not in answer.text + caplog.text
+    [record] = [record for record in caplog.records if record.name == "kombo_embed.auth"]
+    assert record.message == "identity.failed"
+    assert "a secret" not in answer.text + caplog.text + str(vars(record))
     assert sandbox.calls == {}
 
 
@@ -294,7 +294,7 @@ async def test_the_mount_of_an_embed_without_end_user_asks_nobody_and_says_why(
         calls = dict(sandbox.calls)
         answer = await client.post("/kombo/links", headers=ADA, json={})
         assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
-    assert "has no end_user" in caplog.text
+    assert "has no end_user" in logged_reason(caplog)
     assert sandbox.calls == calls
 
 

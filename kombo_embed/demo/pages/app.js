@@ -1,11 +1,11 @@
-// The settings page "Integrations". All that kombo-embed asks of a page is in `start` and `connectTool`.
+// The settings page "Integrations". What kombo-embed needs from a page is in `start` and `connectTool`.
 import { readContext } from "./context.js";
-import { element, showList } from "./element.js";
+import { element, renderList } from "./element.js";
 import { showFooter } from "./footer.js";
 import { hideNotice, showNotice } from "./notices.js";
 import { poll } from "./poll.js";
 import { drawEvent, drawIntegration, initials } from "./rows.js";
-import { keepTimesTrue } from "./times.js";
+import { updateTimes } from "./times.js";
 import { toolName } from "./tool_names.js";
 import { wordsFor } from "./words.js";
 
@@ -15,14 +15,14 @@ const organization = context.organization.name;
 
 introduce();
 showFooter(context);
-keepTimesTrue();
-const askForEvents = poll("/events", {
+updateTimes();
+const pollEvents = poll("/events", {
   seconds: 2,
   onChange: showEvents,
   onTrouble: showTrouble,
   onSignedOut: signedOut,
 });
-document.addEventListener("visibilitychange", noticeOtherPerson);
+document.addEventListener("visibilitychange", reloadForOtherPerson);
 void start();
 
 async function start() {
@@ -33,7 +33,7 @@ async function start() {
     return sayModuleMissing();
   }
   connectButton.addEventListener("click", () => connectTool(kombo));
-  connectButton.disabled = false; // a click before this would have been lost
+  connectButton.disabled = false; // an earlier click would have been lost
   kombo.watch((integrations) => showIntegrations(integrations, kombo), {
     onError: (error) => error.status === 401 && signedOut(),
   });
@@ -49,29 +49,29 @@ function actOn(integration, button, kombo) {
   return runFlow(button, () => flow(integration.id, { title: toolName(integration.tool) }), kombo, again);
 }
 
-/** Runs a flow with its button busy, and tells how it ended. */
+/** Runs a flow with its button busy, then reports its result. */
 async function runFlow(button, flow, kombo, again = false) {
   if (button.getAttribute("aria-busy") === "true") return;
   button.setAttribute("aria-busy", "true");
   hideNotice();
   try {
-    tellResult(await flow(), kombo, again);
+    reportResult(await flow(), kombo, again);
   } catch (error) {
-    tellError(error, () => runFlow(button.isConnected ? button : connectButton, flow, kombo, again));
+    reportError(error, () => runFlow(button.isConnected ? button : connectButton, flow, kombo, again));
   } finally {
     button.removeAttribute("aria-busy");
-    if (document.activeElement === document.body) connectButton.focus(); // the row was drawn anew meanwhile
-    void askForEvents();
+    if (document.activeElement === document.body) connectButton.focus(); // the row was rendered again meanwhile
+    void pollEvents();
   }
 }
 
-function tellResult(result, kombo, again) {
+function reportResult(result, kombo, again) {
   const name = result.integration && toolName(result.integration.tool);
   const notices = {
     connected: {
       tone: "good",
       title: `${name} is connected${again ? " again" : ""}.`,
-      text: `Everybody at ${organization} sees it here.`,
+      text: `Everyone at ${organization} sees it here.`,
     },
     finished: { tone: "good", title: "Done.", text: "It appears here in a moment." },
     cancelled: {
@@ -81,7 +81,7 @@ function tellResult(result, kombo, again) {
     },
     already_connected: {
       tone: "plain",
-      title: `${name} is connected already.`,
+      title: `${name} is already connected.`,
       text: "If it stopped working, renew its credentials.",
       act: { label: "Reconnect", run: () => runFlow(connectButton, () => result.reconnect(), kombo) },
     },
@@ -89,8 +89,8 @@ function tellResult(result, kombo, again) {
   showNotice(notices[result.status]);
 }
 
-function tellError(error, again) {
-  if (error.code === undefined) throw error; // not kombo-embed's: a mistake of this page's
+function reportError(error, again) {
+  if (error.code === undefined) throw error; // not kombo-embed's: a bug in this page
   const { title, text, retry } = wordsFor(error);
   const signIn = error.code === "unauthenticated" && { label: "Sign in", run: signedOut };
   const act = signIn || (retry && { label: "Try again", run: again });
@@ -108,7 +108,7 @@ function introduce() {
 
 function showIntegrations(integrations, kombo) {
   const list = document.getElementById("integrations");
-  showList(list, integrations.map(markAgain), (integration) =>
+  renderList(list, integrations.map(markAgain), (integration) =>
     drawIntegration(integration, (...given) => actOn(...given, kombo)),
   );
   document.getElementById("waiting").hidden = true;
@@ -117,7 +117,7 @@ function showIntegrations(integrations, kombo) {
   document.getElementById("count").textContent = integrations.length || "";
 }
 
-/** Where no tool is chosen before the dialog, nobody can know that it is there already; afterwards one can. */
+/** Marks the second of two integrations with the same tool: before the dialog the tool was not known. */
 function markAgain(integration, place, integrations) {
   const { tool, category } = integration;
   const again = integrations.slice(0, place).some((one) => one.tool === tool && one.category === category);
@@ -125,9 +125,9 @@ function markAgain(integration, place, integrations) {
 }
 
 function showEvents({ events, person }) {
-  if (person !== context.person.id) return location.reload(); // somebody else signed in, in another window
-  showList(document.getElementById("events"), events, (event) => drawEvent(event, organization));
-  document.getElementById("quiet").hidden = events.length > 0;
+  if (person !== context.person.id) return location.reload(); // another person signed in, in another window
+  renderList(document.getElementById("events"), events, (event) => drawEvent(event, organization));
+  document.getElementById("no-events").hidden = events.length > 0;
 }
 
 function showTrouble(trouble) {
@@ -137,15 +137,15 @@ function showTrouble(trouble) {
   if (live.textContent !== text) live.textContent = text;
 }
 
-/** Signing in or out in another tab changes whose page this should be. */
-async function noticeOtherPerson() {
+/** Reloads the page if another tab signed in another person, or signed out. */
+async function reloadForOtherPerson() {
   if (document.visibilityState !== "visible") return;
   try {
     const response = await fetch("/me", { cache: "no-store" });
     if (response.status === 401) return signedOut();
     if (response.ok && (await response.json()).person.id !== context.person.id) location.reload();
   } catch {
-    // Out of reach: the lists say so.
+    // Unreachable: the lists report it.
   }
 }
 
@@ -158,7 +158,7 @@ async function sayModuleMissing() {
     (response) => response.status === 404,
     () => false,
   );
-  document.getElementById("waiting").textContent = "The list cannot be shown.";
+  document.getElementById("waiting").textContent = "The list cannot be loaded.";
   showNotice(
     missing
       ? {

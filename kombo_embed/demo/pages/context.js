@@ -1,6 +1,6 @@
-// What the server tells the page's scripts.
+// The server's data for the page's scripts.
 
-/** The JSON that stands in the page. */
+/** Returns the JSON in the page. */
 export function readContext() {
   return JSON.parse(document.getElementById("context").textContent);
 }

@@ -1,8 +1,8 @@
-// Makes elements. Texts become text nodes, so nothing that somebody typed is ever read as HTML.
+// Makes elements. Texts become text nodes, so that user input is never parsed as HTML.
 
 const drawnFrom = new WeakMap();
 
-/** An element with attributes (`false` and `null` leave one out) and children, elements or texts. */
+/** Returns an element with attributes (`false` and `null` omit one) and children, elements or texts. */
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -16,12 +16,12 @@ export function element(name, attributes = {}, ...children) {
 
 /**
  * Makes the children of `list` those of `items`, one each. A child whose item did not change stays as it is,
- * the focus stays in its row, and a new child says so (`data-new`), except at the list's first showing.
+ * the focus stays in its row, and a new child has `data-new`, except at the list's first rendering.
  */
-export function showList(list, items, draw) {
+export function renderList(list, items, draw) {
   const known = new Map([...list.children].map((child) => [child.dataset.id, child]));
-  const first = !list.dataset.shown;
-  list.dataset.shown = "";
+  const first = !list.dataset.rendered;
+  list.dataset.rendered = "";
   const children = items.map((item) => {
     const text = JSON.stringify(item);
     const before = known.get(item.id);
@@ -38,7 +38,7 @@ export function showList(list, items, draw) {
   if (focused) focusRow(children.find((child) => child.dataset.id === focused));
 }
 
-/** A row whose button went takes the focus itself, so that the keyboard goes on from there. */
+/** Focuses the button of a row, or the row itself if its button is gone, so that the keyboard continues there. */
 function focusRow(row) {
   const button = row?.querySelector("button");
   if (row && !button) row.tabIndex = -1;

@@ -1,4 +1,4 @@
-// Says that this is a demo, and where to look behind it.
+// The footer: this is a demo, and links to what is behind it.
 import { element } from "./element.js";
 
 /** Fills the page's footer. */
@@ -12,11 +12,11 @@ export function showFooter({ sandbox_url: sandboxUrl }) {
         "This is a demo: Fieldnotes and its people are made up. ",
         ...(sandboxUrl
           ? [
-              "Kombo is played by a local sandbox; ",
-              element("a", { href: sandboxUrl + "/" }, "see what it was asked"),
+              "A local sandbox stands in for Kombo; ",
+              element("a", { href: sandboxUrl + "/" }, "see its API calls"),
               ". ",
             ]
-          : ["It talks to the real Kombo. "]),
+          : ["It uses the real Kombo. "]),
         "The code is in ",
         element("code", {}, "kombo_embed/demo"),
         ".",

@@ -1,9 +1,9 @@
-// One notice at a time, above the list: what just happened, in a live region that was there from the start.
+// One notice at a time, above the list, in a live region that exists from the start.
 import { element } from "./element.js";
 
 const ICONS = { good: "✓", plain: "i", warn: "!" };
 
-/** Shows a notice in place of the one before; `act` (a label and a function) gives it a button. */
+/** Renders a notice in place of the previous one; `act` (a label and a function) gives it a button. */
 export function showNotice({ tone, title, text, act, lasting = false }) {
   const close = () => hideNotice({ returnFocus: true });
   const place = document.getElementById("notices");
@@ -16,7 +16,7 @@ export function showNotice({ tone, title, text, act, lasting = false }) {
       act &&
         element(
           "button",
-          { type: "button", class: "button quiet small", click: () => (close(), act.run()) },
+          { type: "button", class: "button secondary small", click: () => (close(), act.run()) },
           act.label,
         ),
       !lasting &&
@@ -25,7 +25,7 @@ export function showNotice({ tone, title, text, act, lasting = false }) {
   );
 }
 
-/** Takes the notice away. */
+/** Removes the notice. */
 export function hideNotice({ returnFocus = false } = {}) {
   const place = document.getElementById("notices");
   const hadFocus = place.contains(document.activeElement);

@@ -1,14 +1,14 @@
-// Draws the two lists: what is connected, and what happened.
+// The rows of the two lists: integrations and activity.
 import { element } from "./element.js";
 import { timeAgo } from "./times.js";
 import { toolName } from "./tool_names.js";
 import { categoryName, sentenceOf, stateOf } from "./words.js";
 
 const COLOURS = 8;
-// What an integration may need next that can be done from here, and what its button says.
+// The next actions that this page offers, and the labels of their buttons.
 const ACTIONS = { reconnect: "Reconnect", finish_setup: "Finish setup" };
 
-/** A row of the integrations; `onAct` is called with the integration and the button. */
+/** Returns a row of the integrations; `onAct` is called with the integration and the button. */
 export function drawIntegration(integration, onAct) {
   const { tool, category, status, next_action: next, connected_at: connectedAt } = integration;
   const { chip, tone, next: advice } = stateOf(integration);
@@ -39,7 +39,7 @@ export function drawIntegration(integration, onAct) {
       label &&
         element(
           "button",
-          { type: "button", class: "button quiet small", "data-testid": next.replace("_", "-"), click: act },
+          { type: "button", class: "button secondary small", "data-testid": next.replace("_", "-"), click: act },
           label,
           element("span", { class: "visually-hidden" }, ` ${name}`),
         ),
@@ -47,7 +47,7 @@ export function drawIntegration(integration, onAct) {
   );
 }
 
-/** A line of the activity. */
+/** Returns a row of the activity. */
 export function drawEvent(event, organization) {
   const { text, detail, tone } = sentenceOf(event, organization);
   return element(
@@ -59,7 +59,7 @@ export function drawEvent(event, organization) {
   );
 }
 
-/** Initials of a name, two at most. */
+/** Returns the initials of a name, two at most. */
 export function initials(name) {
   const words = name.split(/[\s._-]+/);
   const hump = /[a-z]([A-Z])/.exec(name);

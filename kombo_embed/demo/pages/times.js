@@ -1,4 +1,4 @@
-// "2 minutes ago", and kept true.
+// Relative times ("2 minutes ago"), kept up to date.
 import { element } from "./element.js";
 
 const STEPS = [
@@ -9,14 +9,14 @@ const STEPS = [
 const words = new Intl.RelativeTimeFormat("en", { numeric: "always" });
 const wholeDate = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 
-/** A `<time>` that says how long ago `moment` (RFC 3339) was. */
+/** Returns a `<time>` with the time since `moment` (RFC 3339). */
 export function timeAgo(moment) {
   const title = wholeDate.format(new Date(moment));
   return element("time", { datetime: moment, title, "data-ago": true }, ago(moment, Date.now()));
 }
 
-/** Keeps every `timeAgo` of the page true. */
-export function keepTimesTrue() {
+/** Keeps every `timeAgo` of the page up to date. */
+export function updateTimes() {
   setInterval(() => {
     for (const time of document.querySelectorAll("time[data-ago]")) {
       const text = ago(time.dateTime, Date.now());

@@ -1,4 +1,4 @@
-// Kombo names tools by an id. Here are those whose name is more than that with a capital letter.
+// Names of tools by Kombo's id, where the name is not just the id with a capital letter.
 const NAMES = {
   "360learning": "360Learning",
   a3innuvanomina: "a3innuva Nómina",

@@ -1,4 +1,4 @@
-// The page's words for what kombo-embed and Kombo say in codes.
+// The page's words for the codes of kombo-embed and Kombo.
 
 import { toolName } from "./tool_names.js";
 
@@ -9,7 +9,7 @@ const CATEGORIES = {
   LMS: "Learning",
 };
 
-/** What kind of tool it is. */
+/** Returns the name of a category. */
 export function categoryName(category) {
   return CATEGORIES[category] ?? category;
 }
@@ -17,10 +17,10 @@ export function categoryName(category) {
 const CONNECTED_AGAIN = {
   chip: "Connected twice",
   tone: "warn",
-  next: "This tool was there already. If that was not meant, remove one of the two at Kombo.",
+  next: "This tool was connected before. If that was a mistake, remove one of the two at Kombo.",
 };
 
-/** How an integration is: the chip, its tone, and what is to be done next, if anything. */
+/** Returns the status of an integration: the chip, its tone, and the next action, if any. */
 export function stateOf({ tool, next_action: next, again }) {
   const name = toolName(tool);
   const states = {
@@ -37,7 +37,7 @@ export function stateOf({ tool, next_action: next, again }) {
   return states[next] ?? states.none;
 }
 
-/** An event in a sentence, with a tone. A `kombo.event` has Kombo's own name for what happened as well. */
+/** Returns an event as a sentence, with a tone. A `kombo.event` has Kombo's own type, too. */
 export function sentenceOf(event, organization) {
   const { type, kombo_type: komboType, by } = event;
   const name = toolName(event.tool);
@@ -48,14 +48,14 @@ export function sentenceOf(event, organization) {
     "integration.deleted": { text: `${name} was disconnected`, tone: "warn" },
     "integration.duplicate": { text: `${name} is connected twice`, tone: "warn" },
     "flow.failed": { ...failed, tone: "warn" },
-    "flow.abandoned": { text: "Somebody began to connect a tool and did not finish", tone: "plain" },
+    "flow.abandoned": { text: "A connection was started but not finished", tone: "plain" },
     "connection-flow-failed": { ...failed, tone: "warn" },
     "integration-deleted": { text: `${name} was disconnected`, tone: "warn" },
     "integration-state-changed": changeOf(event, name),
     "sync-finished": { text: `${name} finished a sync`, tone: "good" },
-    "data-changed": { text: `${name} has news`, tone: "plain" },
+    "data-changed": { text: `${name} has new data`, tone: "plain" },
   };
-  return sentences[komboType ?? type] ?? { text: `Kombo told of ${komboType ?? type}`, tone: "plain" };
+  return sentences[komboType ?? type] ?? { text: `Kombo reported ${komboType ?? type}`, tone: "plain" };
 }
 
 function changeOf({ status, setup_status: setup }, name) {
@@ -67,14 +67,14 @@ function changeOf({ status, setup_status: setup }, name) {
   return { text: status ? `${name} is active` : `${name} is set up`, tone: "good" };
 }
 
-/** An error of kombo-embed's, by its code: what to tell, and whether trying again can help. */
+/** Returns the texts for an error of kombo-embed by its code, and whether a retry can help. */
 export function wordsFor({ code, detail, retryAfter }) {
   const soon = retryAfter
     ? `Try again in ${retryAfter} ${retryAfter === 1 ? "second" : "seconds"}.`
     : "Try again in a moment.";
   const known = {
     network: ["Fieldnotes cannot be reached", "Check your connection and try again.", true],
-    unauthenticated: ["You are signed out", "Sign in again to go on.", false],
+    unauthenticated: ["You are signed out", "Sign in again to continue.", false],
     forbidden: ["You may not do this", "Ask an administrator of your company to connect tools.", false],
     rate_limited: ["That was a bit often", soon, true],
     kombo_rate_limited: ["Kombo is busy", soon, true],
@@ -90,7 +90,7 @@ export function wordsFor({ code, detail, retryAfter }) {
       "Nothing was added for your company. Please connect the tool once more.",
       true,
     ],
-    integration_not_found: ["This tool is gone", "Somebody may have disconnected it meanwhile.", false],
+    integration_not_found: ["This tool is gone", "It may have been disconnected meanwhile.", false],
     not_found: ["This is not possible yet", "This version of kombo-embed cannot do that from here.", false],
     method_not_allowed: [
       "This is not possible yet",

@@ -1,7 +1,7 @@
-"""The tables' history, one file per step, run by Alembic in the transaction of `run`.
+"""The migrations, one file per step, which Alembic runs in the transaction of `run`.
 
-A step only ever adds: while a new version is rolled out, workers of the old one go on with the newer tables.
-What no version that is in use needs any more is taken away one release later.
+A step only adds: during a rollout, workers of the old version continue with the newer tables. A step may
+remove what the previous release did not use any more.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ VERSION_TABLE = "kombo_embed_version"
 
 
 def run(connection: Connection) -> str:
-    """Bring the tables to this version of the package, in the connection's own transaction; tell which.
+    """Migrate the tables to this package's version within the connection's transaction; return the version.
 
-    Newer tables are left as they are, and so are those that a host's own Alembic keeps.
+    Newer tables, and tables that a host's own Alembic manages, are not changed.
 
     Raises:
-        ConfigurationError: The tables are a host's own Alembic's to keep, and are older than this version.
+        ConfigurationError: A host's own Alembic manages the tables, and they are older than this version.
     """
-    found, head = _found(connection), _head()
-    if found is not None and found >= head:
-        return found
-    if found is None and _present(connection):
+    current, head = _current(connection), _head()
+    if current is not None and current >= head:
+        return current
+    if current is None and _present(connection):
         _verify_columns(connection)
         return head
     config = _config()
@@ -42,18 +42,18 @@ def run(connection: Connection) -> str:
 
 
 def verify(connection: Connection) -> None:
-    """Return if the tables are those of this version of the package, or newer ones.
+    """Verify that the tables are of this package's version, or newer.
 
     Raises:
         ConfigurationError: They are missing, or older.
     """
-    found, head = _found(connection), _head()
-    if found is not None and found < head:
+    current, head = _current(connection), _head()
+    if current is not None and current < head:
         raise ConfigurationError(
-            f"kombo-embed cannot start: the database's tables are at version {found}, and this is {head}. "
+            f"kombo-embed cannot start: the database's tables are at version {current}, and this is {head}. "
             "Run: kombo-embed migrate"
         )
-    if found is None:
+    if current is None:
         if not _present(connection):
             raise ConfigurationError(
                 "kombo-embed cannot start: its tables are missing from the database. Run: kombo-embed migrate"
@@ -72,8 +72,8 @@ def _head() -> str:
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
-def _found(connection: Connection) -> str | None:
-    # Steps are numbered, 0001 and so on: one that a later release will make is greater than all of ours.
+def _current(connection: Connection) -> str | None:
+    # Steps are numbered, 0001 and so on, so versions compare as texts, also those of later releases.
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     return context.get_current_revision()
 
@@ -83,13 +83,13 @@ def _present(connection: Connection) -> set[str]:
 
 
 def _verify_columns(connection: Connection) -> None:
-    """For tables that a host's own Alembic keeps: nothing else tells their version."""
+    """Verify tables that a host's own Alembic manages by their columns: they have no version of ours."""
     inspector, present = inspect(connection), _present(connection)
     for name, table in metadata.tables.items():
         columns = {column["name"] for column in inspector.get_columns(name)} if name in present else set()
-        lacking = sorted({column.name for column in table.columns} - columns)
-        if lacking:
+        missing = sorted({column.name for column in table.columns} - columns)
+        if missing:
             raise ConfigurationError(
-                f"kombo-embed cannot start: the table {name} lacks {', '.join(lacking)}. There is no table "
-                f"{VERSION_TABLE}, so another Alembic keeps these: bring them up to date with that one."
+                f"kombo-embed cannot start: the table {name} lacks {', '.join(missing)}. There is no table "
+                f"{VERSION_TABLE}, so another Alembic manages these tables: upgrade them with that one."
             )

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `kombo_embed.store.migrations.run` gives it."""
+"""Alembic's entry point, on the connection of `kombo_embed.store.migrations.run`."""
 
 from __future__ import annotations
 

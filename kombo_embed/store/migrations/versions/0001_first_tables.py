@@ -14,12 +14,12 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def words(length: int) -> sa.types.TypeEngine[str]:
-    """A text of an expected length, to which PostgreSQL would hold us."""
+    """A text of an expected length, which PostgreSQL would enforce."""
     return sa.String(length).with_variant(sa.Text(), "postgresql")
 
 
 def upgrade() -> None:
-    """Create them."""
+    """Create the tables."""
     op.create_table(
         "kombo_embed_integrations",
         sa.Column("id", NUMBER, primary_key=True),

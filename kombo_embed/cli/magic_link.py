@@ -1,0 +1,55 @@
+"""``kombo-embed magic-link``: a link to send to a customer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from kombo_embed import EndUser, KomboEmbed, LinkOptions, Settings
+from kombo_embed.cli.output import AsJson, exit_on_error, fail, print_json
+from kombo_embed.errors import AlreadyConnected
+from kombo_embed.store.support import missing_file
+
+
+def magic_link(  # noqa: PLR0913 - one parameter per option
+    *,
+    email: Annotated[str, typer.Option(help="The end user's email address.")],
+    organization: Annotated[str, typer.Option(help="Your customer's name.")],
+    origin_id: Annotated[str, typer.Option(help="Your customer's id in your database.")],
+    category: Annotated[str | None, typer.Option(help="HRIS, ATS, ASSESSMENT or LMS.")] = None,
+    tool: Annotated[str | None, typer.Option(help="Kombo's id of a tool, for example personio.")] = None,
+    language: Annotated[str | None, typer.Option(help="en, de, fr, it or es.")] = None,
+    allow_duplicate: Annotated[
+        bool, typer.Option("--allow-duplicate", help="Also if the tool is already connected.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Mint a link that is valid for a year, to send to a customer. Anyone who has it can use it."""
+    end_user = EndUser(email=email, organization_name=organization, origin_id=origin_id)
+    options = LinkOptions(duplicates="allow") if allow_duplicate else None
+
+    async def mint() -> str:
+        settings = Settings(auth="callable")  # no request is served, so the app's login does not matter
+        _report_new_file(settings)
+        async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
+            return await embed.magic_link(
+                end_user, category=category, tool=tool, language=language, options=options
+            )
+
+    with exit_on_error():
+        try:
+            link = asyncio.run(mint())
+        except AlreadyConnected as error:
+            fail(f"{error} To connect it a second time, pass --allow-duplicate.")
+    if as_json:
+        print_json({"link": link})
+    else:
+        typer.echo(link)
+
+
+def _report_new_file(settings: Settings) -> None:
+    new_file = missing_file(settings.database_url.get_secret_value())
+    if new_file is not None:
+        typer.echo(f"Creating a database at {new_file}. Is this the app's KOMBO_DATABASE_URL?", err=True)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from tests.cli.runner import EMAIL, KOMBOS_ID, run, run_json
+
+pytestmark = pytest.mark.usefixtures("records")
+
+LONG_AGO = "2026-01-01 00:00:00.000000"
+
+
+def dead_letter_id() -> str:
+    [dead] = [event["id"] for event in run_json("events")["events"] if event["state"] == "dead letter"]
+    return str(dead)
+
+
+def test_events_are_listed_without_personal_data() -> None:
+    events = run_json("events")["events"]
+    assert [(event["type"], event["state"]) for event in events] == [
+        ("integration.deleted", "waiting"),
+        ("integration.connected", "failing"),
+        ("integration.connected", "dead letter"),
+    ]
+    assert {"id", "origin_id", "integration_id", "attempts", "failures", "due_at", "occurred_at"} <= set(
+        events[0]
+    )
+    assert len(run_json("events", "--all")["events"]) == 4
+    assert len(run_json("events", "--limit", "1")["events"]) == 1
+    table = run("events").stdout
+    assert KOMBOS_ID in table
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert EMAIL not in table
+    assert EMAIL not in json.dumps(events)
+    assert "other" not in table
+
+
+def test_an_event_without_a_handler_is_listed_as_overdue_with_an_explanation() -> None:
+    assert "overdue" not in run("events").stdout
+    with closing(sqlite3.connect("kombo_embed.db")) as database, database:
+        database.execute("update kombo_embed_outbox set due_at = ? where attempts = 0", (LONG_AGO,))
+    table = run("events").stdout
+    assert "overdue" in table
+    assert "KOMBO_EVENT_RETENTION" in table
+    assert all(len(line) <= 80 for line in table.splitlines())
+
+
+def test_an_event_is_printed_in_full_by_a_prefix_of_its_id() -> None:
+    event = run_json("events", "show", dead_letter_id()[:10])["event"]
+    assert event["integration"]["email"] == EMAIL
+    assert event["done_handlers"] == ["app.steady"]
+    assert "integration.connected" in run("events", "show", dead_letter_id()).stdout
+    assert run("events", "show", "nonsense").exit_code == 1
+
+
+def test_dead_letters_are_replayed_by_id_or_all_at_once() -> None:
+    dead = dead_letter_id()
+    mixed = run("events", "replay", dead[:12], "nonsense", "--json")
+    assert (mixed.exit_code, json.loads(mixed.stdout)) == (1, {"replayed": [dead], "unknown": ["nonsense"]})
+    after = run_json("events", "show", dead)["event"]
+    assert (after["state"], after["failures"], after["done_handlers"]) == ("waiting", 0, ["app.steady"])
+    assert run_json("events", "replay", "--all") == {"replayed": [], "unknown": []}
+    assert run("events", "replay", "--all").stdout == "Nothing to replay.\n"
+    assert run("events", "replay", dead).stdout.startswith("1 due now.")
+    assert run("events", "replay").exit_code == 1

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.runner import EMAIL, KOMBOS_ID, run, run_json
+
+pytestmark = pytest.mark.usefixtures("records")
+
+
+def listed_tools(*options: str) -> list[str]:
+    return [one["tool"] for one in run_json("integrations", "list", *options)["integrations"]]
+
+
+def test_integrations_are_listed_newest_first_without_emails() -> None:
+    assert listed_tools() == ["hibob", "personio"]
+    assert EMAIL not in json.dumps(run_json("integrations", "list"))
+
+
+def test_integrations_are_filtered_by_customer_tool_status_and_deletion() -> None:
+    assert listed_tools("--tool", "personio") == ["personio"]
+    assert listed_tools("--origin-id", "unknown") == []
+    assert listed_tools("--status", "active") == []
+    assert listed_tools("--deleted") == ["workday"]
+    wrong = run("integrations", "list", "--status", "broken")
+    assert (wrong.exit_code, "invalid" in wrong.stderr, "inactive" in wrong.stderr) == (2, True, True)
+
+
+def test_an_integration_is_printed_in_full_by_either_id() -> None:
+    by_kombo = run_json("integrations", "show", KOMBOS_ID)
+    assert by_kombo["integration"]["email"] == EMAIL
+    assert run_json("integrations", "show", by_kombo["integration"]["public_id"]) == by_kombo
+    assert run("integrations", "show", "nonsense").exit_code == 1
+
+
+def test_the_table_has_80_columns_and_no_control_characters() -> None:
+    table = run("integrations", "list").stdout
+    assert all(heading in table for heading in ("Customer", "Status", "Last update"))
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert "\x1b" not in table
