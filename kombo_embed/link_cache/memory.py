@@ -2,7 +2,7 @@
 
 Links live equally long, so they expire in the order in which they were put: a first-in, first-out cache that
 checks expiry on reading, and removes a few expired links on writing, never stalls the event loop. A single
-cache stalls for 12 ms when its table grows to 100,000 links; shards of 4,096 links stall for less than 1 ms.
+cache stalls for 12 ms when its table grows to 100,000 links; shards of 4,096 links stall for 1 ms.
 """
 
 from __future__ import annotations

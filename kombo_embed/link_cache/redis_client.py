@@ -70,7 +70,7 @@ class RedisClient:
         self._connected.clear()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await self._pool.disconnect(inuse_connections=False)  # they may be half-open
+                await self._pool.disconnect()  # no connection stays that was not checked against this server
                 await self._reserved.ping()
                 await self._redis.ping()
         except Exception as error:  # noqa: BLE001 - redis-py raises more than its own errors
