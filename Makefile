@@ -10,27 +10,31 @@ MODULE := kombo_embed/web/static/kombo-embed.js
 FRONTEND := $(shell find frontend_snippet/src -name '*.ts' 2>/dev/null) \
             frontend_snippet/package.json frontend_snippet/package-lock.json frontend_snippet/build.mjs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-# The tests start a hundred Pythons, each of which would compile everything again.
+# The tests start many Python processes; without bytecode files each would compile everything again.
 TESTING := PYTHONDONTWRITEBYTECODE=
+PYTEST := $(TESTING) $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check format bench bench-quick build lock screenshots clean
+.PHONY: help demo test test-integrations soak check format bench bench-quick build lock screenshots clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: $(VENV)/.demo $(MODULE) ## connect a tool in your browser, without a Kombo account
 	@$(BIN)/python -m kombo_embed demo $(ARGS)
 
-test: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed $(SPA)/node_modules/.installed ## all tests: Python, TypeScript, a real browser
+test: $(VENV)/.dev $(MODULE) ## a case for each guarantee: Python, TypeScript, a real browser (4 minutes on two cores)
 	@cd frontend_snippet && npm test --silent
-	@$(TESTING) $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) -m "not integration" $(ARGS)
 
-soak: $(VENV)/.dev $(MODULE) ## the long tests, an hour of them: 200 kills, 10,000 completions, a million keys
-	@CI=true CRASH_TEST_KILLS=200 CONVERGENCE_SHUFFLES=1000 FAILING_COMPLETIONS=10000 LINKS_SOAK=1 \
+test-integrations: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed $(SPA)/node_modules/.installed ## the long tests: frameworks, examples, packaging, faults (15 minutes)
+	@$(PYTEST) -m integration $(ARGS)
+
+soak: $(VENV)/.dev $(MODULE) ## an hour of tests at full size: 200 kills, 10,000 completions, a million keys
+	@CI=true CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 CONVERGENCE_SHUFFLES=1000 LINKS_SOAK=1 \
 	    $(TESTING) $(BIN)/python -m pytest \
 	    tests/journeys/test_crashes.py tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
-	    tests/links $(ARGS)
+	    tests/link_cache $(ARGS)
 
 check: $(VENV)/.dev $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Fixtures of all tests."""
+"""Fixtures of all tests, and the selection of the integration tests."""
 
 from __future__ import annotations
 
@@ -23,20 +23,25 @@ from tests.redis_server import RedisServer, running_redis
 from tests.support import API_KEY, SQLITE_URL, WEBHOOK_SECRET, LogRecorder
 
 TESTS = Path(__file__).parent
-# Begun first where several processes share the files, so that none is left alone with one of them at the end.
+# Whole files of the integration tests that do not mark themselves: paths below tests/, or folders.
+INTEGRATION = (
+    "contract/test_official_typescript_sdk.py",
+    "demo/test_server.py",
+    "journeys/test_crashes.py",
+)
+# Started first when several processes share the files, so that no long file is left for the end.
 LONG = (
     "browser/",
     "sandbox/test_connect_page.py",
     "journeys/test_crashes.py",
     "demo/test_server.py",
     "store/test_convergence.py",
-    "test_benchmarks.py",
     "cli/",
-    "journeys/test_over_the_wire.py",
+    "journeys/test_failing_inserts.py",
 )
 
-# SQLAlchemy turns its own down to WARNING on import, so the root alone would not reach it.
-LOUD_LIBRARIES = (
+# SQLAlchemy sets its own loggers to WARNING on import, so setting the root's level would not reach them.
+LIBRARY_LOGGERS = (
     "httpx",
     "httpcore",
     "aiosqlite",
@@ -49,15 +54,20 @@ LOUD_LIBRARIES = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long comes first, where pytest-xdist shares the tests; else files keep their order."""
+    """Mark the integration tests of `INTEGRATION`; under pytest-xdist, sort long files to the front."""
+    paths = {item: item.path.relative_to(TESTS).as_posix() for item in items}
+    for item, path in paths.items():
+        if path.startswith(INTEGRATION):
+            item.add_marker(pytest.mark.integration)
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: not item.path.relative_to(TESTS).as_posix().startswith(LONG))
+        items.sort(key=lambda item: not paths[item].startswith(LONG))
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the machine's KOMBO_ variables, an .env file, or another test's database."""
+    """Hide the machine's KOMBO_ variables, .env files, and other tests' databases."""
     for name in list(os.environ):
         if name.upper().startswith("KOMBO_"):
             monkeypatch.delenv(name)
@@ -66,14 +76,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def retry_without_waiting() -> Iterator[None]:
-    """Calls to Kombo are tried again as often as ever, but at once."""
+    """Retry calls to Kombo as often as in production, without backoff."""
     with stamina.set_testing(testing=True, attempts=10, cap=True):
         yield
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """The local Kombo, in this process."""
+    """Start the local sandbox in this process."""
     sandbox = Sandbox(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET)
     yield sandbox
     await sandbox.aclose()
@@ -81,11 +91,11 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 def kombo(sandbox: Sandbox) -> httpx.AsyncBaseTransport:
-    """The network to the local Kombo."""
+    """Return the transport to the local sandbox."""
     return httpx.ASGITransport(sandbox.app)
 
 
-# The flags keep Chromium from calling its maker, and let it run as root in a container.
+# Without background traffic; --no-sandbox lets it run as root in a container.
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -96,17 +106,21 @@ CHROMIUM_FLAGS = [
 ]
 
 
-expect.set_options(timeout=30_000)  # a machine with much to do takes its time
+expect.set_options(timeout=30_000)  # for a busy machine
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """A real Chromium, started once per test module."""
+    """Start a real Chromium, once per process; tests that use it run on the session's event loop."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     async with async_playwright() as playwright:
         launched = None
         with suppress(PlaywrightError):
-            launched = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+            launched = await playwright.chromium.launch(
+                executable_path=executable,
+                args=CHROMIUM_FLAGS,
+                ignore_default_args=["--disable-back-forward-cache"],  # as end users' browsers have it
+            )
         if launched is None:
             missing = "Chromium was not found; install it (Debian: apt-get install chromium) to run this test"
             if os.environ.get("CI"):
@@ -118,7 +132,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A real PostgreSQL, started once for all tests."""
+    """Start a real PostgreSQL, once per process."""
     binaries = find_binaries()
     if binaries is None:
         if os.environ.get("CI"):
@@ -130,7 +144,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_database(postgres: PostgresServer) -> Iterator[str]:
-    """The name of a fresh PostgreSQL database that has our tables."""
+    """Return the name of a fresh PostgreSQL database that has our tables."""
     name = postgres.create_database()
     yield name
     postgres.drop_database(name)
@@ -138,28 +152,28 @@ def postgres_database(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres: PostgresServer, postgres_database: str) -> str:
-    """The URL of a fresh PostgreSQL database that has our tables."""
+    """Return the URL of a fresh PostgreSQL database that has our tables."""
     return postgres.url(postgres_database)
 
 
 @pytest.fixture
 def sqlite_url() -> str:
-    """The URL of a fresh SQLite file, in the test's own folder."""
+    """Return the URL of a fresh SQLite file, in the test's own folder."""
     return SQLITE_URL
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a database of each kind, one after the other."""
+    """Return the URL of a fresh database; the test runs once per kind."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url
 
 
 @pytest.fixture
 def log() -> Iterator[LogRecorder]:
-    """Everything that anybody logs, with all loggers at DEBUG."""
+    """Record all log records, with all loggers at DEBUG."""
     recorder = LogRecorder()
-    loggers = [logging.getLogger(name) for name in (None, *LOUD_LIBRARIES)]
+    loggers = [logging.getLogger(name) for name in (None, *LIBRARY_LOGGERS)]
     before = [logger.level for logger in loggers]
     loggers[0].addHandler(recorder)
     for logger in loggers:
@@ -170,7 +184,15 @@ def log() -> Iterator[LogRecorder]:
         logger.setLevel(level)
 
 
+@pytest.fixture(scope="session")
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis, started once for all tests."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
 @pytest.fixture
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A real Redis, empty."""
-    yield from running_redis(tmp_path_factory.mktemp("redis"))
+def redis_server(redis_process: RedisServer) -> Iterator[RedisServer]:
+    """A real Redis, empty and running."""
+    yield redis_process
+    redis_process.reset()

@@ -1,9 +1,10 @@
-"""What the tests share: a clock to move, a host app, and a recorder of everything that is logged."""
+"""What the tests share: a manual clock, a host app, signed webhooks, and a recorder of log records."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import logging
 import resource
 import secrets
@@ -12,7 +13,6 @@ import tempfile
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp
 
-from kombo_embed import EndUser, KomboEmbed, Settings
+from kombo_embed import EndUser, KomboEmbed, Settings, clock
+from kombo_embed.kombo.webhooks import sign
+from kombo_embed.ports import Clock
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.store import migrations
 
@@ -35,25 +37,21 @@ SQLITE_URL = "sqlite+aiosqlite:///kombo_embed.db"
 DATABASE = Path("kombo_embed.db")
 
 
-@dataclass
-class ManualClock:
-    """Time that stands still until it is moved."""
+class ManualClock(clock.ManualClock):
+    """A clock that stands still until a test advances it, or steps its wall clock by changing ``now``."""
 
-    now: float = 1_790_000_000.0
-    passed: float = field(default=0.0)
+    def __init__(self) -> None:
+        self.now = 1_790_000_000.0
+        super().__init__(time=lambda: self.now, monotonic=lambda: 1000.0)
 
-    def time(self) -> float:
-        return self.now + self.passed
-
-    def monotonic(self) -> float:
-        return 1000.0 + self.passed
-
-    def advance(self, seconds: float) -> None:
-        self.passed += seconds
+    @property
+    def passed(self) -> float:
+        """The seconds by which it was advanced."""
+        return self.monotonic() - 1000.0
 
 
 def make_settings(**values: Any) -> Settings:
-    """Settings for the in-process sandbox; every one can be overridden."""
+    """Return settings for the in-process sandbox, with these overrides."""
     return Settings(
         **{
             "api_key": API_KEY,
@@ -65,8 +63,8 @@ def make_settings(**values: Any) -> Settings:
     )
 
 
-def who_the_header_names(connection: HTTPConnection) -> EndUser | None:
-    """The tests' login: ``X-Person: ada@acme`` is Ada of the organisation Acme."""
+def end_user_from_header(connection: HTTPConnection) -> EndUser | None:
+    """Return the end user of the tests' login: ``X-Person: ada@acme`` is Ada of the organization Acme."""
     person = connection.headers.get("x-person")
     if person is None:
         return None
@@ -76,9 +74,12 @@ def who_the_header_names(connection: HTTPConnection) -> EndUser | None:
     )
 
 
+who_the_header_names = end_user_from_header
+
+
 @asynccontextmanager
 async def running(app: ASGIApp, *, base_url: str = "http://app.example") -> AsyncIterator[httpx.AsyncClient]:
-    """The app, started and later stopped, with a client that calls it in-process."""
+    """Start the app, yield a client that calls it in-process, and stop the app."""
     async with (
         LifespanManager(app, startup_timeout=30, shutdown_timeout=30) as manager,
         httpx.AsyncClient(transport=httpx.ASGITransport(manager.app), base_url=base_url) as client,
@@ -88,7 +89,7 @@ async def running(app: ASGIApp, *, base_url: str = "http://app.example") -> Asyn
 
 @functools.cache
 def database_with_tables() -> bytes:
-    """A SQLite file as the first start leaves it."""
+    """Return the bytes of a SQLite file with our tables."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tables.db"
         engine = create_engine(f"sqlite:///{file}")
@@ -101,14 +102,14 @@ def database_with_tables() -> bytes:
 def make_host(
     kombo: httpx.AsyncBaseTransport,
     *,
-    end_user: Callable[[HTTPConnection], Any] = who_the_header_names,
+    end_user: Callable[[HTTPConnection], Any] = end_user_from_header,
     link_options: Callable[[HTTPConnection, EndUser], Any] | None = None,
-    clock: ManualClock | None = None,
+    clock: Clock | None = None,
     **settings: Any,
 ) -> tuple[Starlette, KomboEmbed]:
-    """A Starlette app with kombo-embed installed, calling ``kombo``."""
+    """Return a Starlette app with kombo-embed installed; its calls to Kombo go to ``kombo``."""
     if "database_url" not in settings and not DATABASE.exists():
-        DATABASE.write_bytes(database_with_tables())  # to make them anew each time would take minutes in all
+        DATABASE.write_bytes(database_with_tables())  # to migrate each time would take minutes in total
     embed = KomboEmbed(
         end_user=end_user,
         link_options=link_options,
@@ -121,14 +122,20 @@ def make_host(
     return app, embed
 
 
+def webhook_request(event_id: str, event_type: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the content and headers of a signed webhook, as keyword arguments for httpx."""
+    body = json.dumps({"id": event_id, "type": event_type, "data": data}).encode()
+    return {"content": body, "headers": {"X-Kombo-Signature": sign(body, WEBHOOK_SECRET)}}
+
+
 def deliver_webhooks(sandbox: Sandbox, app: ASGIApp) -> None:
-    """Have the sandbox send its webhooks to this app, in-process."""
+    """Let the sandbox send its webhooks to this app, in-process."""
     sandbox.webhook_url = "http://app.example/kombo/webhooks"
     sandbox.webhook_transport = httpx.ASGITransport(app)
 
 
 async def order_fault(sandbox: Sandbox, path: str, mode: str, times: int = 1, **more: Any) -> None:
-    """Have the sandbox spoil its next calls of this path."""
+    """Inject a fault into the sandbox's next calls of this path."""
     transport = httpx.ASGITransport(sandbox.app)
     async with httpx.AsyncClient(transport=transport, base_url=SANDBOX_URL) as control:
         order = {"path": path, "mode": mode, "times": times, **more}
@@ -136,7 +143,7 @@ async def order_fault(sandbox: Sandbox, path: str, mode: str, times: int = 1, **
 
 
 async def change_state(sandbox: Sandbox, integration_id: str, state: str) -> None:
-    """Have the sandbox change an integration's state, and tell so by webhook."""
+    """Change an integration's state at the sandbox, and wait for its webhook."""
     transport = httpx.ASGITransport(sandbox.app)
     async with httpx.AsyncClient(transport=transport, base_url=SANDBOX_URL) as control:
         change = {"integration_id": integration_id, "state": state}
@@ -145,23 +152,23 @@ async def change_state(sandbox: Sandbox, integration_id: str, state: str) -> Non
 
 
 def person(name: str) -> dict[str, str]:
-    """The header that signs somebody in, for example ``ada@acme``."""
+    """Return the header that signs an end user in, for example ``ada@acme``."""
     return {"X-Person": name}
 
 
 def minted(sandbox: Sandbox) -> int:
-    """How often the sandbox was asked for a connection link."""
+    """Return how many connection links were requested from the sandbox."""
     return sandbox.calls.get("POST /v1/connect/create-link", 0)
 
 
 def exchanged(sandbox: Sandbox) -> int:
-    """How often the sandbox was asked what an activation token stands for."""
+    """Return how often an activation token was exchanged at the sandbox."""
     return sandbox.calls.get("GET /v1/connect/integration-by-token/{token}", 0)
 
 
 @contextmanager
 def files_no_larger_than(size: int) -> Iterator[None]:
-    """What a full disk does, by a limit of this process: no file can grow beyond so many bytes."""
+    """Simulate a full disk: no file of this process can grow beyond so many bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -171,7 +178,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 
 class LogRecorder(logging.Handler):
-    """Keeps every log record with all that a formatter could make of it."""
+    """Records every log record with everything that a formatter could print."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -187,14 +194,14 @@ class LogRecorder(logging.Handler):
 
 
 async def eventually(condition: Callable[[], bool], *, seconds: float = 30) -> None:
-    """Wait for something that cannot be waited for: it happens beyond a socket or a process."""
+    """Poll until the condition holds, for what happens in another task, thread or process."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - as said
+        while not condition():  # noqa: ASYNC110 - it has no event to wait for
             await asyncio.sleep(0.01)
 
 
 def free_port() -> int:
-    """A port for a server that has to be told one, below those that the system gives to others meanwhile."""
+    """Return a free port below the range from which the system assigns ports."""
     while True:
         port = 20_000 + secrets.randbelow(10_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -202,7 +209,7 @@ def free_port() -> int:
 
 
 class ServerForTests(uvicorn.Server):
-    """Leaves the signals to pytest."""
+    """A uvicorn server that leaves the signals to pytest."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -211,7 +218,7 @@ class ServerForTests(uvicorn.Server):
 
 @asynccontextmanager
 async def served(app: ASGIApp) -> AsyncIterator[str]:
-    """The app under a real uvicorn on a free port; gives its base URL."""
+    """Serve the app by a real uvicorn on a free port; yield its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as bound:
         server = ServerForTests(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))
         serving = asyncio.create_task(server.serve([bound]))

@@ -1,4 +1,4 @@
-"""The wheel carries the browser module; without npm it says so and works without."""
+"""The wheel contains the browser module; without npm the build warns and omits it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parent.parent
 MODULE = "kombo_embed/web/static/kombo-embed.js"
-LEFT_OUT = (".*", "node_modules", "dist", "__pycache__", "tests", "kombo-embed.js", "*.db")
+IGNORED = (".*", "node_modules", "dist", "__pycache__", "tests", "kombo-embed.js", "*.db")
 
 
 def build_wheel(tmp_path: Path, path: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     checkout = tmp_path / "checkout"
-    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(*IGNORED))
     modules = ROOT / "frontend_snippet" / "node_modules"
     (checkout / "frontend_snippet" / "node_modules").symlink_to(modules)
     result = subprocess.run(
@@ -34,7 +36,7 @@ def build_wheel(tmp_path: Path, path: str) -> tuple[subprocess.CompletedProcess[
     return result, zipfile.ZipFile(wheel).namelist()
 
 
-def test_the_wheel_carries_the_browser_module_and_everything_else_that_is_no_python(tmp_path: Path) -> None:
+def test_the_wheel_contains_the_browser_module_and_all_data_files(tmp_path: Path) -> None:
     if shutil.which("npm") is None:
         pytest.skip("npm was not found; install Node.js to run this test")
     _, names = build_wheel(tmp_path, os.environ["PATH"])
@@ -50,7 +52,7 @@ def test_the_wheel_carries_the_browser_module_and_everything_else_that_is_no_pyt
     assert not [name for name in names if name.startswith(("tests/", "frontend_snippet/", "examples/"))]
 
 
-def test_without_npm_the_build_says_what_is_missing_and_goes_on(tmp_path: Path) -> None:
+def test_without_npm_the_build_warns_and_omits_the_browser_module(tmp_path: Path) -> None:
     result, names = build_wheel(tmp_path, "/nowhere")
     assert "npm was not found" in result.stdout + result.stderr
     assert MODULE not in names

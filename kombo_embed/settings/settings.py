@@ -193,22 +193,6 @@ class RecordSettings(Settings):
     api_key: SecretStr = SecretStr("")
 
 
-class _MountPathSettings(BaseSettings):
-    model_config = Settings.model_config
-    mount_path: MountPath = "/kombo"
-
-
-def mount_path_from_environment(prefix: str = PREFIX) -> str:
-    """Return the mount path alone, for routes that are added before the settings are read.
-
-    An invalid path gives the default: the start reads all settings and stops with the reason.
-    """
-    try:
-        return _MountPathSettings(_env_prefix=prefix).mount_path
-    except (ValidationError, SettingsError, UnicodeDecodeError):
-        return "/kombo"
-
-
 def near_miss_variables(prefix: str = PREFIX) -> list[tuple[str, str]]:
     """Return (name, setting) for each variable that almost has the name of a setting.
 

@@ -1,4 +1,4 @@
-"""A host app and the local Kombo on real ports, and one person's browser in front of them."""
+"""Host apps and the local sandbox on real ports, and one end user's browser in front of them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,24 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from kombo_embed import EndUser, KomboEmbed
+from kombo_embed.demo import create_app
 from kombo_embed.sandbox import Sandbox
-from tests.support import API_KEY, WEBHOOK_SECRET, make_settings, served
+from tests.support import (
+    API_KEY,
+    WEBHOOK_SECRET,
+    database_with_tables,
+    exchanged,
+    make_settings,
+    minted,
+    served,
+)
 
 PAGES = Path(__file__).parent / "pages"
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where everything is, and the local Kombo in this process."""
+    """A host app and the local sandbox, in this process."""
 
     url: str
     sandbox_url: str
@@ -35,29 +44,32 @@ class Stage:
     embed: KomboEmbed
 
     def minted(self) -> int:
-        return self.sandbox.calls.get("POST /v1/connect/create-link", 0)
+        return minted(self.sandbox)
 
     def exchanged(self) -> int:
-        return self.sandbox.calls.get("GET /v1/connect/integration-by-token/{token}", 0)
+        return exchanged(self.sandbox)
 
 
 @dataclass
 class Visit:
-    """One person of an organisation of their own, at the test's host app."""
+    """An end user of an organization of their own, at the stage's host app.
+
+    Errors in the browser's console fail the test unless it clears ``console_errors``.
+    """
 
     stage: Stage
     context: BrowserContext
     page: Page
     organization: str
-    troubles: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
 
     def watch_console(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.console_errors.append(str(error)))
+        page.on("console", self._record)
 
-    def _note(self, line: ConsoleMessage) -> None:
+    def _record(self, line: ConsoleMessage) -> None:
         if line.type == "error":
-            self.troubles.append(line.text)
+            self.console_errors.append(line.text)
 
     @property
     def dialog(self) -> FrameLocator:
@@ -68,16 +80,16 @@ class Visit:
         await self.until("window.kombo !== undefined")
 
     async def until(self, condition: str) -> None:
-        """Wait for something in the page. Playwright's own waiting uses eval, which the policy refuses."""
+        """Wait for a condition in the page; Playwright's own wait needs eval, which the policy forbids."""
         async with asyncio.timeout(30):
-            while not await self.page.evaluate(condition):  # noqa: ASYNC110 - it happens in another process
+            while not await self.page.evaluate(condition):  # noqa: ASYNC110 - in another process
                 await asyncio.sleep(0.02)
 
     async def choose(self, tool: str) -> None:
         await self.dialog.locator(f"[data-testid=tool][data-tool={tool}]").click()
 
     async def finish(self, tool: str | None = "personio") -> None:
-        """Do what an end user does in Kombo's dialog."""
+        """Complete the flow in Kombo's dialog."""
         if tool is not None:
             await self.choose(tool)
         await self.dialog.get_by_test_id("credentials").fill("anything")
@@ -88,32 +100,32 @@ class Visit:
         await self.page.get_by_role("button", name="Connect your HR tool").click()
         await self.finish(tool)
 
-    async def recorded_at_last(self) -> list[str]:
-        """As `recorded`, as soon as there is something."""
+    async def until_recorded(self) -> list[str]:
+        """Wait until something is recorded; return it."""
         async with asyncio.timeout(30):
-            while not (tools := await self.recorded()):  # noqa: ASYNC110 - a page's last request brings it
+            while not (tools := await self.recorded()):  # noqa: ASYNC110 - by the last request of a page
                 await asyncio.sleep(0.02)
         return tools
 
     async def recorded(self) -> list[str]:
-        """The tools that the host has on record for this organisation."""
+        """Return the tools that the host has recorded for this organization."""
         return [integration.tool for integration in await self.stage.embed.integrations(self.organization)]
 
 
 async def leave(dialog: FrameLocator) -> None:
-    """Press what is to be seen for a moment; a dialog whose moment is over has gone by itself."""
+    """Press Done; the dialog also closes by itself after a moment."""
     with suppress(PlaywrightError):
         await dialog.get_by_role("button", name="Done").click(timeout=5_000)
 
 
 @asynccontextmanager
-async def raised_stage(folder: Path) -> AsyncIterator[Stage]:
+async def running_stage(folder: Path) -> AsyncIterator[Stage]:
     sandbox = Sandbox(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(sandbox.aclose)
         sandbox_url = await stack.enter_async_context(served(sandbox.app))
         embed = KomboEmbed(
-            end_user=who_the_cookie_names,
+            end_user=end_user_from_cookie,
             settings=make_settings(
                 api_url=f"{sandbox_url}/v1", database_url=f"sqlite+aiosqlite:///{folder / 'stage.db'}"
             ),
@@ -125,9 +137,35 @@ async def raised_stage(folder: Path) -> AsyncIterator[Stage]:
         yield Stage(url, sandbox_url, sandbox, embed)
 
 
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The demo's host app and its sandbox, in this process."""
+
+    url: str
+    sandbox_url: str
+    sandbox: Sandbox
+
+
+@asynccontextmanager
+async def running_demo(folder: Path) -> AsyncIterator[Demo]:
+    sandbox = Sandbox(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(sandbox.aclose)
+        sandbox_url = await stack.enter_async_context(served(sandbox.app))
+        settings = make_settings(
+            api_url=f"{sandbox_url}/v1", database_url=f"sqlite+aiosqlite:///{folder}/demo.db"
+        )
+        (folder / "demo.db").write_bytes(database_with_tables())
+        app = create_app(settings, session_secret="made-up", sandbox_url=sandbox_url)
+        url = await stack.enter_async_context(served(app))
+        sandbox.webhook_url = f"{url}/kombo/webhooks"
+        yield Demo(url, sandbox_url, sandbox)
+        await sandbox.settle()
+
+
 @asynccontextmanager
 async def visiting(browser: Browser, stage: Stage, **options: Any) -> AsyncIterator[Visit]:
-    """Somebody of a new organisation opens a browser; errors in its console fail the test."""
+    """Open a browser for an end user of a new organization."""
     context = await browser.new_context(**options)
     context.set_default_timeout(30_000)
     organization = f"org-{secrets.token_hex(6)}"
@@ -136,11 +174,11 @@ async def visiting(browser: Browser, stage: Stage, **options: Any) -> AsyncItera
     visit.watch_console(visit.page)
     yield visit
     await context.close()
-    assert visit.troubles == []
+    assert visit.console_errors == []
 
 
-async def who_the_cookie_names(connection: HTTPConnection) -> EndUser | None:
-    """The tests' login: everybody is Ada, at the organisation of the cookie."""
+async def end_user_from_cookie(connection: HTTPConnection) -> EndUser | None:
+    """Return the end user of the stage's login: Ada, of the organization in the cookie."""
     organization = connection.cookies.get("organization")
     if organization is None:
         return None
@@ -148,7 +186,7 @@ async def who_the_cookie_names(connection: HTTPConnection) -> EndUser | None:
 
 
 async def serve_page(request: Request, *, frames_from: str) -> Response:
-    """One of the tests' pages, under a policy as strict as can be."""
+    """Serve one of the pages under the strictest content policy that works."""
     name = request.path_params["name"]
     frames = "'none'" if "unframed" in request.query_params else frames_from
     policy = (

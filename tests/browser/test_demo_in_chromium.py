@@ -1,4 +1,4 @@
-"""The main job as a person does it: a real Chromium, the real SDK, two origins, the demo as a process."""
+"""The demo as an end user uses it: a real Chromium, the real SDK, two origins."""
 
 from __future__ import annotations
 
@@ -8,55 +8,42 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, FrameLocator, Page, expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+from tests.browser.stage import Demo
+from tests.support import minted
 
-
-@dataclass
-class Demo:
-    """The running demo: where it is, and what its sandbox was asked."""
-
-    url: str
-    sandbox_url: str
-
-    async def state(self) -> dict[str, Any]:
-        async with httpx.AsyncClient() as client:
-            answer: dict[str, Any] = (await client.get(f"{self.sandbox_url}/_sandbox/state")).json()
-            return answer
-
-    async def minted(self) -> int:
-        calls: dict[str, int] = (await self.state())["calls"]
-        return calls.get("POST /v1/connect/create-link", 0)
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 @dataclass
 class Visit:
-    """One person's browser, and everything in it that went wrong."""
+    """One person's browser, and the errors in its console."""
 
     page: Page
-    demo: Demo
-    troubles: list[str] = field(default_factory=list)
+    url: str
+    sandbox_url: str
+    console_errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("pageerror", lambda error: self.console_errors.append(str(error)))
         self.page.on(
-            "console", lambda line: self.troubles.append(line.text) if line.type == "error" else None
+            "console", lambda line: self.console_errors.append(line.text) if line.type == "error" else None
         )
 
     @property
     def dialog(self) -> FrameLocator:
-        return self.page.frame_locator(f"iframe[src^='{self.demo.sandbox_url}']")
+        return self.page.frame_locator(f"iframe[src^='{self.sandbox_url}']")
 
     async def sign_in(self, person: str) -> None:
-        await self.page.goto(self.demo.url)
+        await self.page.goto(self.url)
         await self.page.locator(f"[data-testid=sign-in][data-person={person}]").click()
         await expect(self.page.get_by_test_id("connect")).to_be_visible()
 
@@ -67,39 +54,24 @@ class Visit:
         await self.dialog.get_by_test_id("finish").click()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "kombo_embed", "demo", "--port", "0", "--sandbox-port", "0", "--no-open"),
-        cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if not name.startswith("KOMBO_")},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    urls: list[str] = []
-    async with asyncio.timeout(60):
-        while len(urls) < 2:
-            line = (await process.stdout.readline()).decode()
-            assert line, "the demo ended before it began"
-            urls += re.findall(r"http://localhost:\d+", line)
-    yield Demo(*urls)
-    process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(30):
-        _, complaints = await process.communicate()
-    assert (process.returncode, complaints.decode()) == (0, "")
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def visit(browser: Browser, demo: Demo) -> AsyncIterator[Visit]:
+@asynccontextmanager
+async def visiting(browser: Browser, url: str, sandbox_url: str) -> AsyncIterator[Visit]:
     context = await browser.new_context()
-    visit = Visit(await context.new_page(), demo)
+    visit = Visit(await context.new_page(), url, sandbox_url)
     yield visit
     await context.close()
-    assert visit.troubles == []
+    assert visit.console_errors == []
 
 
-async def test_a_person_signs_in_connects_a_tool_and_finds_it_there_after_a_reload(visit: Visit) -> None:
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(browser: Browser, demo: Demo) -> AsyncIterator[Visit]:
+    async with visiting(browser, demo.url, demo.sandbox_url) as visit:
+        yield visit
+
+
+async def test_a_person_signs_in_and_connects_a_tool_which_is_listed_after_a_reload(
+    visit: Visit, demo: Demo
+) -> None:
     await visit.sign_in("ada")
     await expect(visit.page.get_by_test_id("integration")).to_have_count(0)
     await visit.connect("personio")
@@ -110,11 +82,10 @@ async def test_a_person_signs_in_connects_a_tool_and_finds_it_there_after_a_relo
     await expect(visit.page.locator("iframe")).to_have_count(0)
     await visit.page.reload()
     await expect(visit.page.get_by_test_id("integration")).to_have_count(1)
-    assert await visit.demo.minted() == 1
-    assert len((await visit.demo.state())["integrations"]) == 1
+    assert minted(demo.sandbox) == 1
 
 
-async def test_what_came_of_it_is_told_apart_and_a_second_time_is_marked(visit: Visit) -> None:
+async def test_two_integrations_of_one_tool_are_marked_as_duplicates(visit: Visit) -> None:
     await visit.sign_in("ada")
     rows = visit.page.get_by_test_id("integration")
     for count in (1, 2):
@@ -128,67 +99,69 @@ async def test_what_came_of_it_is_told_apart_and_a_second_time_is_marked(visit: 
     await expect(rows.last).to_contain_text("Connected twice")
 
 
-async def test_closing_the_dialog_does_nothing_and_the_next_click_uses_the_same_link(visit: Visit) -> None:
+async def test_closing_the_dialog_connects_nothing_and_the_next_click_uses_the_same_link(
+    visit: Visit, demo: Demo
+) -> None:
     await visit.sign_in("ada")
     for _ in range(2):
         await visit.page.get_by_test_id("connect").click()
         await visit.dialog.get_by_test_id("close").first.click()
         await expect(visit.page.locator("iframe")).to_have_count(0)
     await expect(visit.page.get_by_test_id("integration")).to_have_count(0)
-    assert await visit.demo.minted() == 1
-    state = await visit.demo.state()
-    assert state["integrations"] == []
+    assert minted(demo.sandbox) == 1
 
 
-async def test_after_the_sandbox_forgot_everything_the_next_link_opens_again(
-    visit: Visit,
-) -> None:
-    await visit.sign_in("ada")
-    await visit.page.get_by_test_id("connect").click()
-    await visit.dialog.get_by_test_id("close").first.click()
-    async with httpx.AsyncClient(base_url=visit.demo.sandbox_url) as control:
-        for path, body in (("reset", {}), ("clock", {"advance": 3600})):
-            (await control.post(f"/_sandbox/{path}", json=body)).raise_for_status()
-            await expect(visit.page.locator("iframe")).to_have_count(0)
-            await visit.page.get_by_test_id("connect").click()
-            await expect(visit.dialog.get_by_test_id("tool").first).to_be_visible()
-            await visit.dialog.get_by_test_id("close").first.click()
-
-
-async def test_wrong_credentials_can_be_corrected_in_the_same_dialog(visit: Visit) -> None:
-    await visit.sign_in("margaret")
-    await visit.page.get_by_test_id("connect").click()
-    await visit.dialog.locator("[data-testid=tool][data-tool=hibob]").click()
-    await visit.dialog.get_by_test_id("credentials").first.fill("wrong")
-    await visit.dialog.get_by_test_id("fail").click()
-    await visit.dialog.get_by_test_id("credentials").first.fill("right")
-    await visit.dialog.get_by_test_id("finish").click()
-    await expect(visit.page.get_by_test_id("integration")).to_have_count(1)
-    assert await visit.demo.minted() == 1
-
-
-async def test_colleagues_see_it_without_reloading_and_other_organisations_never_do(
-    visit: Visit, browser: Browser
+async def test_colleagues_see_the_integration_without_reloading_and_other_organizations_do_not(
+    visit: Visit, demo: Demo, browser: Browser
 ) -> None:
     await visit.sign_in("grace")
     for person, rows in (("ada", 1), ("margaret", 0)):
-        context = await browser.new_context()
-        other = Visit(await context.new_page(), visit.demo)
-        await other.sign_in(person)
-        if rows:
-            await other.connect("personio")
-        await expect(other.page.get_by_test_id("integration")).to_have_count(rows)
-        assert other.troubles == []
-        await context.close()
+        async with visiting(browser, demo.url, demo.sandbox_url) as other:
+            await other.sign_in(person)
+            if rows:
+                await other.connect("personio")
+            await expect(other.page.get_by_test_id("integration")).to_have_count(rows)
     await expect(visit.page.get_by_test_id("integration")).to_have_count(1)
     await expect(visit.page.get_by_test_id("event").first).to_be_visible()
 
 
-async def test_a_tab_that_is_closed_before_the_token_is_posted_loses_nothing(visit: Visit) -> None:
-    await visit.sign_in("ada")
-    # The page's own completion never gets out, as when the tab goes away: the webhook is left.
-    await visit.page.route("**/kombo/completions", lambda route: route.abort())
-    await visit.connect("personio")
-    await expect(visit.page.get_by_test_id("integration")).to_have_count(1)
-    await visit.page.close()
-    visit.troubles.clear()  # the aborted requests, which the browser itself writes down
+@pytest_asyncio.fixture(loop_scope="session")
+async def process(browser: Browser, tmp_path: Path) -> AsyncIterator[Visit]:
+    """Run the demo as its command does, and open a browser."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kombo_embed", "demo", "--port", "0", "--sandbox-port", "0", "--no-open"),
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("KOMBO_")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    urls: list[str] = []
+    async with asyncio.timeout(60):
+        while len(urls) < 2:
+            line = (await process.stdout.readline()).decode()
+            assert line, "the demo exited before it printed its URLs"
+            urls += re.findall(r"http://localhost:\d+", line)
+    async with visiting(browser, *urls[:2]) as visit:
+        yield visit
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(30):
+        _, errors = await process.communicate()
+    assert (process.returncode, errors.decode()) == (0, "")
+
+
+async def test_with_the_demo_command_the_next_link_opens_after_a_reset_of_the_sandbox_and_after_its_hour(
+    process: Visit,
+) -> None:
+    await process.sign_in("ada")
+    await process.page.get_by_test_id("connect").click()
+    await process.dialog.get_by_test_id("close").first.click()
+    async with httpx.AsyncClient(base_url=process.sandbox_url) as control:
+        for path, body in (("reset", {}), ("clock", {"advance": 3600})):
+            (await control.post(f"/_sandbox/{path}", json=body)).raise_for_status()
+            await expect(process.page.locator("iframe")).to_have_count(0)
+            await process.page.get_by_test_id("connect").click()
+            await expect(process.dialog.get_by_test_id("tool").first).to_be_visible()
+            await process.dialog.get_by_test_id("close").first.click()
+    await process.connect("personio")
+    await expect(process.page.get_by_test_id("integration")).to_have_count(1)

@@ -1,4 +1,4 @@
-"""The examples whose browser half is more than a script, each as its README has it run, in Chromium."""
+"""The examples with a browser half of their own, each started as its README describes, in Chromium."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kombo_embed.sandbox import Sandbox
 from tests.browser.stage import leave
 from tests.support import API_KEY, WEBHOOK_SECRET, served
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 ROOT = Path(__file__).parents[2]
 SPA = ROOT / "examples" / "react_spa"
@@ -30,7 +30,7 @@ SPA = ROOT / "examples" / "react_spa"
 
 @asynccontextmanager
 async def sandbox_for_examples(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
-    """The local Kombo, and the environment that the examples read."""
+    """Start the local sandbox, and set the environment variables that the examples read."""
     sandbox = Sandbox(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET)
     async with served(sandbox.app) as url:
         monkeypatch.setenv("KOMBO_API_KEY", API_KEY)
@@ -51,15 +51,15 @@ def load(path: Path) -> ModuleType:
 
 @asynccontextmanager
 async def new_page(browser: Browser) -> AsyncIterator[Page]:
-    """A page whose console stays clean."""
+    """Open a page; errors in its console fail the test."""
     context = await browser.new_context()
     page = await context.new_page()
-    troubles: list[str] = []
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("console", lambda line: troubles.append(line.text) if line.type == "error" else None)
+    console_errors: list[str] = []
+    page.on("pageerror", lambda error: console_errors.append(str(error)))
+    page.on("console", lambda line: console_errors.append(line.text) if line.type == "error" else None)
     yield page
     await context.close()
-    assert troubles == []
+    assert console_errors == []
 
 
 async def finish(dialog: FrameLocator, tool: str | None = None) -> None:
@@ -83,7 +83,7 @@ async def test_the_plain_page_connects_with_a_custom_element(
             await button.click()
             dialog = page.frame_locator("iframe")
             await expect(button).to_have_attribute("aria-busy", "true")
-            await finish(dialog)  # the tool is chosen already
+            await finish(dialog)  # with the tool preset
             await expect(page.get_by_role("status")).to_have_text("personio is connected.")
             await expect(button).to_be_focused()
             await page.get_by_role("button", name="Connect your HR tool").click()
@@ -104,15 +104,15 @@ async def test_the_react_page_connects_from_another_origin_with_a_bearer_token(
         async with served(backend.app) as api, new_page(browser) as page:
             sandbox.webhook_url = f"{api}/kombo/webhooks"
             await build_spa(pages, api)
-            asked: list[str] = []
-            page.on("request", lambda request: asked.append(request.headers.get("authorization", "")))
+            sent: list[str] = []
+            page.on("request", lambda request: sent.append(request.headers.get("authorization", "")))
             await page.goto(f"{origin}/index.html")
             await page.get_by_role("button", name="Connect your HR tool").dblclick()
             await finish(page.frame_locator("iframe"), "personio")
             await expect(page.get_by_role("status")).to_have_text("personio is connected.")
             [token] = backend.tokens
-            assert f"Bearer {token}" in asked
-            # The first token ends, as seen by both sides; the page gets itself another one.
+            assert f"Bearer {token}" in sent
+            # The first token expires, for both sides; the page requests another one.
             backend.tokens[token] = time.monotonic() - 1
             await page.clock.install()
             await page.clock.fast_forward(60_000)
@@ -127,7 +127,7 @@ async def test_the_react_page_connects_from_another_origin_with_a_bearer_token(
 
 
 def files(folder: Path) -> Starlette:
-    """Another server than the backend's, as the pages of such an app have."""
+    """Serve the pages from another origin than the backend's, as single-page apps often are."""
     return Starlette(routes=[Mount("/", StaticFiles(directory=folder))])
 
 
@@ -135,7 +135,7 @@ async def build_spa(target: Path, api: str) -> None:
     node = shutil.which("node")
     vite = SPA / "node_modules" / "vite" / "bin" / "vite.js"
     if node is None or not vite.exists():
-        missing = "the example's npm packages are not installed; `make test` installs them"
+        missing = "the example's npm packages are not installed; `make test-integrations` installs them"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)

@@ -1,4 +1,4 @@
-"""The examples as their README starts them: a real login at an OpenID provider, then a tool is connected."""
+"""The examples started as their READMEs describe: a login at an OpenID provider, then a tool is connected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from playwright.async_api import Browser, Page, expect
 from kombo_embed.sandbox import Sandbox
 from tests.support import API_KEY, WEBHOOK_SECRET, eventually, served
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ADA = '{"sub": "ada", "email": "ada@northwind.example", "organization": {"id": "org_1", "name": "Northwind"}}'
@@ -29,7 +29,7 @@ CLAIMS = {
 
 @asynccontextmanager
 async def started(*command: str, folder: Path, **environment: str) -> AsyncIterator[tuple[str, list[str]]]:
-    """A server as a process of its own; gives its address and what it prints."""
+    """Start a server in a process of its own; yield its URL and the lines that it prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *command, "--port", "0"),
         cwd=folder,
@@ -44,9 +44,9 @@ async def started(*command: str, folder: Path, **environment: str) -> AsyncItera
     async def listen(output: asyncio.StreamReader) -> None:
         async for line in output:
             printed.append(line.decode())
-            found = re.search(r"running on http://127\.0\.0\.1:(\d+)", printed[-1])
-            if found and not listening.done():
-                listening.set_result(f"http://localhost:{found[1]}")
+            match = re.search(r"running on http://127\.0\.0\.1:(\d+)", printed[-1])
+            if match and not listening.done():
+                listening.set_result(f"http://localhost:{match[1]}")
         if not listening.done():
             listening.set_exception(AssertionError("".join(printed)))
 
@@ -103,7 +103,7 @@ async def test_a_person_signs_in_at_the_provider_and_connects_a_tool(
         await page.get_by_text("Sign out").click()
         await expect(page.get_by_text("Sign in")).to_be_visible()
         status = await page.evaluate(
-            "fetch('/kombo/links', {method: 'POST'}).then((answer) => answer.status)"
+            "fetch('/kombo/links', {method: 'POST'}).then((response) => response.status)"
         )
         assert status == 401
         await context.close()

@@ -197,7 +197,7 @@ async def test_failures_that_open_the_circuit_breaker_do_not_spend_the_total_wai
 
 
 async def test_a_status_that_changes_during_the_read_is_not_touched(host: Host) -> None:
-    services = await host.embed.services()  # between question and answer
+    services = await host.embed.services()  # its read and its save, with a change in between
     known = await host.embed.integration(host.ids[0])
     assert known is not None
     details = await services.flow._client.integration_details(host.ids[0])  # noqa: SLF001 - as above

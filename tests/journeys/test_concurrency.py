@@ -1,95 +1,65 @@
+"""Concurrent requests for one link or one completion, in one process."""
+
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import AsyncExitStack
 
 import httpx
 
-from kombo_embed import Event
 from kombo_embed.sandbox import Sandbox
-from tests.support import (
-    ManualClock,
-    deliver_webhooks,
-    eventually,
-    make_host,
-    minted,
-    person,
-    running,
-)
+from tests.fakes import FlakyTransport, HeldTransport
+from tests.support import ManualClock, deliver_webhooks, exchanged, make_host, minted, person, running
 
 ADA, GRACE = person("ada@acme"), person("grace@acme")
 
 
-class HeldTransport(httpx.AsyncBaseTransport):
-    """Holds every call to Kombo until it is opened."""
-
-    def __init__(self, kombo: httpx.AsyncBaseTransport) -> None:
-        self._kombo = kombo
-        self.open = asyncio.Event()
-        self.reached = asyncio.Event()
-        self.calls = 0
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.calls += 1
-        self.reached.set()
-        await self.open.wait()
-        return await self._kombo.handle_async_request(request)
-
-
-async def test_five_hundred_first_requests_at_once_are_one_call_to_kombo(
+async def test_five_hundred_concurrent_first_requests_share_one_mint(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    gate = HeldTransport(kombo)
-    app, _ = make_host(gate)
+    held = HeldTransport(kombo)
+    app, _ = make_host(held)
     async with running(app) as client:
-        asked = [asyncio.create_task(client.post("/kombo/links", headers=ADA, json={})) for _ in range(500)]
-        await gate.reached.wait()
-        gate.open.set()
-        answers = await asyncio.gather(*asked)
-    assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.json()["link"] for answer in answers}) == 1
-    statuses = [answer.headers["cache-status"] for answer in answers]
+        pending = [asyncio.create_task(client.post("/kombo/links", headers=ADA, json={})) for _ in range(500)]
+        await held.reached()
+        held.release()
+        responses = await asyncio.gather(*pending)
+    assert {response.status_code for response in responses} == {200}
+    assert len({response.json()["link"] for response in responses}) == 1
+    statuses = [response.headers["cache-status"] for response in responses]
     assert statuses.count("kombo-embed; fwd=uri-miss; stored") == 1
     assert minted(sandbox) == 1
 
 
-async def test_the_first_caller_hanging_up_changes_nothing_for_the_rest(
+async def test_a_mint_continues_for_the_other_callers_when_the_first_disconnects(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    gate = HeldTransport(kombo)
-    app, _ = make_host(gate)
+    held = HeldTransport(kombo)
+    app, _ = make_host(held)
     async with running(app) as client:
         first = asyncio.create_task(client.post("/kombo/links", headers=ADA, json={}))
-        await gate.reached.wait()
-        rest = [asyncio.create_task(client.post("/kombo/links", headers=ADA, json={})) for _ in range(20)]
+        await held.reached()
+        others = [asyncio.create_task(client.post("/kombo/links", headers=ADA, json={})) for _ in range(20)]
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
-        gate.open.set()
-        answers = await asyncio.gather(*rest)
+        held.release()
+        responses = await asyncio.gather(*others)
     assert first.cancelled()
-    assert {answer.status_code for answer in answers} == {200}
+    assert {response.status_code for response in responses} == {200}
     assert minted(sandbox) == 1
 
 
-async def test_a_failure_reaches_everybody_who_waits_and_is_not_kept(
+async def test_a_failed_mint_reaches_every_waiter_and_is_not_cached(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    class Flaky(HeldTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            if self.calls < 3:  # each of the attempts of one call
-                self.calls += 1
-                raise httpx.ConnectError("refused")
-            return await self._kombo.handle_async_request(request)
-
-    app, _ = make_host(Flaky(kombo))
+    refused = httpx.ConnectError("refused")
+    app, _ = make_host(FlakyTransport(kombo, *[refused] * 3))  # each attempt of one call
     async with running(app) as client:
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             *(client.post("/kombo/links", headers=ADA, json={}) for _ in range(50))
         )
-        assert {answer.json()["code"] for answer in answers} == {"kombo_unavailable"}
-        assert {answer.headers["retry-after"] for answer in answers} == {"5"}
+        assert {response.json()["code"] for response in responses} == {"kombo_unavailable"}
+        assert {response.headers["retry-after"] for response in responses} == {"5"}
         assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 200
     assert minted(sandbox) == 1
 
@@ -103,35 +73,29 @@ async def test_fresh_replaces_the_cached_link_and_joins_a_running_mint(
         fresh = await asyncio.gather(
             *(client.post("/kombo/links", headers=ADA, json={"fresh": True}) for _ in range(10))
         )
-        assert len({answer.json()["link"] for answer in fresh}) == 1
+        assert len({response.json()["link"] for response in fresh}) == 1
         assert fresh[0].json()["link"] != old.json()["link"]
         cached = await client.post("/kombo/links", headers=ADA, json={})
         assert cached.json() == fresh[0].json()
     assert minted(sandbox) == 2
 
 
-async def test_a_link_minted_while_its_organisation_completes_is_not_kept(
+async def test_a_link_whose_origin_id_is_invalidated_during_its_mint_is_replaced(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    gate = HeldTransport(kombo)
-    app, _ = make_host(gate)
+    held = HeldTransport(kombo, held=False)
+    app, _ = make_host(held)
     async with running(app) as client:
-        gate.open.set()
         link = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
-        flow = await sandbox.complete(link, "personio")
-        gate.open.clear()
-        gate.reached.clear()
+        held.hold()
         minting = asyncio.create_task(client.post("/kombo/links", headers=GRACE, json={}))
-        await gate.reached.wait()
-        # The webhook is applied while the link is being minted.
+        await held.reached()
         deliver_webhooks(sandbox, app)
         await sandbox.complete(link, "hibob")
         await sandbox.settle()
-        gate.open.set()
+        held.release()
         await minting
-    assert flow.activation_token
-    # Ada's, Grace's dropped one, and the one that replaced it.
-    assert minted(sandbox) == 3
+    assert minted(sandbox) == 3  # Ada's, Grace's invalidated one, and its replacement
 
 
 async def test_a_link_is_replaced_when_less_than_the_margin_is_left(
@@ -152,50 +116,55 @@ async def test_a_link_is_replaced_when_less_than_the_margin_is_left(
     assert minted(sandbox) == 2
 
 
-async def test_while_kombo_is_down_a_link_that_is_still_valid_helps_out(
+async def test_a_valid_link_below_the_margin_is_issued_while_kombo_is_down(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
-    class Down(HeldTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            if self.calls:
-                raise httpx.ConnectError("refused")
-            self.calls += 1
-            return await self._kombo.handle_async_request(request)
-
     clock = ManualClock()
-    app, _ = make_host(Down(kombo), clock=clock)
+    flaky = FlakyTransport(kombo)
+    app, _ = make_host(flaky, clock=clock)
     async with running(app) as client:
         first = await client.post("/kombo/links", headers=ADA, json={})
+        flaky.then = httpx.ConnectError("refused")
         clock.advance(3400)
-        helped = await client.post("/kombo/links", headers=ADA, json={})
-        assert helped.json() == first.json()
-        assert helped.headers["cache-status"] == "kombo-embed; hit; ttl=200; detail=kombo-unavailable"
+        stale = await client.post("/kombo/links", headers=ADA, json={})
+        assert stale.json() == first.json()
+        assert stale.headers["cache-status"] == "kombo-embed; hit; ttl=200; detail=kombo-unavailable"
         clock.advance(200)
         assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 503
 
 
-async def test_a_hundred_completions_of_one_token_in_three_processes_are_one_record(
+async def test_a_link_that_is_invalidated_while_kombo_is_down_is_not_issued(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    heard: list[Event] = []
-    async with AsyncExitStack() as stack:
-        clients = []
-        for _ in range(3):
-            # Each has a connection and a single-flight of its own; what they share is the database.
-            app, embed = make_host(kombo)
-            embed.on("integration.connected")(heard.append)
-            clients.append(await stack.enter_async_context(running(app)))
-        link = (await clients[0].post("/kombo/links", headers=ADA, json={})).json()["link"]
+    clock = ManualClock()
+    flaky = FlakyTransport(kombo)
+    held = HeldTransport(flaky, held=False)
+    app, _ = make_host(held, clock=clock)
+    async with running(app) as client:
+        link = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
+        flaky.then = httpx.ConnectError("refused")
+        held.hold()
+        clock.advance(3400)
+        minting = asyncio.create_task(client.post("/kombo/links", headers=ADA, json={}))
+        await held.reached()
+        deliver_webhooks(sandbox, app)
+        await sandbox.complete(link, "personio")
+        await sandbox.settle()
+        held.release()
+        assert (await minting).status_code == 503
+
+
+async def test_a_hundred_concurrent_completions_of_one_token_exchange_it_once(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, embed = make_host(kombo)
+    async with running(app) as client:
+        link = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
         flow = await sandbox.complete(link, "personio")
         token = {"activation_token": flow.activation_token}
-        answers = await asyncio.gather(
-            *(clients[n % 3].post("/kombo/completions", headers=ADA, json=token) for n in range(100))
+        responses = await asyncio.gather(
+            *(client.post("/kombo/completions", headers=ADA, json=token) for _ in range(100))
         )
-        assert sorted(answer.status_code for answer in answers) == [200] * 99 + [201]
-        assert len({answer.json()["integration"]["id"] for answer in answers}) == 1
-        await eventually(lambda: len(heard) == 1)
-    with sqlite3.connect("kombo_embed.db") as database:
-        records = "select count(*) from kombo_embed_integrations"
-        assert database.execute(records).fetchone() == (1,)
-        told = "select count(*) from kombo_embed_outbox where type = 'integration.connected'"
-        assert database.execute(told).fetchone() == (1,)
+        assert sorted(response.status_code for response in responses) == [200] * 99 + [201]
+        assert len(await embed.integrations("acme")) == 1
+    assert exchanged(sandbox) == 1

@@ -1,28 +1,25 @@
-"""The same promises with real servers and sockets in between."""
+"""The guarantees with real servers and sockets in between."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from starlette.applications import Starlette
 
 from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
 from tests.support import (
-    API_KEY,
-    DATABASE,
-    database_with_tables,
+    end_user_from_header,
     eventually,
     make_settings,
     minted,
     served,
-    who_the_header_names,
 )
 
 HOST = """
@@ -36,7 +33,7 @@ KomboEmbed(end_user=lambda connection: None).install(app)
 def make_app(kombo_url: str) -> Starlette:
     app = Starlette()
     settings = make_settings(api_url=f"{kombo_url}/v1")
-    KomboEmbed(end_user=who_the_header_names, settings=settings).install(app)
+    KomboEmbed(end_user=end_user_from_header, settings=settings).install(app)
     return app
 
 
@@ -46,25 +43,25 @@ REQUEST = (
 )
 
 
-async def ask(url: str) -> bytes:
-    """One browser on a connection of its own; gives the whole answer."""
+async def request_link(url: str) -> bytes:
+    """Request a link on a connection of its own; return the whole response."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
     writer.write(REQUEST)
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
-    return answer
+    return response
 
 
-async def test_five_hundred_browsers_at_once_are_one_call_to_kombo(sandbox: Sandbox) -> None:
+async def test_five_hundred_concurrent_browsers_share_one_mint(sandbox: Sandbox) -> None:
     async with served(sandbox.app) as kombo_url, served(make_app(kombo_url)) as url:
-        answers = await asyncio.gather(*(ask(url) for _ in range(500)))
-    assert {answer[:15] for answer in answers} == {b"HTTP/1.1 200 OK"}
-    assert len({answer.partition(b"\r\n\r\n")[2] for answer in answers}) == 1
+        responses = await asyncio.gather(*(request_link(url) for _ in range(500)))
+    assert {response[:15] for response in responses} == {b"HTTP/1.1 200 OK"}
+    assert len({response.partition(b"\r\n\r\n")[2] for response in responses}) == 1
     assert minted(sandbox) == 1
 
 
-async def test_a_browser_that_hangs_up_changes_nothing_for_the_rest(sandbox: Sandbox) -> None:
+async def test_a_mint_continues_for_the_other_browsers_when_the_first_disconnects(sandbox: Sandbox) -> None:
     async with served(sandbox.app) as kombo_url, served(make_app(kombo_url)) as url:
         async with httpx.AsyncClient(base_url=kombo_url) as control:
             fault = {"path": "create-link", "mode": "slow", "seconds": 0.5, "times": 1}
@@ -73,12 +70,13 @@ async def test_a_browser_that_hangs_up_changes_nothing_for_the_rest(sandbox: San
         writer.write(REQUEST)
         await eventually(lambda: minted(sandbox) == 1)
         writer.transport.abort()
-        answers = await asyncio.gather(*(ask(url) for _ in range(20)))
-    assert {answer[:15] for answer in answers} == {b"HTTP/1.1 200 OK"}
+        responses = await asyncio.gather(*(request_link(url) for _ in range(20)))
+    assert {response[:15] for response in responses} == {b"HTTP/1.1 200 OK"}
     assert minted(sandbox) == 1
 
 
-async def test_wrong_settings_stop_a_real_server_with_one_message(tmp_path: Path) -> None:
+@pytest.mark.integration  # in-process: tests/web/test_middleware.py
+async def test_invalid_settings_stop_a_real_server_with_one_message(tmp_path: Path) -> None:
     (tmp_path / "host.py").write_text(HOST, encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "host:app", "--port", "0"),
@@ -95,37 +93,3 @@ async def test_wrong_settings_stop_a_real_server_with_one_message(tmp_path: Path
         assert text.count(f"{name}:") == 1
     assert "Traceback" not in text
     assert "mars" not in text
-
-
-async def test_the_command_mints_a_magic_link(sandbox: Sandbox, tmp_path: Path) -> None:
-    async def run(url: str, *options: str) -> tuple[int | None, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "kombo_embed", "magic-link", "--organization", "Acme", *options),
-            cwd=tmp_path,
-            # The command asks nobody who is signed in, whatever the app's settings say of that.
-            env={
-                **os.environ,
-                "KOMBO_API_KEY": API_KEY,
-                "KOMBO_API_URL": f"{url}/v1",
-                "KOMBO_AUTH": "bearer",
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(60):
-            output, complaints = await process.communicate()
-        return process.returncode, output.decode(), complaints.decode()
-
-    (tmp_path / DATABASE).write_bytes(database_with_tables())
-    someone = ("--email", "ada@acme.example", "--origin-id", "acme")
-    async with served(sandbox.app) as url:
-        code, output, complaints = await run(url, *someone, "--tool", "personio")
-        assert (code, output.count("\n"), complaints) == (0, 1, "")
-        assert output.startswith(f"{url}/connect?token=")
-        code, output, _ = await run(url, *someone, "--json")
-        assert json.loads(output)["link"].startswith(url)
-        code, output, complaints = await run(url, *someone, "--category", "PAYROLL")
-        assert (code, output) == (1, "")
-        assert "Traceback" not in complaints
-        code, _, complaints = await run(url, "--email", "nobody", "--origin-id", "acme")
-        assert (code, complaints) == (1, "EndUser.email is not an email address\n")

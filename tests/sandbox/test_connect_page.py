@@ -26,7 +26,7 @@ from starlette.routing import Route
 from kombo_embed.sandbox import Sandbox
 from tests.sandbox.running_server import running
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 CONNECTING_MS, LEAVING_MS = 700, 150  # as in connect.js
 # What @kombo-api/connect 1.3.0 does with a link; its `sdkv` parameter included.
@@ -127,7 +127,7 @@ class Stage:
             self.troubles.append(f"{response.status}: {response.url}")
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def stage(browser: Browser) -> AsyncIterator[Stage]:
     async def host_page(_request: Request) -> HTMLResponse:
         return HTMLResponse(HOST_PAGE)

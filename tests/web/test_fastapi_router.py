@@ -402,7 +402,7 @@ class BrokenCache(MemoryLinkCache):
 async def test_an_exception_after_the_dependency_is_not_an_identity_error(
     kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = BrokenCache(size=1, lifetime=60, clock=ManualClock())
+    cache = BrokenCache(size=1, lifetime_seconds=60, clock=ManualClock())
     embed = KomboEmbed(settings=make_settings(), http_transport=kombo, link_cache=cache)
     app = FastAPI()
     app.include_router(router(embed, end_user=current_end_user), prefix="/kombo")

@@ -1,9 +1,9 @@
 // The elements are in the page before their class is defined. A page may set their properties even then.
-const heard = [];
-window.heard = heard;
+const events = [];
+window.events = events;
 for (const name of ["connected", "finished", "cancelled", "already-connected", "failed"]) {
   document.addEventListener(`kombo-${name}`, ({ type, target, detail }) => {
-    heard.push(`${target.id} ${type}`);
+    events.push(`${target.id} ${type}`);
     document.querySelector("output").textContent = detail.integration?.tool ?? detail.status ?? detail.code;
   });
 }

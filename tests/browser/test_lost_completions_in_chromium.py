@@ -1,33 +1,30 @@
-"""The page goes away, or the network does, between the end of the flow and the backend's answer."""
+"""The page or the network is lost between the end of the flow and the backend's response."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Playwright, Route, async_playwright, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.browser.stage import Stage, Visit, visiting
-from tests.conftest import CHROMIUM_FLAGS
 from tests.support import eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 PENDING = "sessionStorage.getItem('kombo-embed.pending')"
 
 
 @pytest.fixture
 def without_webhooks(stage: Stage) -> Iterator[None]:
-    """Kombo tells the backend nothing by itself."""
+    """Send the backend no webhooks."""
     stage.sandbox.webhook_url, webhooks = None, stage.sandbox.webhook_url
     yield
     stage.sandbox.webhook_url = webhooks
 
 
 async def lose_completions(visit: Visit) -> list[str]:
-    """No activation token gets out; gives the list that each attempt is added to."""
+    """Abort the browser's completions; return the list to which each attempt is added."""
     attempts: list[str] = []
 
     async def lose(route: Route) -> None:
@@ -46,11 +43,11 @@ async def test_a_tab_closed_before_the_token_is_posted_is_recorded_by_webhook(vi
     await visit.page.close()
     await visit.stage.sandbox.settle()
     assert await visit.recorded() == ["personio"]
-    visit.troubles.clear()  # the lost requests, which the browser itself writes down
+    visit.console_errors.clear()  # the browser logs the aborted requests
 
 
 @pytest.mark.usefixtures("without_webhooks")
-async def test_a_token_that_did_not_get_out_is_posted_by_the_next_page(visit: Visit) -> None:
+async def test_a_token_that_was_not_posted_is_posted_by_the_next_page(visit: Visit) -> None:
     await visit.open()
     attempts = await lose_completions(visit)
     await visit.connect()
@@ -62,10 +59,10 @@ async def test_a_token_that_did_not_get_out_is_posted_by_the_next_page(visit: Vi
     await expect(visit.page.locator("li")).to_have_text(["personio"])
     await visit.until("sessionStorage.length === 0")
     assert await visit.recorded() == ["personio"]
-    visit.troubles.clear()
+    visit.console_errors.clear()
 
 
-async def test_the_network_goes_while_the_token_is_posted_and_comes_back(visit: Visit) -> None:
+async def test_a_token_is_posted_again_when_the_network_is_back(visit: Visit) -> None:
     await visit.open()
     offline: list[bool] = []
 
@@ -85,45 +82,29 @@ async def test_the_network_goes_while_the_token_is_posted_and_comes_back(visit: 
     await expect(visit.page.locator("output")).to_have_text("connected")
     assert visit.stage.exchanged() == exchanged + 1
     assert await visit.page.evaluate(PENDING) is None
-    visit.troubles.clear()
+    visit.console_errors.clear()
 
 
 @pytest.mark.usefixtures("without_webhooks")
-async def test_a_page_left_while_its_token_is_posted_still_gets_it_out(visit: Visit) -> None:
+async def test_a_page_that_is_left_between_two_attempts_still_posts_its_token(visit: Visit) -> None:
     await visit.open()
     attempts = await lose_completions(visit)
     await visit.connect()
     await eventually(lambda: len(attempts) > 0)
     await visit.page.unroute("**/kombo/completions")
-    await visit.page.goto("about:blank")  # between two attempts: the last one is made at once
-    assert await visit.recorded_at_last() == ["personio"]
-    visit.troubles.clear()
+    await visit.page.goto("about:blank")  # leaving makes the last attempt at once
+    assert await visit.until_recorded() == ["personio"]
+    visit.console_errors.clear()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def keeping_browser(browser: Browser) -> AsyncIterator[Browser]:
-    """A Chromium that keeps pages for the way back, which Playwright's usual flags forbid."""
-    del browser  # it has found Chromium, or skipped this test
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    playwright: Playwright
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(
-            executable_path=executable,
-            args=CHROMIUM_FLAGS,
-            ignore_default_args=["--disable-back-forward-cache"],
-        )
-        yield launched
-        await launched.close()
-
-
-async def test_a_page_that_comes_back_from_the_cache_goes_on(keeping_browser: Browser, stage: Stage) -> None:
-    async with visiting(keeping_browser, stage) as visit:
+async def test_a_page_restored_from_the_back_forward_cache_continues(browser: Browser, stage: Stage) -> None:
+    async with visiting(browser, stage) as visit:
         await visit.open()
         await visit.page.evaluate(
             "addEventListener('pageshow', ({ persisted }) => (window.persisted = persisted))"
         )
         await visit.page.goto(f"{stage.url}/other.html")
-        # A colleague connects a tool meanwhile.
+        # Meanwhile a colleague connects a tool.
         link = await visit.page.evaluate(
             """async () => (await (await fetch("/kombo/links", {
               method: "POST", headers: { "Content-Type": "application/json" }, body: "{}",

@@ -7,10 +7,10 @@ from playwright.async_api import Browser, Route, expect
 
 from tests.browser.stage import Stage, Visit, visiting
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-async def test_a_tool_is_connected_and_the_focus_comes_back(visit: Visit) -> None:
+async def test_a_tool_is_connected_and_the_button_gets_the_focus_back(visit: Visit) -> None:
     await visit.open()
     before = visit.stage.minted()
     button = visit.page.get_by_role("button", name="Connect your HR tool")
@@ -26,14 +26,14 @@ async def test_a_tool_is_connected_and_the_focus_comes_back(visit: Visit) -> Non
     assert visit.stage.minted() == before + 1
 
 
-async def test_nothing_is_asked_of_kombo_before_the_click(visit: Visit) -> None:
+async def test_no_link_is_minted_before_the_click(visit: Visit) -> None:
     before = visit.stage.minted()
     await visit.open()
     await expect(visit.page.locator("li")).to_have_count(0)
     assert visit.stage.minted() == before
 
 
-async def test_closing_the_dialog_is_no_error(visit: Visit) -> None:
+async def test_closing_the_dialog_cancels_the_flow(visit: Visit) -> None:
     await visit.open()
     await visit.page.locator("#connect").click()
     await visit.dialog.get_by_test_id("close").click()
@@ -55,11 +55,11 @@ async def test_wrong_credentials_can_be_corrected_in_the_same_dialog(visit: Visi
     assert visit.stage.minted() == before + 1
 
 
-async def test_a_link_that_ended_at_kombo_is_replaced(visit: Visit) -> None:
+async def test_a_link_that_expired_at_kombo_is_replaced(visit: Visit) -> None:
     await visit.open()
     await visit.page.locator("#connect").click()
     await visit.dialog.get_by_test_id("close").click()
-    visit.stage.sandbox.clock.advance(3600)  # Kombo's hour is over; the backend's clock says otherwise
+    visit.stage.sandbox.clock.advance(3600)  # expired at Kombo; not by the backend's clock
     await visit.page.locator("#connect").click()
     await expect(visit.dialog.get_by_role("heading")).to_have_text("This link has expired")
     await visit.dialog.get_by_test_id("close").click()
@@ -67,7 +67,7 @@ async def test_a_link_that_ended_at_kombo_is_replaced(visit: Visit) -> None:
     await expect(visit.page.locator("output")).to_have_text("connected")
 
 
-async def test_a_double_click_makes_one_call_and_one_dialog(visit: Visit) -> None:
+async def test_a_double_click_mints_one_link_and_opens_one_dialog(visit: Visit) -> None:
     await visit.open()
     before = visit.stage.minted()
     await visit.page.locator("#connect").dblclick()
@@ -78,7 +78,7 @@ async def test_a_double_click_makes_one_call_and_one_dialog(visit: Visit) -> Non
     await visit.dialog.get_by_test_id("close").click()
 
 
-async def test_an_integration_is_reconnected_and_stays_the_same(visit: Visit) -> None:
+async def test_an_integration_is_reconnected_and_keeps_its_id(visit: Visit) -> None:
     await visit.open()
     await visit.connect()
     await expect(visit.page.locator("output")).to_have_text("connected")
@@ -92,7 +92,7 @@ async def test_an_integration_is_reconnected_and_stays_the_same(visit: Visit) ->
     assert await visit.recorded() == ["personio"]
 
 
-async def test_a_tool_that_is_connected_already_is_offered_for_reconnection(visit: Visit) -> None:
+async def test_a_connected_tool_is_offered_for_reconnection(visit: Visit) -> None:
     await visit.open()
     await visit.connect()
     await expect(visit.page.locator("output")).to_have_text("connected")
@@ -105,7 +105,7 @@ async def test_a_tool_that_is_connected_already_is_offered_for_reconnection(visi
     await visit.finish(tool=None)
     await expect(visit.page.locator("output")).to_have_text("connected")
     assert await visit.recorded() == ["personio"]
-    visit.troubles.clear()  # the 409, which the browser itself writes down
+    visit.console_errors.clear()  # the browser logs the 409
 
 
 async def test_the_dialog_works_inside_a_focus_trap(visit: Visit) -> None:
@@ -127,7 +127,7 @@ async def test_the_dialog_works_inside_a_focus_trap(visit: Visit) -> None:
     await expect(visit.page.locator("#connect")).to_be_focused()
 
 
-async def test_the_dialog_finds_the_modal_that_the_button_is_in(visit: Visit) -> None:
+async def test_the_dialog_opens_inside_the_modal_of_its_button(visit: Visit) -> None:
     await visit.open()
     await visit.page.evaluate(
         """() => {
@@ -140,14 +140,14 @@ async def test_the_dialog_finds_the_modal_that_the_button_is_in(visit: Visit) ->
     await visit.page.locator("#connect").click()
     await expect(visit.page.locator("dialog > iframe")).to_be_focused()
     await visit.page.locator("#connect").focus()
-    await visit.page.keyboard.press("Escape")  # closes what lies on top, and that alone
+    await visit.page.keyboard.press("Escape")  # closes the topmost dialog only
     await expect(visit.page.locator("output")).to_have_text("cancelled")
     await expect(visit.page.locator("dialog[open]")).to_have_count(1)
     await visit.connect()
     await expect(visit.page.locator("output")).to_have_text("connected")
 
 
-async def test_a_dialog_that_never_loads_has_a_way_out(visit: Visit) -> None:
+async def test_a_dialog_that_never_loads_can_be_closed(visit: Visit) -> None:
     held: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -168,17 +168,19 @@ async def test_a_dialog_that_never_loads_has_a_way_out(visit: Visit) -> None:
         await route.abort()
 
 
-async def test_a_policy_that_refuses_the_frame_is_told_and_the_page_stays_usable(visit: Visit) -> None:
+async def test_a_content_policy_that_blocks_the_dialog_is_reported(
+    visit: Visit,
+) -> None:
     await visit.open("host.html?unframed")
     await visit.page.locator("#connect").click()
     await expect(visit.page.locator("output")).to_have_text("dialog_blocked")
     await expect(visit.page.locator("iframe")).to_have_count(0)
-    assert all("frame-src" in trouble for trouble in visit.troubles)
-    visit.troubles.clear()
+    assert all("frame-src" in error for error in visit.console_errors)
+    visit.console_errors.clear()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_page_shows_through_behind_the_dialog(browser: Browser, stage: Stage, scheme: str) -> None:
+async def test_the_page_is_visible_behind_the_dialog(browser: Browser, stage: Stage, scheme: str) -> None:
     async with visiting(browser, stage, color_scheme=scheme) as visit:
         await visit.open()
         await visit.page.evaluate("document.body.style.background = 'rgb(0 160 0)'")
@@ -191,7 +193,7 @@ async def test_the_page_shows_through_behind_the_dialog(browser: Browser, stage:
 
 
 async def colour_at(visit: Visit, x: int, y: int) -> tuple[int, int, int]:
-    """What is to be seen there: only a screenshot knows what a frame is laid over."""
+    """Return the colour of a pixel of a screenshot, which includes what is behind a frame."""
     clip = {"x": x, "y": y, "width": 1, "height": 1}
     shot = await visit.page.screenshot(clip=clip)  # type: ignore[arg-type]  # a FloatRect by shape
     canvas = await visit.context.new_page()
