@@ -73,7 +73,7 @@ TITLES = {
 PUBLIC_DETAILS = {
     "identity_error": "The application could not determine who is signed in. Its log names the cause.",
     "identity_unavailable": "The sign-in cannot be verified at the moment. Try again in a few seconds.",
-    "store_unavailable": "The database cannot be reached at the moment. Try again in a few seconds.",
+    "store_unavailable": "The database cannot be used at the moment. Try again in a few seconds.",
     "kombo_rejected": "Kombo rejected the application's request. The application's log names the cause.",
     "configuration": "The application's settings are missing or invalid. Its log names them.",
 }
