@@ -9,13 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from kombo_embed._version import __version__
-from kombo_embed.errors import (
-    KomboEmbedError,
-    KomboRateLimited,
-    KomboUnavailable,
-    RateLimited,
-    StoreUnavailable,
-)
+from kombo_embed.errors import KomboEmbedError, RetryLater
 from kombo_embed.kombo.webhooks import SIGNATURE_HEADER
 from kombo_embed.models import Category
 from kombo_embed.web.endpoints import list_tools, receive_webhook
@@ -25,7 +19,6 @@ from kombo_embed.web.schemas import KomboLink, KomboProblem
 
 COMPONENTS = "#/components/schemas/{model}"
 STRING = {"type": "string"}
-WITH_RETRY_AFTER = (RateLimited, KomboRateLimited, KomboUnavailable, StoreUnavailable)
 DESCRIPTION = (
     "The API that a page calls to connect tools for its signed-in end user. The application's own login "
     "identifies the end user; without a login, operations respond with 401. Operations that change something "
@@ -38,21 +31,7 @@ def openapi_document() -> dict[str, Any]:
     """Return the document of all operations; its paths are relative to where it is served."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        described = describe_request(operation, _reference) | {
-            "operationId": operation.endpoint.__name__,
-            "summary": operation.summary,
-            "responses": {
-                **{
-                    str(status): describe_success(operation, status, _reference)
-                    for status in operation.responses
-                },
-                **describe_not_modified(operation),
-                **describe_problems(operation),
-            },
-        }
-        if not operation.signed_in:
-            described["security"] = []
-        paths.setdefault(operation.path, {})[operation.method.lower()] = described
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": "kombo-embed", "version": __version__, "description": DESCRIPTION},
@@ -89,23 +68,31 @@ def describe_success(operation: Operation, status: int, to_schema: ToSchema | No
     return described
 
 
-def describe_not_modified(operation: Operation) -> dict[str, Any]:
-    """Return the response 304, if the operation has one."""
-    if not operation.has_etag:
-        return {}
-    return {"304": {"description": "If-None-Match names the current ETag.", "headers": _headers(operation)}}
-
-
-def describe_problems(operation: Operation, *more: type[KomboEmbedError]) -> dict[str, Any]:
-    """Return the problems of an operation, and of these errors, by status."""
+def describe_other_responses(operation: Operation, *more: type[KomboEmbedError]) -> dict[str, Any]:
+    """Return the response 304, and the problems of an operation and of these errors, by status."""
     by_status: dict[int, list[type[KomboEmbedError]]] = {}
     for kind in (*operation.all_problems, *more):
         by_status.setdefault(STATUSES[kind], []).append(kind)
-    return {
-        str(status): _problem(kinds)
-        for status, kinds in sorted(by_status.items())
-        if status not in operation.responses
+    described: dict[str, Any] = {}
+    if operation.has_etag:
+        not_modified = "If-None-Match names the current ETag."
+        described["304"] = {"description": not_modified, "headers": _headers(operation)}
+    for status in sorted(by_status.keys() - operation.responses):
+        described[str(status)] = _problem(by_status[status])
+    return described
+
+
+def _describe(operation: Operation) -> dict[str, Any]:
+    statuses = operation.responses
+    described = describe_request(operation, _reference) | {
+        "operationId": operation.endpoint.__name__,
+        "summary": operation.summary,
+        "responses": {str(status): describe_success(operation, status, _reference) for status in statuses}
+        | describe_other_responses(operation),
     }
+    if not operation.signed_in:
+        described["security"] = []
+    return described
 
 
 def _problem(kinds: list[type[KomboEmbedError]]) -> dict[str, Any]:
@@ -113,7 +100,7 @@ def _problem(kinds: list[type[KomboEmbedError]]) -> dict[str, Any]:
         "description": " ".join(dict.fromkeys(f"`{kind.code}`: {_first_line(kind)}" for kind in kinds)),
         "content": {MEDIA_TYPE: {"schema": _reference(KomboProblem)}},
     }
-    if any(kind in WITH_RETRY_AFTER for kind in kinds):
+    if any(issubclass(kind, RetryLater) for kind in kinds):
         described["headers"] = {"Retry-After": _header("Seconds.", type="integer", minimum=1)}
     return described
 
@@ -165,12 +152,8 @@ def _reference(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    responses = {
-        content
-        for operation in OPERATIONS
-        for content in operation.responses.values()
-        if isinstance(content, type)
-    }
+    contents = [content for operation in OPERATIONS for content in operation.responses.values()]
+    responses = {content for content in contents if isinstance(content, type)}
     bodies = {operation.body for operation in OPERATIONS if operation.body is not None}
     sent = [(model, "serialization") for model in sorted(responses | {KomboProblem}, key=_name)]
     received = [(model, "validation") for model in sorted(bodies, key=_name)]

@@ -121,13 +121,7 @@ def _headers(error: errors.KomboEmbedError) -> dict[str, str]:
             return {"WWW-Authenticate": challenge}
         case errors.MethodNotAllowed(allowed=allowed):
             return {"Allow": ", ".join(allowed)}
-        case (
-            errors.RateLimited(retry_after=seconds)
-            | errors.IdentityUnavailable(retry_after=seconds)
-            | errors.StoreUnavailable(retry_after=seconds)
-            | errors.KomboRateLimited(retry_after=seconds)
-            | errors.KomboUnavailable(retry_after=seconds)
-        ):
+        case errors.RetryLater(retry_after=seconds):
             return {"Retry-After": str(seconds)}
     return {}
 
