@@ -15,15 +15,11 @@ from starlette.responses import Response
 
 from kombo_embed.auth.callable import CallableResolver, refusal_of
 from kombo_embed.errors import ConfigurationError, InvalidRequest, KomboEmbedError
+from kombo_embed.web import routes
 from kombo_embed.web.cors import allow_origins_to_read
 from kombo_embed.web.cross_origin import verify_origin
 from kombo_embed.web.endpoints import Services
-from kombo_embed.web.openapi import (
-    describe_not_modified,
-    describe_problems,
-    describe_request,
-    describe_success,
-)
+from kombo_embed.web.openapi import describe_other_responses, describe_request, describe_success
 from kombo_embed.web.problems import (
     MEDIA_TYPE,
     host_problem_response,
@@ -32,7 +28,6 @@ from kombo_embed.web.problems import (
     route_not_found,
 )
 from kombo_embed.web.requests import invalid_fields
-from kombo_embed.web.routes import OPERATIONS, GetServices, Operation, ResponseContent
 from kombo_embed.web.schemas import KomboProblem
 
 try:
@@ -72,11 +67,11 @@ def router(embed: KomboEmbed, end_user: EndUserDependency | None = None) -> APIR
     if end_user is not None:
         embed.resolve_in_router()
     api = APIRouter(tags=["Kombo Connect"])
-    for operation in OPERATIONS:
+    for operation in routes.OPERATIONS:
         _add_operation(api, operation, embed.services, end_user if operation.signed_in else None)
     # The host's router would answer with a 405 of its own, or redirect to a URL built from the Host header.
-    for path in dict.fromkeys(operation.path for operation in OPERATIONS):
-        allowed = {operation.method for operation in OPERATIONS if operation.path == path}
+    for path in dict.fromkeys(operation.path for operation in routes.OPERATIONS):
+        allowed = {operation.method for operation in routes.OPERATIONS if operation.path == path}
         refuse = _always(method_not_allowed(allowed), embed.services)
         api.add_route(path, refuse, methods=[*(set(METHODS) - allowed)], include_in_schema=False)
         missing = _always(route_not_found(), embed.services)
@@ -85,7 +80,10 @@ def router(embed: KomboEmbed, end_user: EndUserDependency | None = None) -> APIR
 
 
 def _add_operation(
-    api: APIRouter, operation: Operation, get_services: GetServices, end_user: EndUserDependency | None
+    api: APIRouter,
+    operation: routes.Operation,
+    get_services: routes.GetServices,
+    end_user: EndUserDependency | None,
 ) -> None:
     status, content = next(iter(operation.responses.items()))
     api.add_api_route(
@@ -103,22 +101,22 @@ def _add_operation(
     )
 
 
-def _describe_responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
+def _describe_responses(operation: routes.Operation) -> dict[int | str, dict[str, Any]]:
     """Return the documented responses; FastAPI adds the schemas of those that name a model."""
     (usual, content), *others = operation.responses.items()
     described: dict[int | str, dict[str, Any]] = {usual: describe_success(operation, usual)}
     for status, model in others:
         described[status] = {**describe_success(operation, status), "model": model}
     # The host's dependency may have parameters of its own.
-    problems = describe_problems(operation, *([InvalidRequest] if operation.signed_in else []))
-    for code, problem in {**describe_not_modified(operation), **problems}.items():
+    more = [InvalidRequest] if operation.signed_in else []
+    for code, problem in describe_other_responses(operation, *more).items():
         # FastAPI documents a model under the media type of the response class. That is the problems' own only
         # if there is no other content; then the model brings its schema into the document.
         described[code] = {**problem, "model": KomboProblem} if content is None else problem
     return described
 
 
-def _response_class(content: ResponseContent) -> type[Response]:
+def _response_class(content: routes.ResponseContent) -> type[Response]:
     if isinstance(content, str):
         return Response
     return JSONResponse if content is not None else _ProblemResponse
@@ -129,7 +127,7 @@ class _ProblemResponse(JSONResponse):
 
 
 def _endpoint(
-    operation: Operation, get_services: GetServices, end_user: EndUserDependency | None
+    operation: routes.Operation, get_services: routes.GetServices, end_user: EndUserDependency | None
 ) -> Endpoint:
     async def respond(request: Request) -> Response:
         request.scope[DEPENDENCIES_SOLVED] = True
@@ -146,7 +144,7 @@ def _endpoint(
     return respond if end_user is None else respond_to
 
 
-def _route_class(operation: Operation, get_services: GetServices) -> type[APIRoute]:
+def _route_class(operation: routes.Operation, get_services: routes.GetServices) -> type[APIRoute]:
     class KomboRoute(APIRoute):
         def get_route_handler(self) -> RouteHandler:
             handle = super().get_route_handler()
@@ -160,7 +158,7 @@ def _route_class(operation: Operation, get_services: GetServices) -> type[APIRou
 
 
 async def _handle(
-    operation: Operation, get_services: GetServices, handle: RouteHandler, request: Request
+    operation: routes.Operation, get_services: routes.GetServices, handle: RouteHandler, request: Request
 ) -> Response:
     """Verify the origin before FastAPI solves the host's dependencies and calls the endpoint."""
     allowed: tuple[str, ...] = ()
@@ -187,7 +185,7 @@ async def _handle_with_dependencies(handle: RouteHandler, request: Request) -> R
         raise refusal_of("end_user", error) from None
 
 
-def _always(problem: KomboEmbedError, get_services: GetServices) -> RouteHandler:
+def _always(problem: KomboEmbedError, get_services: routes.GetServices) -> RouteHandler:
     async def respond(request: Request) -> Response:
         del request
         try:

@@ -9,21 +9,19 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
-from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kombo_embed.errors import StoreUnavailable
 from kombo_embed.logs import mute_loggers, muted
-from kombo_embed.store.backend import BUSY_SECONDS, Backend
 from kombo_embed.store.postgresql import PostgreSql
 from kombo_embed.store.sqlite import Sqlite
 
 logger = logging.getLogger("kombo_embed.store")
 
+BUSY_SECONDS = 5.0  # how long to wait for another writer, a free connection, or an answer of the database
 ATTEMPTS = 5  # of one piece of work, within its deadline
 RECOVERED_AFTER_SECONDS = 5.0  # without a failure: the database may come and go
 # At DEBUG they log statements, parameters and rows, which hold emails; stamina logs each retry.
@@ -50,81 +48,38 @@ Owner = TypeVar("Owner", bound=HasDatabase)
 class Database:
     """One database, SQLite or PostgreSQL. Connects lazily; close it with `aclose`.
 
-    Args:
-        url: SQLAlchemy's URL, ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
-        busy_seconds: How long to wait for another writer, a free connection, or an answer of the database.
-        monotonic: Returns seconds on a clock that is never set back.
-
-    Raises:
-        ConfigurationError: The driver is missing, or the URL has parameters that the driver does not have.
+    Transactions and work raise `StoreUnavailable` if the database cannot be used; they have changed nothing
+    then, so the work has to be done again. Raises `ConfigurationError` if the driver is missing, or does not
+    have a parameter of the URL.
     """
 
     def __init__(
-        self,
-        url: str,
-        *,
-        busy_seconds: float = BUSY_SECONDS,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, url: str, *, busy_seconds: float = BUSY_SECONDS, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         mute_loggers(*LIBRARY_LOGGERS)
-        kind = Sqlite if url.startswith("sqlite") else PostgreSql
-        self._backend: Backend = kind(url, busy_seconds=busy_seconds)
+        kind: type[Sqlite | PostgreSql] = Sqlite if url.startswith("sqlite") else PostgreSql
+        self.backend = kind(url, busy_seconds=busy_seconds)
         self._outages = _OutageLog(monotonic)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
-    @property
-    def migrates_on_open(self) -> bool:
-        """Return whether opening the store migrates the tables, or only verifies them."""
-        return self._backend.migrates_on_open
-
-    def verify_settings(self) -> None:
-        """Verify what the URL alone shows.
-
-        Raises:
-            ConfigurationError: It names nothing that can be opened.
-        """
-        self._backend.verify_settings()
-
-    def time_after(self, now: datetime, *, seconds: float = 0.0) -> ColumnElement[datetime]:
-        """Return, for statements, the time ``seconds`` from now by the clock that all processes share.
-
-        That is the machine's clock for SQLite, as ``now`` is, and the server's for PostgreSQL.
-        """
-        return self._backend.time_after(now, seconds=seconds)
-
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a transaction that only reads.
-
-        Raises:
-            StoreUnavailable: The database cannot be used.
-        """
-        return self._transaction(self._backend.reading())
+        """Open a transaction that only reads."""
+        return self._transaction(self.backend.reading())
 
     def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a transaction that may write; when it has ended, its changes are on disk.
-
-        Raises:
-            StoreUnavailable: The database cannot be used; what was to be written has to be written again.
-        """
-        return self._transaction(self._backend.writing())
+        """Open a transaction that may write; when it has ended, its changes are on disk."""
+        return self._transaction(self.backend.writing())
 
     def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a transaction that changes tables, one at a time over all processes.
-
-        Raises:
-            StoreUnavailable: The database cannot be used; nothing was changed.
-        """
-        return self._transaction(self._backend.migrating())
+        """Open a transaction that changes tables, one at a time over all processes."""
+        return self._transaction(self.backend.migrating())
 
     async def run_to_completion(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Run a piece of work to its end, even if the caller is cancelled meanwhile.
 
         A transaction that is cancelled half-way could leave the database locked. Work that lost against
         another transaction, or whose connection broke, is retried within the deadline.
-
-        Raises:
-            StoreUnavailable: The database cannot be used, or not in time, or was closed.
         """
         if self._closed:
             # Nothing would close a connection that is opened from now on.
@@ -144,7 +99,7 @@ class Database:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._closed = True
         with muted():
-            await self._backend.engine.dispose()
+            await self.backend.engine.dispose()
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         try:
@@ -160,7 +115,7 @@ class Database:
             on=_may_retry, attempts=ATTEMPTS, timeout=None, wait_initial=0.05, wait_max=1, wait_jitter=0.1
         )
         with muted(), self._converted_errors():
-            async with asyncio.timeout(self._backend.deadline_seconds):
+            async with asyncio.timeout(self.backend.deadline_seconds):
                 async for attempt in retries:
                     with attempt:
                         return await work()
@@ -183,10 +138,10 @@ class Database:
     def _converted_errors(self) -> Iterator[None]:
         try:
             yield
-        except self._backend.errors as error:
+        except self.backend.errors as error:
             raise StoreUnavailable(
-                f"The database cannot be used now ({self._backend.describe(error)}). {self._backend.remedy}",
-                retryable=self._backend.is_transient(error),
+                f"The database cannot be used now ({self.backend.describe(error)}). {self.backend.remedy}",
+                retryable=self.backend.is_transient(error),
             ) from None
 
 
@@ -200,11 +155,9 @@ class _OutageLog:
 
     def failed(self, error: StoreUnavailable) -> None:
         self._failed_at = self._monotonic()
-        if self._unavailable:
-            logger.debug("store.unavailable", extra={"error": str(error)})
-            return
+        level = logging.DEBUG if self._unavailable else logging.WARNING
+        logger.log(level, "store.unavailable", extra={"error": str(error)})
         self._unavailable = True
-        logger.warning("store.unavailable", extra={"error": str(error)})
 
     def succeeded(self) -> None:
         if self._unavailable and self._monotonic() - self._failed_at >= RECOVERED_AFTER_SECONDS:
@@ -220,10 +173,10 @@ def run_to_completion(
     The method may run more than once: outside its transactions it must not change anything twice.
     """
 
+    @functools.wraps(method)
     async def run(self: Owner, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         return await self._database.run_to_completion(lambda: method(self, *args, **kwargs))
 
-    functools.update_wrapper(run, method)
     return run
 
 

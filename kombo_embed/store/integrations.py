@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Result, RowMapping, insert, select, update
@@ -27,7 +27,6 @@ Source = Literal["browser", "webhook"]
 REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
 PUBLIC_ID_BYTES = 16
 PUBLIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # so many bytes in base64url, without padding
-JUST_AFTER = timedelta(microseconds=1)
 
 
 async def find(transaction: Transaction, integration_id: str) -> Integration | None:
@@ -60,8 +59,7 @@ async def list_after(transaction: Transaction, integration_id: str, *, limit: in
 async def find_row(transaction: Transaction, integration_id: str) -> RowMapping | None:
     """Return an integration's row, also of a deleted one."""
     query = select(integrations).where(
-        integrations.c.environment == transaction.environment,
-        integrations.c.integration_id == integration_id,
+        integrations.c.environment == transaction.environment, integrations.c.integration_id == integration_id
     )
     return (await transaction.connection.execute(query)).mappings().one_or_none()
 
@@ -200,7 +198,7 @@ async def _insert(transaction: Transaction, integration_id: str, **values: objec
 
 async def _update(transaction: Transaction, row: RowMapping, values: Mapping[str, object]) -> RowMapping:
     # updated_at increases with each change, even if the clock stands still.
-    updated_at = max(transaction.now, row["updated_at"] + JUST_AFTER)
+    updated_at = max(transaction.now, row["updated_at"] + merge.JUST_AFTER)
     statement = update(integrations).where(integrations.c.id == row["id"])
     updated: Result[Any] = await transaction.connection.execute(
         statement.values(updated_at=updated_at, **values).returning(integrations)

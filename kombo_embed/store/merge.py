@@ -43,11 +43,7 @@ def state_changes(row: Row, state: ReportedState) -> Values:
 
 def report_changes(row: Row, reported: ReportedIntegration, *, origin_id: str | None) -> Values:
     """Return what a token exchange, or an event about the whole integration, changes in its row."""
-    once = {
-        "origin_id": origin_id,
-        "organization_name": reported.organization_name,
-        "email": reported.email,
-    }
+    once = {"origin_id": origin_id, "organization_name": reported.organization_name, "email": reported.email}
     values: Values = {name: value for name, value in once.items() if row[name] is None}
     if reported.category is not None:
         values |= {"category": reported.category, "category_guessed": False}

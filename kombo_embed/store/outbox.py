@@ -85,7 +85,7 @@ class Outbox:
             rows = await connection.execute(
                 lease.values(
                     lease_owner=self._owner,
-                    lease_ends_at=self._database.time_after(now, seconds=lease_seconds),
+                    lease_ends_at=self._database.backend.time_after(now, seconds=lease_seconds),
                     attempts=outbox.c.attempts + 1,
                 )
             )
@@ -95,7 +95,7 @@ class Outbox:
     @run_to_completion
     async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
         """Extend leases while handlers run, and save which handlers have succeeded."""
-        lease_ends_at = self._database.time_after(now, seconds=lease_seconds)
+        lease_ends_at = self._database.backend.time_after(now, seconds=lease_seconds)
         async with self._database.writing() as connection:
             for ids, done in _by_done_handlers(deliveries):
                 await connection.execute(self._update(ids, lease_ends_at=lease_ends_at, **done))
@@ -143,9 +143,8 @@ class Outbox:
         return update(outbox).where(outbox.c.id.in_(ids), is_leased_here).values(**values)
 
     def _due(self, types: Sequence[str], *, limit: int, now: datetime) -> Select[tuple[int]]:
-        is_free = or_(
-            outbox.c.lease_ends_at.is_(None), outbox.c.lease_ends_at <= self._database.time_after(now)
-        )
+        shared_now = self._database.backend.time_after(now, seconds=0)
+        is_free = or_(outbox.c.lease_ends_at.is_(None), outbox.c.lease_ends_at <= shared_now)
         query = select(outbox.c.id).where(
             outbox.c.environment == self._environment,
             outbox.c.delivered_at.is_(None),

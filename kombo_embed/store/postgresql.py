@@ -53,12 +53,7 @@ SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit
 class PostgreSql:
     """One PostgreSQL database. A connection that broke is replaced, and its work is retried.
 
-    Args:
-        url: SQLAlchemy's URL.
-        busy_seconds: How long to wait for a connection, and for each statement.
-
-    Raises:
-        ConfigurationError: asyncpg is missing, or does not have a parameter of the URL.
+    ``busy_seconds`` limits the wait for a connection, and each statement.
     """
 
     remedy = (

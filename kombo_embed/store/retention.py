@@ -8,13 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Table, and_, delete, or_, select
 
-from kombo_embed.store.tables import (
-    completions,
-    malformed_events,
-    minted_links,
-    outbox,
-    received_events,
-)
+from kombo_embed.store.tables import completions, malformed_events, minted_links, outbox, received_events
 from kombo_embed.store.transaction import Transaction
 
 

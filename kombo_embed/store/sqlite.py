@@ -35,12 +35,7 @@ FileIdentity = tuple[int, int]
 
 
 class Sqlite:
-    """One database file. A commit to a file that was deleted meanwhile counts as failed.
-
-    Args:
-        url: SQLAlchemy's URL.
-        busy_seconds: How long to wait for another writer.
-    """
+    """One database file. A commit to a file that was deleted meanwhile counts as failed."""
 
     errors = (SQLAlchemyError, OSError, sqlite3.Error)
     remedy = "Check KOMBO_DATABASE_URL, its disk and its permissions."
@@ -71,11 +66,7 @@ class Sqlite:
         self._writer_lock = asyncio.Lock()
 
     def verify_settings(self) -> None:
-        """Verify that the file's folder exists: SQLite creates the file, not the folder.
-
-        Raises:
-            ConfigurationError: It does not exist.
-        """
+        """Raise `ConfigurationError` if the file's folder is missing: SQLite creates only the file."""
         if self._path is not None and not self._path.parent.is_dir():
             raise ConfigurationError(
                 "kombo-embed cannot start: the folder of KOMBO_DATABASE_URL does not exist: "

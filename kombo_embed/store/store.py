@@ -22,22 +22,14 @@ from kombo_embed.store import (
     tables,
     webhook_events,
 )
-from kombo_embed.store.backend import BUSY_SECONDS
-from kombo_embed.store.database import Database, run_to_completion
+from kombo_embed.store.database import BUSY_SECONDS, Database, run_to_completion
 from kombo_embed.store.outbox import Outbox
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
 
 class Store:
-    """The records of one Kombo environment in a database.
-
-    Args:
-        url: SQLAlchemy's URL of the database, ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
-        environment: The Kombo environment.
-        clock: The source of time.
-        busy_seconds: How long to wait for another writer, a free connection, or an answer of the database.
-    """
+    """The records of one Kombo environment in a database. All methods raise `StoreUnavailable`."""
 
     def __init__(
         self, url: str, *, environment: str, clock: Clock, busy_seconds: float = BUSY_SECONDS
@@ -50,19 +42,16 @@ class Store:
     async def open(self) -> None:
         """Migrate the tables on SQLite; verify them on PostgreSQL.
 
-        Several processes may do so at once: one migrates, the others wait.
-
-        Raises:
-            ConfigurationError: The SQLite file's folder does not exist, or the tables have to be migrated.
-            StoreUnavailable: The database cannot be opened or written.
+        Several processes may do so at once: one migrates, the others wait. Raises `ConfigurationError` if the
+        SQLite file's folder does not exist, or the tables have to be migrated.
         """
-        self._database.verify_settings()
+        self._database.backend.verify_settings()
         self._database.open()
         await self._verify_tables()
 
     @run_to_completion
     async def _verify_tables(self) -> None:
-        if self._database.migrates_on_open:
+        if self._database.backend.migrates_on_open:
             async with self._database.migrating() as connection:
                 await connection.run_sync(migrations.run)
         else:
@@ -75,7 +64,7 @@ class Store:
 
     @run_to_completion
     async def check(self) -> None:
-        """Verify that the database can be read, tables included; raise `StoreUnavailable` if not."""
+        """Verify that the database can be read, tables included."""
         async with self._database.reading() as connection:
             await connection.execute(select(literal(1)).select_from(tables.integrations).limit(1))
 
@@ -231,12 +220,11 @@ class Store:
 async def migrate(url: str) -> str:
     """Migrate a database's tables to this package's version; return the version.
 
-    Raises:
-        ConfigurationError: The SQLite file's folder does not exist, or another Alembic manages the tables.
-        StoreUnavailable: The database cannot be opened or written.
+    Raises `ConfigurationError` if the SQLite file's folder does not exist, or if a host's own Alembic manages
+    the tables and they are older.
     """
     database = Database(url)
-    database.verify_settings()
+    database.backend.verify_settings()
     try:
         async with database.migrating() as connection:
             return await connection.run_sync(migrations.run)

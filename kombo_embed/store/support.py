@@ -67,13 +67,7 @@ class Filter:
 
 
 class RecordsReader:
-    """Reads the records of one environment and replays events. Creates no database and no tables.
-
-    Args:
-        url: SQLAlchemy's URL of the database.
-        environment: The Kombo environment.
-        clock: The source of time.
-    """
+    """Reads the records of one environment and replays events. Creates no database and no tables."""
 
     def __init__(self, url: str, *, environment: str, clock: Clock) -> None:
         self._url = make_url(url)
@@ -85,9 +79,7 @@ class RecordsReader:
     async def opened(self) -> AsyncIterator[RecordsReader]:
         """Open an existing database, and close it again.
 
-        Raises:
-            ConfigurationError: It does not exist, or its tables are not of this version.
-            StoreUnavailable: It cannot be read.
+        Raises `ConfigurationError` if it does not exist, or its tables are not of this version.
         """
         try:
             verify_file(self._url)
@@ -213,11 +205,7 @@ class RecordsReader:
 
 
 def verify_file(url: URL | str) -> None:
-    """Verify that the SQLite file exists; SQLite would create an empty one.
-
-    Raises:
-        ConfigurationError: It does not exist.
-    """
+    """Raise `ConfigurationError` if the SQLite file does not exist; SQLite would create an empty one."""
     missing = missing_file(url)
     if missing is not None:
         raise ConfigurationError(

@@ -6,43 +6,26 @@ Databases have these names, and migrations that a host's own Alembic generated n
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    Column,
-    DateTime,
-    Dialect,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-    false,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
-metadata = MetaData()
+metadata = sa.MetaData()
 
 
-class UtcDateTime(TypeDecorator[datetime]):
+class UtcDateTime(sa.TypeDecorator[datetime]):
     """An aware datetime in UTC, also on SQLite, which does not store the time zone."""
 
-    impl = DateTime(timezone=True)
+    impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         """Convert to UTC."""
         del dialect
         return None if value is None else value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         """Convert to UTC, which a time without a zone is in."""
         del dialect
         if value is None:
@@ -50,13 +33,13 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Words(TypeDecorator[str]):
+class Words(sa.TypeDecorator[str]):
     """A text from Kombo, the host or an end user. NUL becomes U+FFFD: PostgreSQL cannot store it."""
 
-    impl: type[String] = Text
+    impl: type[sa.String] = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
         """Replace NUL."""
         del dialect
         return None if value is None else value.replace("\x00", "\ufffd")
@@ -65,7 +48,7 @@ class Words(TypeDecorator[str]):
 class ShortWords(Words):
     """A text of an expected length."""
 
-    impl = String
+    impl = sa.String
     cache_ok = True
 
 
@@ -76,158 +59,148 @@ def _short(length: int) -> TypeEngine[str]:
 
 def _number() -> TypeEngine[int]:
     # SQLite assigns row ids only if the type is exactly INTEGER.
-    return BigInteger().with_variant(Integer(), "sqlite")
+    return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-integrations = Table(
+def _only_where(condition: str) -> dict[str, Any]:
+    """Return the options of a partial index."""
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
+
+integrations = sa.Table(
     "kombo_embed_integrations",
     metadata,
-    Column("id", _number(), primary_key=True),
-    Column("environment", String(64), nullable=False),
-    Column("integration_id", _short(255), nullable=False),
-    Column("public_id", String(32), nullable=False, unique=True),
-    Column("origin_id", Words()),
-    Column("tool", _short(255), nullable=False),
-    Column("category", _short(64)),
-    Column("organization_name", Words()),
-    Column("email", Words()),
-    Column("status", _short(64)),
-    Column("setup_status", _short(64)),
-    Column("learnt_by", String(16), nullable=False),
-    Column("connected_at", UtcDateTime, nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("id", _number(), primary_key=True),
+    sa.Column("environment", sa.String(64), nullable=False),
+    sa.Column("integration_id", _short(255), nullable=False),
+    sa.Column("public_id", sa.String(32), nullable=False, unique=True),
+    sa.Column("origin_id", Words()),
+    sa.Column("tool", _short(255), nullable=False),
+    sa.Column("category", _short(64)),
+    sa.Column("organization_name", Words()),
+    sa.Column("email", Words()),
+    sa.Column("status", _short(64)),
+    sa.Column("setup_status", _short(64)),
+    sa.Column("learnt_by", sa.String(16), nullable=False),
+    sa.Column("connected_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
     # Kombo's time of the status, compared with Kombo's times only; see merge.py.
-    Column("state_updated_at", UtcDateTime),
-    Column("deleted_at", UtcDateTime),
-    Column("qa_status", _short(64)),
-    Column("setup_updated_at", UtcDateTime),
-    Column("qa_updated_at", UtcDateTime),
+    sa.Column("state_updated_at", UtcDateTime),
+    sa.Column("deleted_at", UtcDateTime),
+    sa.Column("qa_status", _short(64)),
+    sa.Column("setup_updated_at", UtcDateTime),
+    sa.Column("qa_updated_at", UtcDateTime),
     # Whether the category comes from one of several links that match: Kombo has not reported it yet.
-    Column("category_guessed", Boolean, nullable=False, server_default=false()),
-    Column("duplicate_told_at", UtcDateTime),  # when integration.duplicate was written
-    UniqueConstraint("environment", "integration_id", name="uq_kombo_embed_integrations_integration_id"),
-    Index("ix_kombo_embed_integrations_origin_id", "environment", "origin_id"),
+    sa.Column("category_guessed", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("duplicate_told_at", UtcDateTime),  # when integration.duplicate was written
+    sa.UniqueConstraint("environment", "integration_id", name="uq_kombo_embed_integrations_integration_id"),
+    sa.Index("ix_kombo_embed_integrations_origin_id", "environment", "origin_id"),
 )
 
 # For whom and for what a link was minted. Never the link itself: it is a credential.
-minted_links = Table(
+minted_links = sa.Table(
     "kombo_embed_minted_links",
     metadata,
-    Column("id", _number(), primary_key=True),
-    Column("environment", String(64), nullable=False),
-    Column("origin_id", Words(), nullable=False),
-    Column("email", Words(), nullable=False),
-    Column("purpose", String(16), nullable=False),
-    Column("integration_id", _short(255)),
-    Column("category", _short(64)),
-    Column("tool", _short(255)),
-    Column("language", String(16), nullable=False),
-    Column("minted_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime, nullable=False),
+    sa.Column("id", _number(), primary_key=True),
+    sa.Column("environment", sa.String(64), nullable=False),
+    sa.Column("origin_id", Words(), nullable=False),
+    sa.Column("email", Words(), nullable=False),
+    sa.Column("purpose", sa.String(16), nullable=False),
+    sa.Column("integration_id", _short(255)),
+    sa.Column("category", _short(64)),
+    sa.Column("tool", _short(255)),
+    sa.Column("language", sa.String(16), nullable=False),
+    sa.Column("minted_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
     # When to check whether a completion followed; None if that was done, or is not needed.
-    Column("watch_until", UtcDateTime),
-    Index("ix_kombo_embed_minted_links_origin_id", "environment", "origin_id", "id"),
-    Index(
+    sa.Column("watch_until", UtcDateTime),
+    sa.Index("ix_kombo_embed_minted_links_origin_id", "environment", "origin_id", "id"),
+    sa.Index(
         "ix_kombo_embed_minted_links_watched",
         "environment",
         "watch_until",
-        sqlite_where=text("watch_until IS NOT NULL"),
-        postgresql_where=text("watch_until IS NOT NULL"),
+        **_only_where("watch_until IS NOT NULL"),
     ),
 )
 
 # Which integration an activation token was exchanged for. Kombo does not document that a token can be
 # exchanged twice, so a repeated completion is answered from here. Only a hash of the token is stored.
-completions = Table(
+completions = sa.Table(
     "kombo_embed_completions",
     metadata,
-    Column("environment", String(64), primary_key=True),
-    Column("activation_token_sha256", String(64), primary_key=True),
-    Column("integration_id", _short(255), nullable=False),
-    Column("completed_at", UtcDateTime, nullable=False),
-    Index("ix_kombo_embed_completions_completed_at", "environment", "completed_at"),
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("activation_token_sha256", sa.String(64), primary_key=True),
+    sa.Column("integration_id", _short(255), nullable=False),
+    sa.Column("completed_at", UtcDateTime, nullable=False),
+    sa.Index("ix_kombo_embed_completions_completed_at", "environment", "completed_at"),
 )
 
-received_events = Table(
+received_events = sa.Table(
     "kombo_embed_received_events",
     metadata,
-    Column("environment", String(64), primary_key=True),
-    Column("event_id", _short(255), primary_key=True),
-    Column("type", _short(255), nullable=False),
-    Column("integration_id", _short(255)),
-    Column("data", JSON, nullable=False),
-    Column("report", JSON(none_as_null=True)),  # the reported state, for integrations not known yet
-    Column("received_at", UtcDateTime, nullable=False),
-    Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
-    Index("ix_kombo_embed_received_events_received_at", "environment", "received_at"),
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("event_id", _short(255), primary_key=True),
+    sa.Column("type", _short(255), nullable=False),
+    sa.Column("integration_id", _short(255)),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("report", sa.JSON(none_as_null=True)),  # the reported state, for integrations not known yet
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
+    sa.Index("ix_kombo_embed_received_events_received_at", "environment", "received_at"),
 )
 
 # Signed bodies that cannot be parsed, for an operator to inspect. One row per body: Kombo sends each
 # repeatedly, since we reject it.
-malformed_events = Table(
+malformed_events = sa.Table(
     "kombo_embed_malformed_events",
     metadata,
-    Column("environment", String(64), primary_key=True),
-    Column("body_sha256", String(64), primary_key=True),
-    Column("body", LargeBinary, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("times", Integer, nullable=False),
-    Column("first_received_at", UtcDateTime, nullable=False),
-    Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("body_sha256", sa.String(64), primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("first_received_at", UtcDateTime, nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
 )
 
 # Neither delivered nor a dead letter.
-WAITING = text("delivered_at IS NULL AND given_up_at IS NULL")
+WAITING = _only_where("delivered_at IS NULL AND given_up_at IS NULL")
 
-outbox = Table(
+outbox = sa.Table(
     "kombo_embed_outbox",
     metadata,
-    Column("id", _number(), primary_key=True),
-    Column("environment", String(64), nullable=False),
-    Column("event_id", String(32), nullable=False, unique=True),
-    Column("type", String(64), nullable=False),
-    Column("origin_id", Words()),
-    Column("integration_id", _short(255)),
-    Column("integration", JSON(none_as_null=True)),
-    Column("data", JSON, nullable=False),
-    Column("occurred_at", UtcDateTime, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("done_handlers", JSON, nullable=False),
-    Column("due_at", UtcDateTime, nullable=False),
-    Column("lease_owner", String(32)),
-    Column("lease_ends_at", UtcDateTime),
-    Column("delivered_at", UtcDateTime),
+    sa.Column("id", _number(), primary_key=True),
+    sa.Column("environment", sa.String(64), nullable=False),
+    sa.Column("event_id", sa.String(32), nullable=False, unique=True),
+    sa.Column("type", sa.String(64), nullable=False),
+    sa.Column("origin_id", Words()),
+    sa.Column("integration_id", _short(255)),
+    sa.Column("integration", sa.JSON(none_as_null=True)),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("occurred_at", UtcDateTime, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("done_handlers", sa.JSON, nullable=False),
+    sa.Column("due_at", UtcDateTime, nullable=False),
+    sa.Column("lease_owner", sa.String(32)),
+    sa.Column("lease_ends_at", UtcDateTime),
+    sa.Column("delivered_at", UtcDateTime),
     # Attempts in which a handler failed.
-    Column("failures", Integer, nullable=False, server_default=text("0")),
-    Column("given_up_at", UtcDateTime),  # when it became a dead letter
-    Index(
-        "ix_kombo_embed_outbox_waiting",
-        "environment",
-        "type",
-        "id",
-        sqlite_where=WAITING,
-        postgresql_where=WAITING,
-    ),
-    Index(
-        "ix_kombo_embed_outbox_integration",
-        "environment",
-        "integration_id",
-        "id",
-        sqlite_where=WAITING,
-        postgresql_where=WAITING,
-    ),
+    sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("given_up_at", UtcDateTime),  # when it became a dead letter
+    sa.Index("ix_kombo_embed_outbox_waiting", "environment", "type", "id", **WAITING),
+    sa.Index("ix_kombo_embed_outbox_integration", "environment", "integration_id", "id", **WAITING),
 )
 
 # Invalidations of origin ids' links, written in the transaction that caused them, for every process to apply.
 # AUTOINCREMENT: ids are never reused, so a process knows by the greatest one which rows it has read.
-link_invalidations = Table(
+link_invalidations = sa.Table(
     "kombo_embed_dropped_links",
     metadata,
-    Column("id", _number(), primary_key=True),
-    Column("environment", String(64), nullable=False),
-    Column("drop_id", String(32), nullable=False),
-    Column("origin_id", Words(), nullable=False),
-    Column("dropped_at", UtcDateTime, nullable=False),
-    Index("ix_kombo_embed_dropped_links_environment", "environment", "id"),
+    sa.Column("id", _number(), primary_key=True),
+    sa.Column("environment", sa.String(64), nullable=False),
+    sa.Column("drop_id", sa.String(32), nullable=False),
+    sa.Column("origin_id", Words(), nullable=False),
+    sa.Column("dropped_at", UtcDateTime, nullable=False),
+    sa.Index("ix_kombo_embed_dropped_links_environment", "environment", "id"),
     sqlite_autoincrement=True,
 )

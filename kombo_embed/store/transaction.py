@@ -15,13 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction in progress.
-
-    Attributes:
-        connection: The connection.
-        environment: The Kombo environment whose rows it reads and writes.
-        now: The time of everything that it writes.
-    """
+    """A transaction in progress on the rows of one Kombo environment; ``now`` is the time that it writes."""
 
     connection: AsyncConnection
     environment: str

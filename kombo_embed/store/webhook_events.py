@@ -7,21 +7,16 @@ from datetime import datetime
 
 from sqlalchemy import insert, select, update
 
+from kombo_embed import upstream
 from kombo_embed.store.tables import malformed_events, received_events
 from kombo_embed.store.transaction import Transaction
-from kombo_embed.upstream import (
-    FailedFlow,
-    Report,
-    ReportedDeletion,
-    ReportedIntegration,
-    ReportedState,
-    WebhookEvent,
-)
 
 TEXT_MAX_LENGTH = 255
 
 
-async def save(transaction: Transaction, event: WebhookEvent, report: Report | None) -> bool:
+async def save(
+    transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
+) -> bool:
     """Save a received event; return False if it was saved before."""
     return await transaction.insert_once(
         received_events,
@@ -35,7 +30,7 @@ async def save(transaction: Transaction, event: WebhookEvent, report: Report | N
     )
 
 
-async def find_states(transaction: Transaction, integration_id: str) -> list[ReportedState]:
+async def find_states(transaction: Transaction, integration_id: str) -> list[upstream.ReportedState]:
     """Return the states received for an integration, by Kombo's time, those without one first."""
     query = select(received_events.c.report).where(
         received_events.c.environment == transaction.environment,
@@ -71,21 +66,21 @@ async def save_malformed(transaction: Transaction, body: bytes, *, reason: str) 
     )
 
 
-def integration_id_of(event: WebhookEvent, report: Report | None) -> str | None:
+def integration_id_of(event: upstream.WebhookEvent, report: upstream.Report | None) -> str | None:
     """Return Kombo's id of the integration that an event is about, if it names one."""
     match report:
-        case ReportedIntegration() | ReportedState():
+        case upstream.ReportedIntegration() | upstream.ReportedState():
             return report.integration_id
-        case ReportedDeletion():
+        case upstream.ReportedDeletion():
             return report.integration.integration_id
-        case FailedFlow():
+        case upstream.FailedFlow():
             return None
         case None:
             integration = _mapping(event.data.get("integration"))
             return _text(event.data.get("integration_id")) or _text(integration.get("id"))
 
 
-def origin_id_of(event: WebhookEvent) -> str | None:
+def origin_id_of(event: upstream.WebhookEvent) -> str | None:
     """Return the origin id that an event of an unknown type names."""
     integration = _mapping(event.data.get("integration"))
     end_user = _mapping(event.data.get("end_user") or integration.get("end_user"))
@@ -100,8 +95,8 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= TEXT_MAX_LENGTH else None
 
 
-def _state_to_json(report: Report | None) -> dict[str, str | None] | None:
-    if not isinstance(report, ReportedState):
+def _state_to_json(report: upstream.Report | None) -> dict[str, str | None] | None:
+    if not isinstance(report, upstream.ReportedState):
         return None
     return {
         "status": report.status,
@@ -111,9 +106,9 @@ def _state_to_json(report: Report | None) -> dict[str, str | None] | None:
     }
 
 
-def _state_from_json(integration_id: str, value: dict[str, str | None]) -> ReportedState:
+def _state_from_json(integration_id: str, value: dict[str, str | None]) -> upstream.ReportedState:
     updated_at = value["updated_at"]
-    return ReportedState(
+    return upstream.ReportedState(
         integration_id=integration_id,
         status=value["status"],
         setup_status=value["setup_status"],

@@ -20,12 +20,9 @@ ORIGIN = re.compile(rf"(?P<scheme>https?)://{HOST.pattern}", re.IGNORECASE)  # R
 
 
 def verify_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
-    """Return if the request comes from our own origin, an allowed one, or no browser.
+    """Raise `CrossOriginRefused` unless the request comes from our own origin, an allowed one, or no browser.
 
     A header that is sent twice proves nothing.
-
-    Raises:
-        CrossOriginRefused: The request comes from another site's page.
     """
     sites = connection.headers.getlist("sec-fetch-site")
     if sites in (["same-origin"], ["none"]):

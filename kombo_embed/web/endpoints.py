@@ -34,10 +34,10 @@ from kombo_embed.web.requests import (
     read_body,
 )
 from kombo_embed.web.responses import (
+    EmbedResponse,
     LinkResponse,
     json_response,
     json_response_with_etag,
-    no_content_response,
     response_with_etag,
 )
 from kombo_embed.web.schemas import serialize_integration
@@ -69,7 +69,7 @@ class Services:
 
 
 async def issue_link(services: Services, request: Request) -> Response:
-    """``POST /links``."""
+    """Issue a connection link to the signed-in end user."""
     end_user = await _end_user(services, request)
     choice = await parse_link_choice(request)
     options = await _link_options(services, request, end_user)
@@ -77,7 +77,7 @@ async def issue_link(services: Services, request: Request) -> Response:
 
 
 async def complete_flow(services: Services, request: Request) -> Response:
-    """``POST /completions``."""
+    """Record the integration that a finished flow created."""
     end_user = await _end_user(services, request)
     body = await parse_json(request, CompletionBody)
     completion = await services.flow.complete(end_user, body.activation_token)
@@ -86,7 +86,7 @@ async def complete_flow(services: Services, request: Request) -> Response:
 
 
 async def list_integrations(services: Services, request: Request) -> Response:
-    """``GET /integrations``."""
+    """List the organization's integrations."""
     end_user = await _end_user(services, request)
     integrations = await services.flow.integrations(end_user.origin_id)
     content = {"integrations": [serialize_integration(integration) for integration in integrations]}
@@ -94,14 +94,14 @@ async def list_integrations(services: Services, request: Request) -> Response:
 
 
 async def get_integration(services: Services, request: Request) -> Response:
-    """``GET /integrations/{id}``."""
+    """Get one of the organization's integrations."""
     end_user = await _end_user(services, request)
     integration = await services.flow.integration(end_user, request.path_params["id"])
     return json_response_with_etag(request, {"integration": serialize_integration(integration)})
 
 
 async def issue_relink(services: Services, request: Request) -> Response:
-    """``POST /integrations/{id}/relink``."""
+    """Issue a link that renews an integration's credentials."""
     end_user = await _end_user(services, request)
     body = await parse_json(request, RelinkBody)
     choice = LinkChoice(language=body.language, fresh=body.fresh)
@@ -111,7 +111,7 @@ async def issue_relink(services: Services, request: Request) -> Response:
 
 
 async def issue_setup_link(services: Services, request: Request) -> Response:
-    """``POST /integrations/{id}/setup-link``."""
+    """Issue a link to an integration's remaining setup steps."""
     end_user = await _end_user(services, request)
     body = await parse_json(request, RelinkBody)
     choice = LinkChoice(language=body.language, fresh=body.fresh)
@@ -119,15 +119,15 @@ async def issue_setup_link(services: Services, request: Request) -> Response:
 
 
 async def disconnect(services: Services, request: Request) -> Response:
-    """``DELETE /integrations/{id}``."""
+    """Delete an integration, at Kombo too."""
     end_user = await _end_user(services, request)
     await parse_json(request, EmptyBody)
     await services.flow.disconnect(end_user, request.path_params["id"])
-    return no_content_response()
+    return EmbedResponse(status_code=204)
 
 
 async def list_tools(services: Services, request: Request) -> Response:
-    """``GET /tools``: the allowed tools, with whether the organization has connected them."""
+    """List the tools of a category."""
     end_user = await _end_user(services, request)
     category = parse_category(request, services.settings)
     tools = await services.catalogue.list_tools(category)
@@ -141,16 +141,19 @@ async def list_tools(services: Services, request: Request) -> Response:
 
 
 async def receive_webhook(services: Services, request: Request) -> Response:
-    """``POST /webhooks``: responds after the commit, never before."""
+    """Receive one of Kombo's signed events.
+
+    Responds after the commit, never before.
+    """
     body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
     webhooks.verify_signature(body, request.headers.get(webhooks.SIGNATURE_HEADER), secrets)
     await services.flow.apply_webhook(body)
-    return no_content_response()
+    return EmbedResponse(status_code=204)
 
 
 async def serve_browser_module(services: Services, request: Request) -> Response:
-    """``GET /kombo-embed.js``: the browser module, built from ``frontend_snippet/``."""
+    """Get the browser module."""
     if services.browser_module is None:
         raise BrowserModuleMissing(
             "kombo-embed was installed without its browser module, because npm was missing. "
@@ -164,12 +167,15 @@ async def serve_browser_module(services: Services, request: Request) -> Response
 
 
 async def serve_openapi(services: Services, request: Request) -> Response:
-    """``GET /openapi.json``."""
+    """Get this document."""
     return json_response_with_etag(request, services.openapi)
 
 
 async def check_health(services: Services, request: Request) -> Response:
-    """``GET /health``: whether the database can be read and Redis is up. It does not call Kombo."""
+    """Check whether the database and Redis can be reached.
+
+    Does not call Kombo.
+    """
     del request
     redis = services.redis
     checks = {} if redis is None else {"redis": "ok" if redis.is_up else "gone"}

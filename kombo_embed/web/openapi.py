@@ -68,36 +68,31 @@ def describe_success(operation: Operation, status: int, to_schema: ToSchema | No
     return described
 
 
-def describe_not_modified(operation: Operation) -> dict[str, Any]:
-    """Return the response 304, if the operation has one."""
-    if not operation.has_etag:
-        return {}
-    return {"304": {"description": "If-None-Match names the current ETag.", "headers": _headers(operation)}}
-
-
-def describe_problems(operation: Operation, *more: type[KomboEmbedError]) -> dict[str, Any]:
-    """Return the problems of an operation, and of these errors, by status."""
+def describe_other_responses(operation: Operation, *more: type[KomboEmbedError]) -> dict[str, Any]:
+    """Return the response 304, and the problems of an operation and of these errors, by status."""
     by_status: dict[int, list[type[KomboEmbedError]]] = {}
     for kind in (*operation.all_problems, *more):
         by_status.setdefault(STATUSES[kind], []).append(kind)
-    return {
-        str(status): _problem(kinds)
-        for status, kinds in sorted(by_status.items())
-        if status not in operation.responses
-    }
+    described: dict[str, Any] = {}
+    if operation.has_etag:
+        not_modified = "If-None-Match names the current ETag."
+        described["304"] = {"description": not_modified, "headers": _headers(operation)}
+    for status in sorted(by_status.keys() - operation.responses):
+        described[str(status)] = _problem(by_status[status])
+    return described
 
 
 def _describe(operation: Operation) -> dict[str, Any]:
-    successes = {
-        str(status): describe_success(operation, status, _reference) for status in operation.responses
-    }
-    return {
-        **describe_request(operation, _reference),
+    statuses = operation.responses
+    described = describe_request(operation, _reference) | {
         "operationId": operation.endpoint.__name__,
         "summary": operation.summary,
-        "responses": {**successes, **describe_not_modified(operation), **describe_problems(operation)},
-        **({} if operation.signed_in else {"security": []}),
+        "responses": {str(status): describe_success(operation, status, _reference) for status in statuses}
+        | describe_other_responses(operation),
     }
+    if not operation.signed_in:
+        described["security"] = []
+    return described
 
 
 def _problem(kinds: list[type[KomboEmbedError]]) -> dict[str, Any]:
@@ -157,12 +152,8 @@ def _reference(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    responses = {
-        content
-        for operation in OPERATIONS
-        for content in operation.responses.values()
-        if isinstance(content, type)
-    }
+    contents = [content for operation in OPERATIONS for content in operation.responses.values()]
+    responses = {content for content in contents if isinstance(content, type)}
     bodies = {operation.body for operation in OPERATIONS if operation.body is not None}
     sent = [(model, "serialization") for model in sorted(responses | {KomboProblem}, key=_name)]
     received = [(model, "validation") for model in sorted(bodies, key=_name)]

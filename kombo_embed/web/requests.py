@@ -80,28 +80,19 @@ class EmptyBody(BaseModel):
 async def parse_json(request: Request, model: type[Body]) -> Body:
     """Return the request's JSON body; an empty body counts as ``{}``.
 
-    Raises:
-        InvalidRequest: The body does not fit the model. The error names each invalid field.
+    Raises `InvalidRequest`, which names each invalid field, if the body does not fit the model.
     """
     return _validate(model, await _read_json(request))
 
 
 async def parse_link_choice(request: Request) -> LinkChoice:
-    """Return what the body of ``POST /links`` chooses.
-
-    Raises:
-        InvalidRequest: As for `parse_json`.
-    """
+    """Return what the body of ``POST /links`` chooses, with the errors of `parse_json`."""
     body = await _read_json(request)
     return _cached_link_choice(body) if len(body) <= CACHED_MAX_BYTES else _link_choice(body)
 
 
 def parse_category(request: Request, settings: Settings) -> str:
-    """Return the category in the query, or else the default.
-
-    Raises:
-        InvalidRequest: The category does not exist or is not allowed.
-    """
+    """Return the category in the query, or else the default; it must exist and be allowed."""
     category = request.query_params.get("category", settings.integration_category).upper()
     allowed = settings.allowed_categories or get_args(Category)
     if category not in allowed:
@@ -113,12 +104,9 @@ def parse_category(request: Request, settings: Settings) -> str:
 
 
 async def read_body(request: Request, *, limit: int, timeout_seconds: float = BODY_TIMEOUT_SECONDS) -> bytes:
-    """Return the raw body.
+    """Return the raw body; if it is larger than the limit, do not read the rest.
 
-    Raises:
-        BodyTooLarge: It is larger than the limit; the rest is not read.
-        BodyTooSlow: It did not arrive in time.
-        MalformedBody: The client disconnected before the end of the body.
+    Raises `BodyTooLarge`, `BodyTooSlow`, or `MalformedBody` if the client disconnects before the body's end.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:

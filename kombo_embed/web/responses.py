@@ -61,11 +61,6 @@ def json_response(content: Mapping[str, object], *, status: int = 200) -> Respon
     return EmbedResponse(encode_json(content), status_code=status, media_type="application/json")
 
 
-def no_content_response() -> Response:
-    """Return 204."""
-    return EmbedResponse(status_code=204)
-
-
 def json_response_with_etag(request: Request, content: Mapping[str, object]) -> Response:
     """Return a JSON response with an entity tag, or 304 if the browser has it already."""
     return response_with_etag(request, encode_json(content), media_type="application/json")

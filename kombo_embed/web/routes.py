@@ -32,55 +32,37 @@ Endpoint = Callable[[Services, Request], Awaitable[Response]]
 ResponseContent = type[BaseModel] | str | None  # JSON of a model, another media type, or no body
 Problems = tuple[type[KomboEmbedError], ...]
 
-IDENTITY: Problems = (
-    errors.Unauthenticated,
-    errors.Forbidden,
-    errors.IdentityError,
-    errors.IdentityUnavailable,
-)
-KOMBO: Problems = (
+IDENTITY = (errors.Unauthenticated, errors.Forbidden, errors.IdentityError, errors.IdentityUnavailable)
+KOMBO = (
     errors.KomboRateLimited,
     errors.KomboUnavailable,
     errors.KomboTimeout,
     errors.KomboRejected,
     errors.KomboInvalidResponse,
 )
-MINT: Problems = (errors.RateLimited, *KOMBO)
-BODY: Problems = (
-    errors.InvalidRequest,
-    errors.MalformedBody,
-    errors.BodyTooLarge,
-    errors.BodyTooSlow,
-    errors.UnsupportedMediaType,
-)
-STORE: Problems = (errors.StoreUnavailable,)
+MINT = (errors.RateLimited, *KOMBO)
+RAW_BODY = (errors.InvalidRequest, errors.MalformedBody, errors.BodyTooLarge, errors.BodyTooSlow)
+BODY = (*RAW_BODY, errors.UnsupportedMediaType)
+STORE = (errors.StoreUnavailable,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path.
-
-    Attributes:
-        method: The HTTP method.
-        path: The path below the mount path.
-        endpoint: The function that responds.
-        summary: One line for the OpenAPI documents.
-        responses: The statuses of success with their content, the usual one first.
-        body: The model of the request body; None if there is none.
-        signed_in: Whether it needs a signed-in end user.
-        has_etag: Whether its response has an entity tag.
-        problems: The errors that it can respond with, beside those that follow from the other attributes.
-    """
+    """One method of one path below the mount path."""
 
     method: str
     path: str
     endpoint: Endpoint
-    summary: str
-    responses: Mapping[int, ResponseContent]
+    responses: Mapping[int, ResponseContent]  # the statuses of success, the usual one first
     body: type[BaseModel] | None = None
-    signed_in: bool = True
+    signed_in: bool = True  # whether it needs a signed-in end user
     has_etag: bool = False
-    problems: Problems = ()
+    problems: Problems = ()  # beside those that follow from the other attributes
+
+    @property
+    def summary(self) -> str:
+        """Return one line for the OpenAPI documents: the first of the endpoint's docstring."""
+        return (self.endpoint.__doc__ or "").partition("\n")[0].rstrip(".")
 
     @property
     def checks_origin(self) -> bool:
@@ -111,7 +93,6 @@ OPERATIONS = (
         method="POST",
         path="/links",
         endpoint=endpoints.issue_link,
-        summary="Issue a connection link to the signed-in end user",
         body=LinkBody,
         responses={200: KomboLink},
         problems=(*BODY, errors.AlreadyConnected, *STORE, *MINT),
@@ -120,7 +101,6 @@ OPERATIONS = (
         method="POST",
         path="/completions",
         endpoint=endpoints.complete_flow,
-        summary="Record the integration that a finished flow created",
         body=CompletionBody,
         responses={201: KomboIntegrationResponse, 200: KomboIntegrationResponse},
         problems=(*BODY, errors.ActivationRejected, *STORE, *MINT),
@@ -129,7 +109,6 @@ OPERATIONS = (
         method="GET",
         path="/integrations",
         endpoint=endpoints.list_integrations,
-        summary="List the organization's integrations",
         responses={200: KomboIntegrationsResponse},
         has_etag=True,
         problems=STORE,
@@ -138,7 +117,6 @@ OPERATIONS = (
         method="GET",
         path="/integrations/{id}",
         endpoint=endpoints.get_integration,
-        summary="Get one of the organization's integrations",
         responses={200: KomboIntegrationResponse},
         has_etag=True,
         problems=(errors.IntegrationNotFound, *STORE),
@@ -147,7 +125,6 @@ OPERATIONS = (
         method="POST",
         path="/integrations/{id}/relink",
         endpoint=endpoints.issue_relink,
-        summary="Issue a link that renews an integration's credentials",
         body=RelinkBody,
         responses={200: KomboLink},
         problems=(*BODY, errors.IntegrationNotFound, *STORE, *MINT),
@@ -156,7 +133,6 @@ OPERATIONS = (
         method="POST",
         path="/integrations/{id}/setup-link",
         endpoint=endpoints.issue_setup_link,
-        summary="Issue a link to an integration's remaining setup steps",
         body=RelinkBody,
         responses={200: KomboLink},
         problems=(*BODY, errors.IntegrationNotFound, errors.SetupNotAvailable, *STORE, *MINT),
@@ -165,7 +141,6 @@ OPERATIONS = (
         method="DELETE",
         path="/integrations/{id}",
         endpoint=endpoints.disconnect,
-        summary="Delete an integration, at Kombo too",
         responses={204: None},
         problems=(*BODY, errors.IntegrationNotFound, *STORE, *KOMBO),
     ),
@@ -173,24 +148,14 @@ OPERATIONS = (
         method="POST",
         path="/webhooks",
         endpoint=endpoints.receive_webhook,
-        summary="Receive one of Kombo's signed events",
         responses={204: None},
         signed_in=False,
-        problems=(
-            errors.InvalidRequest,
-            errors.MalformedBody,
-            errors.BodyTooLarge,
-            errors.BodyTooSlow,
-            errors.WebhookRejected,
-            errors.WebhooksNotConfigured,
-            *STORE,
-        ),
+        problems=(*RAW_BODY, errors.WebhookRejected, errors.WebhooksNotConfigured, *STORE),
     ),
     Operation(
         method="GET",
         path="/tools",
         endpoint=endpoints.list_tools,
-        summary="List the tools of a category",
         responses={200: KomboToolsResponse},
         has_etag=True,
         problems=(errors.InvalidRequest, *STORE, *KOMBO),
@@ -199,7 +164,6 @@ OPERATIONS = (
         method="GET",
         path="/kombo-embed.js",
         endpoint=endpoints.serve_browser_module,
-        summary="Get the browser module",
         responses={200: "text/javascript"},
         signed_in=False,
         has_etag=True,
@@ -209,7 +173,6 @@ OPERATIONS = (
         method="GET",
         path="/openapi.json",
         endpoint=endpoints.serve_openapi,
-        summary="Get this document",
         responses={200: "application/json"},
         signed_in=False,
         has_etag=True,
@@ -218,7 +181,6 @@ OPERATIONS = (
         method="GET",
         path="/health",
         endpoint=endpoints.check_health,
-        summary="Check whether the database and Redis can be reached",
         responses={200: KomboHealth, 503: KomboHealth},
         signed_in=False,
     ),

@@ -12,7 +12,7 @@ from kombo_embed import EndUser
 from kombo_embed.clock import ManualClock
 from kombo_embed.models import CacheKey, LinkRequest
 from kombo_embed.ports import Clock
-from kombo_embed.store.backend import BUSY_SECONDS
+from kombo_embed.store.database import BUSY_SECONDS
 from kombo_embed.store.store import Store
 from kombo_embed.upstream import ReportedIntegration, ReportedState, WebhookEvent
 

@@ -24,10 +24,8 @@ VERSION_TABLE = "kombo_embed_version"
 def run(connection: Connection) -> str:
     """Migrate the tables to this package's version within the connection's transaction; return the version.
 
-    Newer tables, and tables that a host's own Alembic manages, are not changed.
-
-    Raises:
-        ConfigurationError: A host's own Alembic manages the tables, and they are older than this version.
+    Newer tables, and tables that a host's own Alembic manages, are not changed. Raises `ConfigurationError`
+    if the latter are older than this version.
     """
     current, head = _current(connection), _head()
     if current is not None and current >= head:
@@ -42,22 +40,18 @@ def run(connection: Connection) -> str:
 
 
 def verify(connection: Connection) -> None:
-    """Verify that the tables are of this package's version, or newer.
-
-    Raises:
-        ConfigurationError: They are missing, or older.
-    """
+    """Raise `ConfigurationError` if the tables are missing, or older than this package's version."""
     current, head = _current(connection), _head()
     if current is not None and current < head:
         raise ConfigurationError(
             f"kombo-embed cannot start: the database's tables are at version {current}, and this is {head}. "
             "Run: kombo-embed migrate"
         )
+    if current is None and not _present(connection):
+        raise ConfigurationError(
+            "kombo-embed cannot start: its tables are missing from the database. Run: kombo-embed migrate"
+        )
     if current is None:
-        if not _present(connection):
-            raise ConfigurationError(
-                "kombo-embed cannot start: its tables are missing from the database. Run: kombo-embed migrate"
-            )
         _verify_columns(connection)
 
 
