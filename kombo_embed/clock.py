@@ -25,12 +25,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that a test or the sandbox can advance.
-
-    Args:
-        time: Returns seconds since the epoch; by default the machine's. A constant stands still.
-        monotonic: Returns seconds on a clock that is never set back.
-    """
+    """A clock that a test or the sandbox can advance. A constant ``time`` stands still."""
 
     def __init__(
         self, time: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic

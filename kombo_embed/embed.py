@@ -14,19 +14,12 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from kombo_embed import ports
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
 from kombo_embed.integration import EVENT_TYPES, Integration, Reconciliation
 from kombo_embed.lifetime import Lifetime
 from kombo_embed.middleware import BareMountPath, KomboEmbedMiddleware
 from kombo_embed.models import EndUser, LinkOptions
-from kombo_embed.ports import (
-    Clock,
-    Collaborators,
-    EndUserCallable,
-    EventHandler,
-    LinkCache,
-    LinkOptionsCallable,
-)
 
 if TYPE_CHECKING:
     import httpx
@@ -36,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kombo_embed")
 
-Handler = TypeVar("Handler", bound=EventHandler)
+Handler = TypeVar("Handler", bound=ports.EventHandler)
 
 
 class KomboEmbed:
@@ -59,22 +52,22 @@ class KomboEmbed:
     def __init__(
         self,
         *,
-        end_user: EndUserCallable | None = None,
-        link_options: LinkOptionsCallable | None = None,
+        end_user: ports.EndUserCallable | None = None,
+        link_options: ports.LinkOptionsCallable | None = None,
         settings: Settings | Callable[[], Settings] | None = None,
         http_transport: httpx.AsyncBaseTransport | None = None,
-        clock: Clock | None = None,
-        link_cache: LinkCache | None = None,
+        clock: ports.Clock | None = None,
+        link_cache: ports.LinkCache | None = None,
     ) -> None:
         self._settings = settings
-        self._collaborators = Collaborators(
+        self._collaborators = ports.Collaborators(
             end_user=end_user,
             link_options=link_options,
             http_transport=http_transport,
             clock=clock,
             link_cache=link_cache,
         )
-        self._handlers: dict[str, list[EventHandler]] = {}
+        self._handlers: dict[str, list[ports.EventHandler]] = {}
         self._lifetime: Lifetime[tuple[Services, ASGIApp]] = Lifetime(self._open_all)
         self._allowed_origins: tuple[str, ...] = ()
 

@@ -68,12 +68,8 @@ class HttpResponse:
 class HttpClient:
     """Calls one service. Constructing it opens no connection; close it with `aclose`.
 
-    Args:
-        url: Any URL of the service. If it is on this machine, the environment's proxies are not used.
-        timeout_seconds: The default deadline of a call, from its start to the last byte.
-        connect_timeout_seconds: The limit for the connection alone.
-        headers: Sent with each call, beside `HEADERS`.
-        transport: Replaces the network, for tests.
+    If ``url``, any URL of the service, is on this machine, the environment's proxies are not used.
+    ``timeout_seconds`` is the deadline of a call, from its start to the last byte.
     """
 
     def __init__(
@@ -117,10 +113,7 @@ class HttpClient:
     ) -> HttpResponse:
         """Send a request and read the whole response, whatever its status. Calls can share a deadline.
 
-        Raises:
-            HttpTimeout: The deadline passed.
-            HttpUnreachable: The call failed below HTTP, for any cause.
-            HttpBodyRejected: The response's body is compressed or too long.
+        Raises an `HttpError`: `HttpTimeout`, `HttpUnreachable` or `HttpBodyRejected`.
         """
         try:
             with muted():

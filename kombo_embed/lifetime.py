@@ -13,11 +13,7 @@ Opened = TypeVar("Opened")
 
 
 class Lifetime(Generic[Opened]):
-    """Opens lazily, one opening at a time.
-
-    Args:
-        open_all: Opens everything; pushes what has to be closed onto the stack that it is given.
-    """
+    """Opens lazily, one opening at a time. ``open_all`` pushes what has to be closed onto the stack."""
 
     def __init__(self, open_all: Callable[[AsyncExitStack], Awaitable[Opened]]) -> None:
         self._open_all = open_all
@@ -34,8 +30,7 @@ class Lifetime(Generic[Opened]):
     async def ensure_open(self) -> Opened:
         """Return what is open, opening it if necessary.
 
-        Raises:
-            StoreUnavailable: `shut_down` was called: what would be opened now would never be closed.
+        After `shut_down`, raise `StoreUnavailable`: what would be opened now would never be closed.
         """
         loop = asyncio.get_running_loop()
         if self._opened is not None and self._loop is loop:

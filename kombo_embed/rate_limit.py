@@ -35,15 +35,10 @@ Reply = TypeVar("Reply")
 
 
 class EndUserRate:
-    """Limits how often each end user may do one thing.
+    """Limits how often each end user may do one thing, for example ``20/minute``.
 
-    Args:
-        rate: For example ``20/minute``.
-        name: What is limited; two limits that share a storage need two names.
-        environment: The Kombo environment.
-        clock: The source of time.
-        storage: Counts the acts.
-        secret: The key of the hash that replaces the end user's identity in the storage.
+    Limits that share a storage need different names. ``secret`` is the key of the hash that replaces the end
+    user's identity in the storage.
     """
 
     def __init__(
@@ -58,11 +53,7 @@ class EndUserRate:
         self._window = MovingWindowRateLimiter(storage)
 
     async def spend(self, end_user: EndUser) -> None:
-        """Count one more act of this end user.
-
-        Raises:
-            RateLimited: The limit is reached; nothing was counted.
-        """
+        """Count one more act of this end user; raise `RateLimited`, counting nothing, at the limit."""
         key = self._key(end_user)
         if await self._window.hit(self._limit, self._name, key):
             return
@@ -84,10 +75,6 @@ class BoundedStorage(Storage, MovingWindowSupport):
 
     Each act also checks the two end users that were active longest ago, and removes them if their acts have
     expired, or if more than ``size`` end users are remembered.
-
-    Args:
-        size: How many end users are remembered.
-        clock: The source of time.
     """
 
     def __init__(self, *, size: int, clock: Clock) -> None:
@@ -158,14 +145,7 @@ class BoundedStorage(Storage, MovingWindowSupport):
 
 
 class SharedStorage(BoundedStorage):
-    """Counts in Redis, for all processes; in this process's memory while Redis misses the deadline.
-
-    Args:
-        pool: Connections to Redis, closed by `aclose`.
-        is_up: Returns whether Redis is known to be up.
-        size: How many end users are remembered in memory.
-        clock: The source of time.
-    """
+    """Counts in Redis, for all processes; in this process's memory while Redis misses the deadline."""
 
     def __init__(self, pool: ConnectionPool, *, is_up: Callable[[], bool], size: int, clock: Clock) -> None:
         super().__init__(size=size, clock=clock)

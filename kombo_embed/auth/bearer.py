@@ -24,13 +24,7 @@ INVALID_TOKEN = 'Bearer error="invalid_token"'  # noqa: S105 - as above
 
 
 class BearerResolver:
-    """Reads the end user from the token in the ``Authorization`` header.
-
-    Args:
-        verifier: Verifies tokens.
-        keys: The issuer's keys.
-        paths: Where in a token's claims each part of the end user is.
-    """
+    """Reads the end user from the token in the ``Authorization`` header."""
 
     def __init__(self, verifier: TokenVerifier, *, keys: IssuerKeys, paths: ClaimPaths) -> None:
         self._verifier = verifier
@@ -38,12 +32,10 @@ class BearerResolver:
         self._paths = paths
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
-        """Return the end user that the token names.
+        """Return the end user that the token names; raise `IdentityUnavailable` without the issuer's keys.
 
-        Raises:
-            Unauthenticated: There is no token, or it is not valid. Only the log has the reason, so that a
-                response reveals nothing; it never has any part of the token.
-            IdentityUnavailable: The issuer's keys are not known yet and cannot be fetched.
+        Raises `Unauthenticated` without a valid token. Only the log has the reason, so that a response
+        reveals nothing; it never has any part of the token.
         """
         headers = connection.scope["headers"]
         credentials = [value.decode("latin-1").strip() for name, value in headers if name == b"authorization"]

@@ -33,11 +33,7 @@ class CallableResolver:
         self._end_user = end_user
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
-        """Return the signed-in end user, or None.
-
-        Raises:
-            IdentityError: The callable failed, or returned neither an `EndUser` nor None.
-        """
+        """Return the signed-in end user, or None; raise `IdentityError` for a bug of the host's."""
         result = await _call("end_user", self._end_user, connection)
         if result is None or isinstance(result, EndUser):
             return result
@@ -48,11 +44,7 @@ class UnconfiguredResolver:
     """Fails for a mount that cannot resolve the end user because only a router of the host's can."""
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
-        """Raise an error that says how to configure the mount.
-
-        Raises:
-            IdentityError: Always.
-        """
+        """Raise an error that says how to configure the mount."""
         del connection
         raise _logged(
             "this mount has no end_user; the one given to kombo_embed.fastapi.router serves that router "
@@ -63,11 +55,7 @@ class UnconfiguredResolver:
 async def link_options(
     options: LinkOptionsCallable, connection: HTTPConnection, end_user: EndUser
 ) -> LinkOptions:
-    """Call the host's ``link_options`` callable, async or plain.
-
-    Raises:
-        IdentityError: The callable failed, or returned no `LinkOptions`.
-    """
+    """Call the host's async or plain ``link_options``; raise `IdentityError` for a bug of the host's."""
     result = await _call("link_options", options, connection, end_user)
     if not isinstance(result, LinkOptions):
         raise _logged(f"link_options must return LinkOptions, not {type(result).__name__}")

@@ -10,12 +10,7 @@ from typing import Any
 from kombo_embed.errors import IdentityError
 from kombo_embed.models import EndUser
 
-
-class _Missing:
-    """The result of a step without a value; None can be a value."""
-
-
-MISSING = _Missing()
+MISSING = object()  # the result of a step without a value; None can be a value
 Step = Callable[[object, str], object]
 
 
@@ -46,12 +41,10 @@ def key_or_attribute_of(source: object, name: str) -> object:
 
 
 def parse_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) -> EndUser:
-    """Return the end user that a login's claims name.
+    """Return the end user that a login's claims name; raise `IdentityError` if a part is missing or invalid.
 
-    An origin id that is an integer or a UUID becomes a string, since the host cannot convert it here.
-
-    Raises:
-        IdentityError: A part is missing or invalid. The message names the setting and the path, no value.
+    The message names the setting and the path, no value. An origin id that is an integer or a UUID becomes a
+    string, since the host cannot convert it here.
     """
     origin_id = _read(source, paths, "origin_id", step)
     if isinstance(origin_id, int | uuid.UUID) and not isinstance(origin_id, bool):

@@ -26,12 +26,8 @@ BODY_MAX_BYTES = 256 * 1024
 class Issuer:
     """An OpenID issuer. Constructing it makes no call; close it with `aclose`.
 
-    Args:
-        issuer: The issuer's URL, exactly as its tokens name it.
-        jwks_url: Where its keys are; None to find them by OpenID Connect Discovery 1.0.
-        timeout_seconds: The deadline of one `fetch_keys`.
-        connect_timeout_seconds: The limit for a connection alone.
-        transport: Replaces the network, for tests.
+    Without a ``jwks_url``, OpenID Connect Discovery 1.0 locates the keys. ``timeout_seconds`` limits one
+    `fetch_keys`.
     """
 
     def __init__(
@@ -59,8 +55,7 @@ class Issuer:
     async def fetch_keys(self) -> tuple[Key, ...]:
         """Fetch the keys that the issuer publishes, as far as they can be used.
 
-        Raises:
-            IdentityUnavailable: It cannot be reached in time, or its responses cannot be used.
+        Raises `IdentityUnavailable` if it cannot be reached in time, or its responses cannot be used.
         """
         deadline = self._http.deadline()
         url = self._jwks_url or await self._discover(deadline)

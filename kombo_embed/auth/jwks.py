@@ -23,18 +23,11 @@ logger = logging.getLogger("kombo_embed.auth")
 MAX_AGE_SECONDS = 60  # keys are refreshed after this, so that a withdrawn one is no longer accepted
 UNKNOWN_KEY_PAUSE_SECONDS = 30  # between two fetches that unknown key ids cause
 FAILURE_PAUSE_SECONDS = 5  # between two fetches from an issuer that failed
-RSA_BITS = range(
-    2048, 16384 + 1
-)  # RFC 7518, 3.3; a longer key would block the event loop at each verification
+RSA_BITS = range(2048, 16384 + 1)  # RFC 7518, 3.3; verification with a longer key blocks the event loop
 
 
 class IssuerKeys:
-    """Keeps an issuer's keys. Close it with `aclose`.
-
-    Args:
-        fetch: Fetches the keys within a deadline of its own; raises `IdentityUnavailable`.
-        clock: The source of time.
-    """
+    """Keeps an issuer's keys; ``fetch`` has a deadline of its own. Close it with `aclose`."""
 
     def __init__(self, fetch: Callable[[], Awaitable[tuple[Key, ...]]], *, clock: Clock) -> None:
         self._fetch = fetch
@@ -53,8 +46,7 @@ class IssuerKeys:
     async def find(self, key_id: str | None) -> tuple[Key, ...]:
         """Return the keys with this id; all keys for None. Keys that are due are refreshed in the background.
 
-        Raises:
-            IdentityUnavailable: No keys were ever fetched, and the issuer cannot be reached.
+        Raises `IdentityUnavailable` if no keys were ever fetched, and the issuer cannot be reached.
         """
         if self._keys is None:
             await self._fetch_first()
@@ -121,10 +113,8 @@ class IssuerKeys:
 def parse_key_set(body: bytes) -> tuple[Key, ...]:
     """Return the keys of a set that can verify tokens, in order, without those that cannot be parsed.
 
-    Private and symmetric keys are left out too: everyone who can read the set could sign with them.
-
-    Raises:
-        ValueError: It is not a key set.
+    Private and symmetric keys are left out too: everyone who can read the set could sign with them. Raises
+    `ValueError` if it is not a key set.
     """
     try:
         members = json.loads(body)["keys"]

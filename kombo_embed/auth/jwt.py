@@ -71,19 +71,15 @@ class TokenRegistry(jws.JWSRegistry):
 
 
 class TokenVerifier:
-    """Verifies that the issuer signed a token for us, and that it is valid now.
+    """Verifies that the issuer signed a token for us, and that it is valid now; raises `TokenRefused`.
 
-    Args:
-        issuer: What ``iss`` must be, exactly.
-        audience: What ``aud`` must be or contain.
-        algorithms: The signature algorithms to accept. ``EdDSA`` includes ``Ed25519``, its newer name.
-        clock: The source of time.
+    ``iss`` must be exactly the issuer; ``aud`` must be or contain the audience.
     """
 
     def __init__(self, *, issuer: str, audience: str, algorithms: Iterable[str], clock: Clock) -> None:
         names = set(algorithms)
         if "EdDSA" in names:
-            names.add("Ed25519")  # RFC 9864, 2.2
+            names.add("Ed25519")  # its newer name (RFC 9864, 2.2)
         self._algorithms = frozenset(names)
         self._registry = TokenRegistry(names)
         self._claims_registry = JWTClaimsRegistry(
@@ -95,11 +91,7 @@ class TokenVerifier:
         )
 
     def parse(self, text: str) -> UnverifiedToken:
-        """Parse a token, and refuse it for everything that can be checked without a key.
-
-        Raises:
-            TokenRefused: Its form, type or algorithm is not accepted.
-        """
+        """Parse a token, and refuse it for everything that can be checked without a key."""
         if len(text) > TOKEN_MAX_LENGTH:
             raise TokenRefused("too_long")
         try:
@@ -116,15 +108,7 @@ class TokenVerifier:
         return UnverifiedToken(header.get("kid"), signed, claims)
 
     def verify(self, token: UnverifiedToken, keys: Iterable[Key]) -> dict[str, Any]:
-        """Return the claims of a token that one of these keys signed.
-
-        Args:
-            token: The token.
-            keys: The issuer's keys to try; those that do not fit the token's algorithm are skipped.
-
-        Raises:
-            TokenRefused: None of the keys signed it, or its issuer, audience or times are wrong.
-        """
+        """Return the claims of a token that one of these keys signed; keys that do not fit it are skipped."""
         reason = "unknown_key"
         for key in keys:
             try:

@@ -15,11 +15,7 @@ logger = logging.getLogger("kombo_embed.auth")
 
 
 class RequestUserResolver:
-    """Reads the end user from ``request.user``: from its keys if it is a mapping, else from its attributes.
-
-    Args:
-        paths: Where in the user each part of the end user is.
-    """
+    """Reads the end user from ``request.user``: its keys if it is a mapping, else its attributes."""
 
     def __init__(self, paths: ClaimPaths) -> None:
         self._paths = paths
@@ -27,8 +23,7 @@ class RequestUserResolver:
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
         """Return the signed-in end user; None if ``request.user`` is not authenticated.
 
-        Raises:
-            IdentityError: There is no ``request.user`` at all, or it does not match the settings.
+        Raises `IdentityError` if there is no ``request.user`` at all, or it does not match the settings.
         """
         try:
             return self._read(connection)

@@ -15,12 +15,7 @@ logger = logging.getLogger("kombo_embed.auth")
 
 
 class SessionResolver:
-    """Reads the end user from one entry of the session.
-
-    Args:
-        key: The entry that holds the user, a mapping.
-        paths: Where in the entry each part of the end user is.
-    """
+    """Reads the end user from one entry of the session, a mapping."""
 
     def __init__(self, key: str, paths: ClaimPaths) -> None:
         self._key = key
@@ -29,10 +24,8 @@ class SessionResolver:
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
         """Return the signed-in end user; None if the session has no such entry, or an empty one.
 
-        ``SessionMiddleware`` turns a forged, truncated or expired cookie into an empty session.
-
-        Raises:
-            IdentityError: There is no session at all, or the entry does not match the settings.
+        ``SessionMiddleware`` turns a forged, truncated or expired cookie into an empty session. Raises
+        `IdentityError` if there is no session at all, or the entry does not match the settings.
         """
         try:
             return self._read(connection)

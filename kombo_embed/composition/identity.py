@@ -21,8 +21,7 @@ def choose_resolver(
 ) -> EndUserResolver:
     """Return the host's callable if there is one, otherwise what the settings name. ``stack`` closes it.
 
-    Raises:
-        ConfigurationError: Neither an argument nor a setting says who is signed in.
+    Raises `ConfigurationError` if neither an argument nor a setting says who is signed in.
     """
     if collaborators.end_user is not None:
         if settings.auth != "callable":
@@ -55,14 +54,10 @@ def _claim_paths(settings: Settings) -> ClaimPaths:
 def _bearer_resolver(
     settings: Settings, collaborators: Collaborators, clock: Clock, stack: AsyncExitStack
 ) -> EndUserResolver:
-    # Heavy, and needed with this setting only.
-    from kombo_embed.auth.bearer import BearerResolver  # noqa: PLC0415 - as said
-    from kombo_embed.auth.discovery import Issuer  # noqa: PLC0415 - as said
-    from kombo_embed.auth.jwks import IssuerKeys  # noqa: PLC0415 - as said
-    from kombo_embed.auth.jwt import TokenVerifier  # noqa: PLC0415 - as said
+    from kombo_embed.auth import bearer, discovery, jwks, jwt  # noqa: PLC0415 - heavy, and only for this
 
     name, audience = settings.oidc_issuer or "", settings.oidc_audience or ""  # the settings require both
-    issuer = Issuer(
+    issuer = discovery.Issuer(
         issuer=name,
         jwks_url=settings.jwks_url,
         timeout_seconds=settings.timeout,
@@ -70,7 +65,9 @@ def _bearer_resolver(
         transport=collaborators.http_transport,
     )
     stack.push_async_callback(issuer.aclose)
-    keys = IssuerKeys(issuer.fetch_keys, clock=clock)
+    keys = jwks.IssuerKeys(issuer.fetch_keys, clock=clock)
     stack.push_async_callback(keys.aclose)
-    verifier = TokenVerifier(issuer=name, audience=audience, algorithms=settings.jwt_algorithms, clock=clock)
-    return BearerResolver(verifier, keys=keys, paths=_claim_paths(settings))
+    verifier = jwt.TokenVerifier(
+        issuer=name, audience=audience, algorithms=settings.jwt_algorithms, clock=clock
+    )
+    return bearer.BearerResolver(verifier, keys=keys, paths=_claim_paths(settings))

@@ -52,10 +52,9 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """Open everything that a mount needs, yield it, and close it again.
 
-    Raises:
-        ConfigurationError: Neither an argument nor a setting says who is signed in, or an extra is missing.
-        StoreUnavailable: The database cannot be opened.
+    Raises `ConfigurationError` if nothing says who is signed in, or an extra is missing.
     """
+    _warn_of_settings(settings)
     async with AsyncExitStack() as stack:
         yield await Composition(settings, collaborators, stack).open(handlers)
 
@@ -71,7 +70,6 @@ class Composition:
 
     async def open(self, handlers: Mapping[str, Sequence[EventHandler]]) -> Services:
         """Build everything in order and start the background work last."""
-        self._warn()
         end_user = choose_resolver(self._settings, self._collaborators, clock=self._clock, stack=self._stack)
         store = await self._store()
         redis_cache = self._redis_cache(store)
@@ -79,9 +77,9 @@ class Composition:
         poller = await self._poller(client, store, redis_cache)
         rates = await self._rate_storage(redis_cache)
         dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
-        flow = self._flow(client, store, poller, rates, dispatcher.wake)
-        self._housekeeping(store, dispatcher.wake).start()
-        dispatcher.start()
+        links = self._links(client, store, poller, rates)
+        flow = self._flow(client, store, links, rates, dispatcher.wake)
+        self._start_background_work(store, dispatcher)
         return Services(
             settings=self._settings,
             flow=flow,
@@ -95,13 +93,6 @@ class Composition:
             browser_module=load_browser_module(),
             openapi=openapi_document(),
         )
-
-    def _warn(self) -> None:
-        prefix = self._settings.prefix
-        if not self._settings.is_private:
-            logger.warning("settings.api_key_unencrypted", extra={"variable": f"{prefix}API_URL"})
-        for name, meant in near_miss_variables(prefix):
-            logger.warning("settings.unknown_variable", extra={"variable": name, "did_you_mean": meant})
 
     async def _store(self) -> Store:
         url = self._settings.database_url.get_secret_value()
@@ -197,33 +188,33 @@ class Composition:
             rate, name=name, environment=environment, clock=self._clock, storage=storage, secret=secret
         )
 
+    def _links(
+        self, client: KomboClient, store: Store, poller: InvalidationPoller, rates: BoundedStorage
+    ) -> LinkIssuer:
+        links = LinkIssuer(
+            settings=self._settings,
+            client=client,
+            poller=poller,
+            store=store,
+            rate=self._rate("link", self._settings.link_rate, rates),
+            clock=self._clock,
+        )
+        return self._closing(links)
+
     def _flow(
         self,
         client: KomboClient,
         store: Store,
-        poller: InvalidationPoller,
+        links: LinkIssuer,
         rates: BoundedStorage,
         wake_dispatcher: Callable[[], None],
     ) -> ConnectionFlow:
-        settings = self._settings
-        links = LinkIssuer(
-            settings=settings,
-            client=client,
-            cache=poller.cache,
-            poller=poller,
-            store=store,
-            rate=self._rate("link", settings.link_rate, rates),
-            clock=self._clock,
-        )
+        rate = self._rate("completion", self._settings.completion_rate, rates)
         completions = Completions(
-            client=client,
-            links=self._closing(links),
-            store=store,
-            rate=self._rate("completion", settings.completion_rate, rates),
-            wake_dispatcher=wake_dispatcher,
+            client=client, links=links, store=store, rate=rate, wake_dispatcher=wake_dispatcher
         )
         return ConnectionFlow(
-            settings=settings,
+            settings=self._settings,
             client=client,
             links=links,
             store=store,
@@ -231,12 +222,13 @@ class Composition:
             wake_dispatcher=wake_dispatcher,
         )
 
-    def _housekeeping(self, store: Store, wake_dispatcher: Callable[[], None]) -> Housekeeping:
+    def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> None:
         retention = timedelta(days=self._settings.event_retention)
         housekeeping = Housekeeping(
-            store, retention=retention, clock=self._clock, wake_dispatcher=wake_dispatcher
+            store, retention=retention, clock=self._clock, wake_dispatcher=dispatcher.wake
         )
-        return self._closing(housekeeping)
+        self._closing(housekeeping).start()
+        dispatcher.start()
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:
         allowed = self._settings.allowed_tools
@@ -245,3 +237,10 @@ class Composition:
     def _closing(self, part: Part) -> Part:
         self._stack.push_async_callback(part.aclose)
         return part
+
+
+def _warn_of_settings(settings: Settings) -> None:
+    if not settings.is_private:
+        logger.warning("settings.api_key_unencrypted", extra={"variable": f"{settings.prefix}API_URL"})
+    for name, meant in near_miss_variables(settings.prefix):
+        logger.warning("settings.unknown_variable", extra={"variable": name, "did_you_mean": meant})

@@ -21,14 +21,9 @@ PAUSES_AFTER_REJECTION_SECONDS = (0.1, 0.2, 0.4, 0.8)
 
 
 class Completions:
-    """Completes connection flows. Close it with `aclose`.
+    """Completes connection flows, for each end user within a rate. Close it with `aclose`.
 
-    Args:
-        client: Calls Kombo.
-        links: Whose cached links a completion invalidates.
-        store: Records the completions.
-        rate: Limits how often each end user may complete.
-        wake_dispatcher: Called after each commit that may have written an event for the host.
+    ``wake_dispatcher`` is called after each commit that may have written an event for the host.
     """
 
     def __init__(
@@ -58,12 +53,8 @@ class Completions:
     async def complete(self, end_user: EndUser, activation_token: str) -> Completion:
         """Record the integration behind an activation token if it belongs to this end user.
 
-        Raises:
-            RateLimited: The end user completes too often.
-            InvalidRequest: The token has characters that none of Kombo's has.
-            ActivationRejected: Kombo does not know the token, or its integration is another origin id's.
-            KomboError: Kombo failed, refused the API key, or could not be reached.
-            StoreUnavailable: The record could not be written; retrying the same call is safe.
+        Raises `RateLimited`, `InvalidRequest`, `ActivationRejected`, `KomboError` or `StoreUnavailable`.
+        After the last one, retrying the same call is safe.
         """
         await self._rate.spend(end_user)
         flight = (end_user.origin_id, activation_token)

@@ -32,13 +32,8 @@ logger = logging.getLogger("kombo_embed.core")
 class ConnectionFlow:
     """Issues links, completes flows, applies webhook events.
 
-    Args:
-        settings: What is allowed.
-        client: Calls Kombo.
-        links: Issues links and invalidates them.
-        store: Holds the integrations.
-        completions: Completes flows.
-        wake_dispatcher: Called after each commit that may have written an event for the host.
+    ``wake_dispatcher`` is called after each commit that may have written an event for the host. Methods for a
+    public id raise `IntegrationNotFound` if the integration does not exist or is another origin id's.
     """
 
     def __init__(
@@ -61,12 +56,9 @@ class ConnectionFlow:
     async def issue_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> IssuedLink:
         """Return a connection link with at least the margin left: the cached one, or a new one.
 
-        Raises:
-            InvalidRequest: The choice is not allowed, or Kombo does not accept it.
-            AlreadyConnected: The end user's organization has this tool, and duplicates are not allowed.
-            RateLimited: The end user has had too many links minted.
-            KomboError: Kombo refused, failed, or could not be reached, and no cached link is valid.
-            StoreUnavailable: The mint could not be recorded.
+        Raises `InvalidRequest` if the choice is not allowed or Kombo does not accept it, `AlreadyConnected`
+        if the end user's organization has this tool and duplicates are not allowed, and what
+        `LinkIssuer.issue` raises.
         """
         request = build_link_request(self._settings, choice, options)
         try:
@@ -82,12 +74,7 @@ class ConnectionFlow:
     async def issue_relink(
         self, end_user: EndUser, public_id: str, choice: LinkChoice, options: LinkOptions
     ) -> IssuedLink:
-        """Return a reconnection link, which renews the credentials of one of the end user's integrations.
-
-        Raises:
-            IntegrationNotFound: The integration does not exist or is another origin id's.
-            RateLimited, KomboError, StoreUnavailable: As for `issue_link`.
-        """
+        """Return a reconnection link, which renews the credentials of one of the end user's integrations."""
         integration = await self.integration(end_user, public_id)
         language = choice.language or self._settings.language
         request = RelinkRequest(integration.integration_id, language, options.scope_config_id)
@@ -101,10 +88,7 @@ class ConnectionFlow:
     async def issue_setup_link(self, end_user: EndUser, public_id: str, choice: LinkChoice) -> IssuedLink:
         """Return a link to the remaining setup steps of one of the end user's integrations.
 
-        Raises:
-            IntegrationNotFound: The integration does not exist or is another origin id's.
-            SetupNotAvailable: The integration has no setup step.
-            RateLimited, KomboError, StoreUnavailable: As for `issue_link`.
+        Raises `SetupNotAvailable` if there are none.
         """
         integration = await self.integration(end_user, public_id)
         request = SetupRequest(integration.integration_id, choice.language or self._settings.language)
@@ -118,14 +102,7 @@ class ConnectionFlow:
             raise
 
     async def mint_magic_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> str:
-        """Mint a link that is valid for a year. It is never cached.
-
-        Raises:
-            InvalidRequest: The choice is not allowed, or Kombo does not accept it.
-            AlreadyConnected: The end user's organization has this tool, and duplicates are not allowed.
-            KomboError: Kombo refused, failed, or could not be reached.
-            StoreUnavailable: The mint could not be recorded.
-        """
+        """Mint a link that is valid for a year. It is never cached. Raises as `issue_link`."""
         request = build_link_request(self._settings, choice, options)
         await self._refuse_duplicate(end_user, request, options)
         try:
@@ -140,9 +117,8 @@ class ConnectionFlow:
     async def apply_webhook(self, body: bytes) -> None:
         """Record the event in a verified body, once, and what it reports.
 
-        Raises:
-            InvalidRequest: The body is not an event, or lacks a field of its type; it is stored as malformed.
-            StoreUnavailable: It could not be stored; Kombo should send it again.
+        Raises `InvalidRequest` if the body is not an event, or lacks a field of its type; it is stored as
+        malformed. After `StoreUnavailable`, Kombo should send it again.
         """
         try:
             event = webhooks.parse_event(body)
@@ -160,11 +136,8 @@ class ConnectionFlow:
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. This cannot be undone.
 
-        Raises:
-            Forbidden: ``KOMBO_ALLOW_DISCONNECT`` is off.
-            IntegrationNotFound: The integration does not exist or is another origin id's.
-            KomboError: Kombo refused, failed, or could not be reached; nothing was deleted here.
-            StoreUnavailable: It is deleted at Kombo but not marked here; retrying the same call is safe.
+        Raises `Forbidden` if ``KOMBO_ALLOW_DISCONNECT`` is off. After `KomboError`, nothing was deleted here.
+        After `StoreUnavailable`, it is deleted at Kombo but not marked here; retrying the same call is safe.
         """
         if not self._settings.allow_disconnect:
             raise Forbidden("Integrations cannot be deleted here.")
@@ -179,11 +152,7 @@ class ConnectionFlow:
         await self._links.invalidate(end_user.origin_id)
 
     async def integration(self, end_user: EndUser, public_id: str) -> Integration:
-        """Return one of the end user's integrations by its public id.
-
-        Raises:
-            IntegrationNotFound: The integration does not exist or is another origin id's.
-        """
+        """Return one of the end user's integrations by its public id."""
         integration = await self._store.find_public(public_id, end_user.origin_id)
         if integration is None:
             raise _not_found()

@@ -22,11 +22,8 @@ ROWS_PER_BATCH = 500  # of each kind in one transaction, so that other writers w
 class Housekeeping:
     """Runs the periodic work until `aclose`. Several processes may do so on one database.
 
-    Args:
-        store: The records.
-        retention: How long finished rows are kept.
-        clock: The source of time.
-        wake_dispatcher: Called when an event for the host was written.
+    Finished rows are kept for ``retention``. ``wake_dispatcher`` is called when an event for the host was
+    written.
     """
 
     def __init__(
@@ -55,11 +52,7 @@ class Housekeeping:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def run_once(self) -> None:
-        """Do everything that is due.
-
-        Raises:
-            StoreUnavailable: The database cannot be used; the next run does the rest.
-        """
+        """Do everything that is due. After `StoreUnavailable`, the next run does the rest."""
         while abandoned := await self._store.close_expired_links(limit=LINKS_PER_BATCH):
             logger.info("flow.abandoned", extra={"count": abandoned})
             self._wake_dispatcher()

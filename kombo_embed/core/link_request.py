@@ -28,8 +28,7 @@ class LinkChoice:
 def build_link_request(settings: Settings, choice: LinkChoice, options: LinkOptions) -> LinkRequest:
     """Return the request for a connection link: the browser's choice, completed from the settings.
 
-    Raises:
-        InvalidRequest: The choice is outside ``KOMBO_ALLOWED_CATEGORIES`` or ``KOMBO_ALLOWED_TOOLS``.
+    Raises `InvalidRequest` if the choice is outside ``KOMBO_ALLOWED_CATEGORIES`` or ``KOMBO_ALLOWED_TOOLS``.
     """
     tool = choice.tool
     if tool is None and len(settings.allowed_tools) == 1:

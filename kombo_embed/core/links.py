@@ -17,7 +17,7 @@ from kombo_embed.models import (
     IssuedLink,
     LinkRequest,
 )
-from kombo_embed.ports import Clock, LinkCache, RateLimiter, RecordStore
+from kombo_embed.ports import Clock, RateLimiter, RecordStore
 from kombo_embed.settings import Settings
 from kombo_embed.single_flight import SingleFlight
 
@@ -28,14 +28,7 @@ MINTS_PER_LEASE = 3  # a link that is invalidated during its mint is minted agai
 class LinkIssuer:
     """Issues links and invalidates them. Close it with `aclose`.
 
-    Args:
-        settings: The lifetime and margin of links, and the environment.
-        client: Calls Kombo.
-        cache: The link cache.
-        store: Records for whom links were minted.
-        rate: Limits how often each end user may have a link minted; cache hits are free.
-        poller: Invalidates links in the cache.
-        clock: The source of time.
+    ``rate`` limits how often each end user may have a link minted; cache hits are free.
     """
 
     def __init__(
@@ -43,7 +36,6 @@ class LinkIssuer:
         *,
         settings: Settings,
         client: KomboClient,
-        cache: LinkCache,
         store: RecordStore,
         rate: RateLimiter,
         poller: InvalidationPoller,
@@ -53,7 +45,7 @@ class LinkIssuer:
         self._lifetime_seconds = settings.lifetime_seconds
         self._margin_seconds = settings.margin_seconds
         self._client = client
-        self._cache = cache
+        self._cache = poller.cache
         self._store = store
         self._rate = rate
         self._poller = poller
@@ -75,12 +67,8 @@ class LinkIssuer:
         """Return a link with at least the margin left; with less, only while Kombo cannot be reached.
 
         ``fresh`` replaces the cached link; a mint in progress satisfies it. ``before_mint`` is called on a
-        cache miss, and its exceptions propagate.
-
-        Raises:
-            RateLimited: The end user has had too many links minted.
-            KomboError: Kombo refused, failed, or could not be reached, and no cached link is valid.
-            StoreUnavailable: The mint could not be recorded.
+        cache miss, and its exceptions propagate. Raises `RateLimited`, or `StoreUnavailable` if the mint
+        could not be recorded, or `KomboError` if no cached link is valid.
         """
         key = CacheKey(self._environment, end_user, request)
         cached = None if fresh else await self._cache.get(key)
@@ -91,12 +79,7 @@ class LinkIssuer:
         return await self._issue_minted(key, fresh=fresh)
 
     async def mint_magic_link(self, end_user: EndUser, request: LinkRequest) -> str:
-        """Mint a link that is valid for a year. It is never cached.
-
-        Raises:
-            KomboError: Kombo refused, failed, or could not be reached.
-            StoreUnavailable: The mint could not be recorded.
-        """
+        """Mint a link that is valid for a year. It is never cached."""
         link = await self._client.mint_link(end_user, request, link_type="MAGIC_LINK")
         key = CacheKey(self._environment, end_user, request)
         await self._store.save_minted_link(key, MAGIC_LINK_LIFETIME_SECONDS, link_type="MAGIC_LINK")

@@ -40,12 +40,7 @@ OnProgress = Callable[[int], None]
 class Reconciler:
     """Compares the records with Kombo.
 
-    Args:
-        client: Calls Kombo.
-        store: The records.
-        clock: The source of time.
-        wake_dispatcher: Called when an event for the host may have been written.
-        sleep: Waits for a number of seconds.
+    ``wake_dispatcher`` is called when an event for the host may have been written.
     """
 
     def __init__(
@@ -66,11 +61,7 @@ class Reconciler:
     async def run(
         self, on_progress: OnProgress | None = None, *, delete_all_unknown: bool = False
     ) -> Reconciliation:
-        """Read every integration that is not deleted; see `KomboEmbed.reconcile`.
-
-        Raises:
-            StoreUnavailable: The database cannot be used; what was read before is recorded.
-        """
+        """Read every integration that is not deleted; see `KomboEmbed.reconcile`."""
         run = _Run(self._client, self._store, _Waits(self._clock, self._sleep), on_progress)
         try:
             await run.read_all()

@@ -32,11 +32,7 @@ class ToolCatalogue:
         await self._flights.aclose()
 
     async def list_tools(self, category: str) -> list[Tool]:
-        """Return the category's tools that the settings allow, in Kombo's order.
-
-        Raises:
-            KomboError: Kombo refused, failed, or could not be reached in time.
-        """
+        """Return the category's tools that the settings allow, in Kombo's order."""
         tools = self._cache.get(category)
         if tools is None:
             tools, _ = await self._flights.join(category, lambda: self._fetch(category))

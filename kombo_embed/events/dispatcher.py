@@ -30,15 +30,7 @@ CLOSE_SECONDS = 5.0  # to save what has finished
 
 
 class Dispatcher:
-    """Delivers events until `aclose`.
-
-    Args:
-        outbox: Where events wait.
-        handlers: The handlers by event type; more may be added while it runs.
-        clock: The source of time.
-        poll_seconds: Time between looks into the outbox without a wake-up.
-        heartbeat_seconds: Time between renewals of the leases.
-    """
+    """Delivers events until `aclose`. Handlers may be added while it runs."""
 
     def __init__(
         self,

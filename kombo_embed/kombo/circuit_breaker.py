@@ -17,6 +17,7 @@ from kombo_embed.errors import (
     KomboRateLimited,
     KomboTimeout,
     KomboUnavailable,
+    RetryLater,
 )
 from kombo_embed.ports import Clock, CoolDown
 
@@ -26,12 +27,7 @@ MAX_PAUSE_SECONDS = 30.0
 
 
 class CircuitBreaker:
-    """Lets calls to Kombo pass, or rejects them.
-
-    Args:
-        clock: The source of time.
-        share_cool_down: Called with each wait that Kombo asks for, to inform other processes.
-    """
+    """Lets calls to Kombo pass, or rejects them; ``share_cool_down`` gets each wait that Kombo asks for."""
 
     def __init__(self, *, clock: Clock, share_cool_down: Callable[[CoolDown], None] | None = None) -> None:
         self._clock = clock
@@ -46,12 +42,8 @@ class CircuitBreaker:
     def enter(self, *, sent: bool = False) -> AbstractContextManager[None]:
         """Return the context for one call; what the call raises within it is counted.
 
-        Args:
-            sent: Whether an earlier attempt of this call was sent.
-
-        Raises:
-            KomboRateLimited: The circuit is open because Kombo limits the rate of requests.
-            KomboUnavailable: The circuit is open because calls failed.
+        While open, raise `KomboRateLimited` or `KomboUnavailable`. ``sent`` is whether an earlier attempt was
+        sent.
         """
         if self._open_until is None:
             return self._counted(probe=False)
@@ -74,13 +66,8 @@ class CircuitBreaker:
         times_opened = self._times_opened
         try:
             yield
-        except (KomboRateLimited, KomboUnavailable) as error:
-            wait_seconds = error.retry_after if error.has_retry_after else None
-            rate_limited = isinstance(error, KomboRateLimited)
-            self._count_failure(wait_seconds, rate_limited=rate_limited, probe=probe)
-            raise
-        except KomboTimeout:
-            self._count_failure(None, rate_limited=False, probe=probe)
+        except (KomboRateLimited, KomboUnavailable, KomboTimeout) as error:
+            self._count_failure(error, probe=probe)
             raise
         except KomboInvalidResponse:
             raise  # neither a success nor a failure of Kombo's
@@ -98,14 +85,16 @@ class CircuitBreaker:
         if probe or times_opened == self._times_opened:
             self._failures, self._pause_seconds, self._open_until = 0, FIRST_PAUSE_SECONDS, None
 
-    def _count_failure(self, wait_seconds: float | None, *, rate_limited: bool, probe: bool) -> None:
+    def _count_failure(self, error: KomboError, *, probe: bool) -> None:
+        rate_limited = isinstance(error, KomboRateLimited)
         self._failures += 1
         if probe:
             self._pause_seconds = min(self._pause_seconds * 2, MAX_PAUSE_SECONDS)
-        if wait_seconds is not None:
+        if isinstance(error, RetryLater) and error.has_retry_after:
+            cool_down = CoolDown(error.retry_after, rate_limited=rate_limited)
             if self._share_cool_down is not None:
-                self._share_cool_down(CoolDown(wait_seconds, rate_limited=rate_limited))
-            self._open(wait_seconds, rate_limited=rate_limited)
+                self._share_cool_down(cool_down)
+            self.apply_cool_down(cool_down)
         elif probe or (self._open_until is None and (rate_limited or self._failures >= FAILURES_TO_OPEN)):
             # While it is open, failures of calls from before do not extend the pause.
             self._open(self._pause_seconds, rate_limited=rate_limited)

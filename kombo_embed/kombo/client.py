@@ -20,6 +20,7 @@ from kombo_embed.errors import (
 from kombo_embed.http_client import HttpBodyRejected, HttpClient, HttpResponse, HttpTimeout, HttpUnreachable
 from kombo_embed.kombo import requests, responses
 from kombo_embed.kombo.circuit_breaker import CircuitBreaker
+from kombo_embed.kombo.requests import KomboRequest
 from kombo_embed.kombo.retry import RetryPolicy
 from kombo_embed.logs import mute_loggers, muted
 from kombo_embed.models import AnyLinkRequest, EndUser, LinkType
@@ -31,22 +32,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kombo_embed.kombo")
 
-BODY_MAX_BYTES = 64 * 1024
-LONG_BODY_MAX_BYTES = 4 * 1024 * 1024  # lists of tools and models
 ATTEMPTS = 3
 
 
 class KomboClient:
     """Calls Kombo with the API key. Close it with `aclose`.
 
-    Args:
-        base_url: Kombo's base URL, without a slash at the end.
-        api_key: The bearer key.
-        timeout_seconds: The deadline of a call, from its start to the last byte of its last attempt.
-        connect_timeout_seconds: The limit for a connection alone.
-        clock: The source of time.
-        share_cool_down: Called with each wait that Kombo asks for.
-        transport: Replaces the network, for tests.
+    ``timeout_seconds`` limits a call from its start to the last byte of its last attempt. All calls raise
+    `KomboError`; an id or a token that is not of Kombo's form raises `IntegrationNotFound` or
+    `InvalidRequest`, and nothing is sent.
     """
 
     def __init__(
@@ -84,25 +78,13 @@ class KomboClient:
     async def mint_link(
         self, end_user: EndUser, request: AnyLinkRequest, *, link_type: LinkType = "EMBEDDED"
     ) -> str:
-        """Mint a connection, reconnection or setup link.
-
-        Raises:
-            IntegrationNotFound: The integration's id is not of Kombo's form; nothing was sent.
-            KomboError: Kombo refused, failed, or could not be reached in time.
-        """
+        """Mint a connection, reconnection or setup link."""
         return responses.parse_link(await self._call(requests.mint_link(end_user, request, link_type)))
 
     async def integration_by_token(self, activation_token: str) -> ReportedIntegration:
-        """Exchange an activation token for its integration.
-
-        Raises:
-            InvalidRequest: The token is not of Kombo's form; nothing was sent.
-            ActivationRejected: Kombo does not accept the token.
-            KomboError: Kombo failed, refused our key, or could not be reached in time.
-        """
-        request = requests.integration_by_token(activation_token)
+        """Exchange an activation token for its integration, or raise `ActivationRejected`."""
         try:
-            body = await self._call(request)
+            body = await self._call(requests.integration_by_token(activation_token))
         except KomboRejected as error:
             # Kombo does not document the code for a used or unknown token, so all codes of this kind count.
             if error.cause == "request":
@@ -111,42 +93,22 @@ class KomboClient:
         return responses.parse_integration(body)
 
     async def integration_details(self, integration_id: str) -> IntegrationDetails:
-        """Return an integration's current details.
-
-        Raises:
-            IntegrationNotFound: The id is not of Kombo's form; nothing was sent.
-            KomboError: Kombo refused, failed, or could not be reached in time.
-        """
-        request = requests.integration_details(integration_id)
-        return responses.parse_details(await self._call(request, body_max_bytes=LONG_BODY_MAX_BYTES))
+        """Return an integration's current details."""
+        return responses.parse_details(await self._call(requests.integration_details(integration_id)))
 
     async def delete_integration(self, integration_id: str) -> None:
-        """Delete an integration at Kombo for good.
-
-        Raises:
-            IntegrationNotFound: The id is not of Kombo's form; nothing was sent.
-            KomboError: Kombo refused, failed, or could not be reached in time.
-        """
+        """Delete an integration at Kombo for good."""
         await self._call(requests.delete_integration(integration_id))
 
     async def check_api_key(self) -> str:
-        """Return Kombo's id of the environment that the API key belongs to.
-
-        Raises:
-            KomboError: Kombo refused the key, failed, or could not be reached in time.
-        """
+        """Return Kombo's id of the environment that the API key belongs to."""
         return responses.parse_environment(await self._call(requests.check_api_key()))
 
     async def list_tools(self, category: str) -> list[Tool]:
-        """Return the tools of a category.
+        """Return the tools of a category."""
+        return responses.parse_tools(await self._call(requests.list_tools(category)))
 
-        Raises:
-            KomboError: Kombo refused, failed, or could not be reached in time.
-        """
-        request = requests.list_tools(category)
-        return responses.parse_tools(await self._call(request, body_max_bytes=LONG_BODY_MAX_BYTES))
-
-    async def _call(self, request: requests.KomboRequest, *, body_max_bytes: int = BODY_MAX_BYTES) -> bytes:
+    async def _call(self, request: KomboRequest) -> bytes:
         deadline = self._http.deadline()
         retries = stamina.retry_context(on=RetryPolicy(deadline), attempts=ATTEMPTS, timeout=None)
         with muted():
@@ -154,14 +116,12 @@ class KomboClient:
                 # Outside the attempt: a rejection by the circuit breaker is final, not a reason to retry.
                 call = self._circuit_breaker.enter(sent=attempt.num > 1)
                 with attempt, call:
-                    return await self._attempt(request, deadline=deadline, body_max_bytes=body_max_bytes)
+                    return await self._attempt(request, deadline=deadline)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _attempt(
-        self, request: requests.KomboRequest, *, deadline: float, body_max_bytes: int
-    ) -> bytes:
+    async def _attempt(self, request: KomboRequest, *, deadline: float) -> bytes:
         try:
-            response = await self._send(request, deadline=deadline, body_max_bytes=body_max_bytes)
+            response = await self._send(request, deadline=deadline)
         except HttpTimeout:
             raise KomboTimeout(f"Kombo did not answer within {self._timeout_seconds:g} s.") from None
         except HttpUnreachable as error:
@@ -177,15 +137,13 @@ class KomboClient:
         logger.warning("kombo.refused", extra=fields)
         raise failure
 
-    async def _send(
-        self, request: requests.KomboRequest, *, deadline: float, body_max_bytes: int
-    ) -> HttpResponse:
+    async def _send(self, request: KomboRequest, *, deadline: float) -> HttpResponse:
         try:
             return await self._http.request(
                 request.method,
                 self._base_url + request.path,
                 deadline=deadline,
-                body_max_bytes=body_max_bytes,
+                body_max_bytes=request.response_max_bytes,
                 json=request.body,
             )
         except HttpBodyRejected as error:

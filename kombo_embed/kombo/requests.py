@@ -1,6 +1,7 @@
 """Builds the requests to Kombo: one function per endpoint. No I/O.
 
-Sources: Kombo's OpenAPI of ``POST /connect/create-link``, and docs.kombo.dev for the others.
+An id that is not of Kombo's form raises `IntegrationNotFound`, a token `InvalidRequest`. Sources: Kombo's
+OpenAPI of ``POST /connect/create-link``, and docs.kombo.dev for the others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from kombo_embed.models import AnyLinkRequest, EndUser, LinkRequest, LinkType, R
 # Dots alone, slashes and the like would address another of Kombo's endpoints, with our key.
 TOKEN = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~=+:-]{1,4096}")
 INTEGRATION_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~:-]{1,255}")
+RESPONSE_MAX_BYTES = 64 * 1024
+LONG_RESPONSE_MAX_BYTES = 4 * 1024 * 1024  # lists of tools and models
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +28,11 @@ class KomboRequest:
     method: Literal["GET", "POST", "DELETE"]
     path: str = field(repr=False)
     body: dict[str, Any] | None = field(default=None, repr=False)
+    response_max_bytes: int = RESPONSE_MAX_BYTES
 
 
 def mint_link(end_user: EndUser, request: AnyLinkRequest, link_type: LinkType = "EMBEDDED") -> KomboRequest:
-    """Build the request for a connection, reconnection or setup link.
-
-    Raises:
-        IntegrationNotFound: The id is not of Kombo's form.
-    """
+    """Build the request for a connection, reconnection or setup link."""
     match request:
         case LinkRequest():
             return _create_link(end_user, request, link_type)
@@ -67,20 +67,12 @@ def _create_link(end_user: EndUser, request: LinkRequest, link_type: LinkType) -
 
 
 def integration_details(integration_id: str) -> KomboRequest:
-    """Build the request for an integration's details.
-
-    Raises:
-        IntegrationNotFound: The id is not of Kombo's form.
-    """
-    return KomboRequest("GET", _integration_path(integration_id))
+    """Build the request for an integration's details."""
+    return KomboRequest("GET", _integration_path(integration_id), response_max_bytes=LONG_RESPONSE_MAX_BYTES)
 
 
 def delete_integration(integration_id: str) -> KomboRequest:
-    """Build the request that deletes an integration for good. Kombo requires a JSON body, an empty one.
-
-    Raises:
-        IntegrationNotFound: The id is not of Kombo's form.
-    """
+    """Build the request that deletes an integration for good. Kombo requires a JSON body, an empty one."""
     return KomboRequest("DELETE", _integration_path(integration_id), {})
 
 
@@ -91,15 +83,11 @@ def check_api_key() -> KomboRequest:
 
 def list_tools(category: str) -> KomboRequest:
     """Build the request for the tools of a category."""
-    return KomboRequest("GET", f"/tools/{category.lower()}")
+    return KomboRequest("GET", f"/tools/{category.lower()}", response_max_bytes=LONG_RESPONSE_MAX_BYTES)
 
 
 def integration_by_token(activation_token: str) -> KomboRequest:
-    """Build the request that exchanges an activation token for its integration.
-
-    Raises:
-        InvalidRequest: The token is not of Kombo's form.
-    """
+    """Build the request that exchanges an activation token for its integration."""
     if TOKEN.fullmatch(activation_token) is None:
         raise InvalidRequest(
             "The activation token does not have the form of Kombo's.",

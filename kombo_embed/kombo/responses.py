@@ -1,6 +1,7 @@
 """Parses Kombo's responses: one function per kind of response, and `parse_error` for all failures. No I/O.
 
-Unknown fields and unknown values are accepted, because Kombo adds some.
+Unknown fields and unknown values are accepted, because Kombo adds some. A response that lacks what it must
+have raises `KomboInvalidResponse`.
 """
 
 from __future__ import annotations
@@ -105,11 +106,7 @@ class _ErrorEnvelope(BaseModel):
 
 
 def parse_link(body: bytes) -> str:
-    """Return the link in a response.
-
-    Raises:
-        KomboInvalidResponse: It has no link, or one that must not be given to a browser.
-    """
+    """Return the link in a response; it must be one that may be given to a browser."""
     link = _parse(_Envelope[_Link], body, "link").link
     if not is_safe_link(link):
         raise KomboInvalidResponse("Kombo's response contains a link that is not https.")
@@ -117,11 +114,7 @@ def parse_link(body: bytes) -> str:
 
 
 def parse_integration(body: bytes) -> ReportedIntegration:
-    """Return the integration that an activation token was exchanged for.
-
-    Raises:
-        KomboInvalidResponse: The response has no integration.
-    """
+    """Return the integration that an activation token was exchanged for."""
     data = _parse(_Envelope[_Reported], body, "integration")
     return ReportedIntegration(
         integration_id=data.id,
@@ -134,11 +127,7 @@ def parse_integration(body: bytes) -> ReportedIntegration:
 
 
 def parse_details(body: bytes) -> IntegrationDetails:
-    """Return an integration's details.
-
-    Raises:
-        KomboInvalidResponse: The response has no integration.
-    """
+    """Return an integration's details."""
     data = _parse(_Envelope[_Details], body, "integration")
     return IntegrationDetails(
         integration_id=data.id,
@@ -151,20 +140,12 @@ def parse_details(body: bytes) -> IntegrationDetails:
 
 
 def parse_environment(body: bytes) -> str:
-    """Return Kombo's id of the environment that an API key belongs to.
-
-    Raises:
-        KomboInvalidResponse: The response has no environment.
-    """
+    """Return Kombo's id of the environment that an API key belongs to."""
     return _parse(_Envelope[_ApiKey], body, "environment").environment_id
 
 
 def parse_tools(body: bytes) -> list[Tool]:
-    """Return the tools of a category, without the logos that a page cannot load safely.
-
-    Raises:
-        KomboInvalidResponse: The response has no list of tools.
-    """
+    """Return the tools of a category, without the logos that a page cannot load safely."""
     return [
         Tool(tool.id, tool.label, logo if (logo := tool.assets.logo_url) and is_safe_link(logo) else None)
         for tool in _parse(_Envelope[_Tools], body, "list of tools").tools

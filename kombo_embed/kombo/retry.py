@@ -13,12 +13,9 @@ LONGEST_RETRY_AFTER_SECONDS = 5  # a longer one is passed on to the browser
 
 
 class RetryPolicy:
-    """The backoff of one call, for stamina's ``on``.
+    """The backoff of one call, for stamina's ``on``; no attempt starts after the event loop's ``deadline``.
 
     Kombo calls only its rate limit and its unavailability safe to retry (docs.kombo.dev/guides/errors).
-
-    Args:
-        deadline: The event loop's time after which no attempt starts.
     """
 
     def __init__(self, deadline: float) -> None:

@@ -81,12 +81,7 @@ def sign(body: bytes, secret: str) -> str:
 
 
 def verify_signature(body: bytes, signature: str | None, secrets: Iterable[str]) -> None:
-    """Verify that one of the secrets signed exactly these bytes.
-
-    Raises:
-        WebhooksNotConfigured: There is no secret to verify with.
-        WebhookRejected: The signature is missing, or none of the secrets made it.
-    """
+    """Raise `WebhooksNotConfigured` or `WebhookRejected` unless a secret signed exactly these bytes."""
     candidates = [sign(body, secret).encode() for secret in secrets]
     if not candidates:
         raise WebhooksNotConfigured("Webhooks are not configured: KOMBO_WEBHOOK_SECRET is not set.")
@@ -98,13 +93,13 @@ def verify_signature(body: bytes, signature: str | None, secrets: Iterable[str])
 
 
 def parse_event(body: bytes) -> WebhookEvent:
-    """Return the event in a verified body. Unknown types and fields are accepted, because Kombo adds some.
+    """Return the event in a verified body, or raise `InvalidRequest`.
 
-    Raises:
-        InvalidRequest: The body is not an event.
+    Unknown types and fields are accepted, because Kombo adds some.
     """
     try:
-        event = _EventBody.model_validate(_decode(_without_lone_surrogates(body)))
+        # UTF-8, and nothing else (RFC 8259, 8.1)
+        event = _EventBody.model_validate(_DECODER.decode(_without_lone_surrogates(body).decode()))
     except ValidationError as error:
         raise _not_an_event(error) from None
     except (ValueError, RecursionError):
@@ -116,8 +111,7 @@ def parse_event(body: bytes) -> WebhookEvent:
 def parse_report(event: WebhookEvent) -> Report | None:
     """Return what an event reports about an integration or a flow; None for events of other types.
 
-    Raises:
-        InvalidRequest: The event lacks what its type must have.
+    Raises `InvalidRequest` if the event lacks what its type must have.
     """
     try:
         match event.type:
@@ -132,10 +126,6 @@ def parse_report(event: WebhookEvent) -> Report | None:
     except ValidationError as error:
         raise _not_an_event(error, below="data") from None
     return None
-
-
-def _decode(body: bytes) -> object:
-    return _DECODER.decode(body.decode())  # UTF-8, and nothing else (RFC 8259, 8.1)
 
 
 def _refuse(name: str) -> object:

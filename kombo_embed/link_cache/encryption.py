@@ -17,9 +17,7 @@ PREFIX = "kombo-embed"
 class LinkCipher:
     """Derives Redis keys and encrypts values.
 
-    Args:
-        encryption_keys: Fernet keys: the first encrypts, all of them decrypt. Without any, values are stored
-            as they are.
+    The first of the Fernet keys encrypts, all of them decrypt. Without any, values are stored as they are.
     """
 
     def __init__(self, encryption_keys: Sequence[str] = ()) -> None:

@@ -35,13 +35,8 @@ REPLAYED_AT_ONCE = 100  # invalidations
 class FailoverLinkCache:
     """A link cache that all processes share. `open` it before use, and close it with `aclose`.
 
-    Args:
-        store: The links in Redis.
-        make_memory: Returns an empty cache for the time of an outage.
-        find_invalidations: Returns the last hour's invalidations.
-        environment: The Kombo environment.
-        mint_timeout_seconds: How long to wait for one mint of another process.
-        clock: The source of time.
+    ``make_memory`` returns an empty cache for the time of an outage. ``find_invalidations`` returns the last
+    hour's. ``mint_timeout_seconds`` limits the wait for one mint of another process.
     """
 
     def __init__(
@@ -92,8 +87,7 @@ class FailoverLinkCache:
     async def lease(self, key: CacheKey, *, fresh: bool) -> AsyncIterator[MintLease]:
         """Wait for the lease to mint this key's link, or for the link that another process mints.
 
-        Raises:
-            KomboEmbedError: The other process failed in this way, or Kombo's cool-down has not ended.
+        Raises the `KomboEmbedError` of the other process, or the one that Kombo's cool-down means.
         """
         async with self._memory.lease(key, fresh=fresh) as local:
             acquired = await self._acquire(key, fresh=fresh)

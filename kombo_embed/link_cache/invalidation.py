@@ -25,15 +25,7 @@ RETENTION_MARGIN = timedelta(minutes=10)  # that rows outlive links, as clocks d
 
 
 class InvalidationPoller:
-    """Applies invalidations until `aclose`. `start` it while the cache is empty.
-
-    Args:
-        store: The records, invalidations included.
-        cache: The link cache.
-        environment: The Kombo environment.
-        lifetime_seconds: How long links live.
-        clock: The source of time.
-    """
+    """Applies invalidations until `aclose`. `start` it while the cache is empty."""
 
     def __init__(
         self,
@@ -56,11 +48,7 @@ class InvalidationPoller:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start polling. Earlier invalidations concern no link in the empty cache.
-
-        Raises:
-            StoreUnavailable: The database cannot be read.
-        """
+        """Start polling. Earlier invalidations concern no link in the empty cache."""
         rows = await self._store.find_invalidations(after=0)
         self._applied = {row.invalidation_id: row.row_id for row in rows}
         self._raise_floor(rows)
@@ -80,11 +68,7 @@ class InvalidationPoller:
             await self.cache.invalidate(self._environment, Invalidation(0, secrets.token_hex(16), origin_id))
 
     async def poll(self) -> None:
-        """Apply the invalidations since the last poll.
-
-        Raises:
-            StoreUnavailable: The database cannot be read.
-        """
+        """Apply the invalidations since the last poll, or raise `StoreUnavailable`."""
         async with self._lock:
             rows = await self._store.find_invalidations(after=self._floor)
             for row in rows:

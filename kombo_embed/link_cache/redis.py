@@ -49,14 +49,7 @@ class RedisLease:
 class RedisLinkStore:
     """The links of one environment in Redis. `open` it before use. All methods raise `RedisUnavailable`.
 
-    Args:
-        client: Runs the scripts; closed by its owner.
-        cipher: Derives the Redis keys and encrypts the values.
-        environment: The Kombo environment.
-        lifetime_seconds: How long links live.
-        margin_seconds: How long a link must still live to satisfy a wait for a lease.
-        clock: The source of time.
-        lease_seconds: How long a lease lasts unless it is renewed.
+    A link that satisfies a wait for a lease has at least ``margin_seconds`` left.
     """
 
     def __init__(
@@ -106,14 +99,8 @@ class RedisLinkStore:
     ) -> ConnectionLink | RedisLease | bytes:
         """Return the lease; or the link that makes it unnecessary; or the id of the mint that holds it.
 
-        Args:
-            key: What to mint.
-            mint: The id of this mint.
-            awaited: The mint that was waited for so far, or ``b""``: its link or failure ends the wait.
-            fresh: Whether only the awaited mint's link will do.
-
-        Raises:
-            KomboEmbedError: The awaited mint failed in this way, or Kombo's cool-down has not ended.
+        ``awaited`` is the mint waited for so far, or ``b""``: its link or failure ends the wait. With
+        ``fresh``, only its link will do. Raises that failure, or the error that Kombo's cool-down means.
         """
         asked_at = self._clock.monotonic()
         reply = await self._client.run(

@@ -39,12 +39,8 @@ class RedisTimeout(RedisUnavailable):
 class RedisClient:
     """Runs the scripts. `connect` before the first one, and after an outage; close it with `aclose`.
 
-    Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``, with redis-py's options in the query.
-        deadline_seconds: How long one call may take.
-
-    Raises:
-        ConfigurationError: The URL has an option that redis-py does not know.
+    The URL is ``redis://``, ``rediss://`` or ``unix://``, with redis-py's options in the query. Raises
+    `ConfigurationError` for an option that redis-py does not know.
     """
 
     def __init__(self, url: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
@@ -59,12 +55,9 @@ class RedisClient:
         self._connected: WeakSet[Connection] = WeakSet()
 
     async def connect(self) -> None:
-        """Connect anew. Connections that are made later are refused if they reach another server process.
+        """Connect anew, or raise `RedisUnavailable`. Later connections must reach the same server process.
 
         A restarted server may hold links from before an invalidation, so the caller replays those first.
-
-        Raises:
-            RedisUnavailable: Redis does not answer, or refuses.
         """
         self._run_id = None
         self._connected.clear()
@@ -77,11 +70,9 @@ class RedisClient:
             raise RedisUnavailable(type(error).__name__) from None
 
     async def run(self, script: str, keys: Sequence[bytes], *arguments: Argument) -> Any:  # noqa: ANN401 - as Redis replies
-        """Run a script and return its reply.
+        """Run a script and return its reply. After an error, the script may have run.
 
-        Raises:
-            RedisTimeout: Redis answers, but not this call in time. The script may have run.
-            RedisUnavailable: Redis does not answer, or refuses. The script may have run.
+        Raises `RedisTimeout` if Redis answers, but not this call in time; otherwise `RedisUnavailable`.
         """
         call = asyncio.get_running_loop().create_task(self._call(script, keys, arguments))
         try:
@@ -142,11 +133,7 @@ class RedisClient:
 
 
 def connection_pool(url: str, **options: Any) -> BlockingConnectionPool:  # noqa: ANN401 - redis-py's
-    """Return a bounded pool that never retries. Its callers bound the wait.
-
-    Raises:
-        ConfigurationError: The URL has an option that redis-py does not know.
-    """
+    """Return a bounded pool that never retries. Its callers bound the wait. Raises as `RedisClient`."""
     try:
         pool = BlockingConnectionPool.from_url(
             url, max_connections=MAX_CONNECTIONS, timeout=None, **_options(retries=0), **options

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from kombo_embed import EndUser, errors
-from kombo_embed.kombo.client import ATTEMPTS, BODY_MAX_BYTES, KomboClient
+from kombo_embed.kombo.client import ATTEMPTS, KomboClient
+from kombo_embed.kombo.requests import RESPONSE_MAX_BYTES
 from kombo_embed.models import LinkRequest
 from tests.fakes import PASS, FlakyTransport, Outcome, RecordingTransport, respond
 
@@ -58,7 +59,7 @@ async def test_a_redirect_is_an_invalid_response() -> None:
 @pytest.mark.parametrize(
     ("response", "reason"),
     [
-        ({"content": b"x" * (BODY_MAX_BYTES + 1)}, "longer"),
+        ({"content": b"x" * (RESPONSE_MAX_BYTES + 1)}, "longer"),
         ({"headers": {"Content-Encoding": "gzip"}}, "compressed"),
     ],
 )
