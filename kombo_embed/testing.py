@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from kombo_embed.sandbox import Completion, Sandbox
     from kombo_embed.settings import Settings
 
-CREATE_LINK = "POST /v1/connect/create-link"
-
 
 class Kombo:
     """The local sandbox for one test, and methods to act as Kombo's end user.
@@ -91,7 +89,7 @@ class Kombo:
     def assert_minted_once(self) -> None:
         """Fail the test unless Kombo minted exactly one connection link."""
         __tracebackhide__ = True
-        minted = self.calls.get(CREATE_LINK, 0)
+        minted = self.calls.get("POST /v1/connect/create-link", 0)
         if minted != 1:
             pytest.fail(f"Kombo minted {minted} connection links, not 1; all calls: {self.calls}")
 

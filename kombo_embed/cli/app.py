@@ -1,7 +1,5 @@
 """The root of the command line. Commands print for people; ``--json`` prints for programs."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +17,7 @@ from kombo_embed.logs import KeyValueFormatter
 SERVERS = {"demo", "sandbox"}
 
 app = typer.Typer(
-    name="kombo-embed",
-    help="Let your customers connect their HR tools through Kombo.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+    name="kombo-embed", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 
 

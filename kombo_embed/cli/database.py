@@ -1,7 +1,5 @@
 """``kombo-embed migrate``, and database access for other commands, which never create a database."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """``kombo-embed events``: list, inspect and replay the events for your handlers."""
 
-from __future__ import annotations
-
 import base64
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -13,7 +11,6 @@ from kombo_embed.cli.database import read_records
 from kombo_embed.cli.output import AsJson, distance, fail, print_fields, print_json, print_table
 from kombo_embed.store.support import HostEvent, MalformedEvent
 
-OVERDUE = "overdue"
 OVERDUE_AFTER = timedelta(minutes=1)
 OVERDUE_HELP = (
     "An event is overdue while no running app has a handler for its type, or while\n"
@@ -161,7 +158,7 @@ def _next_attempt(event: HostEvent, now: datetime) -> str:
     if event.state in {"delivered", "dead letter", "in progress"}:
         return ""
     if _is_overdue(event, now):
-        return OVERDUE
+        return "overdue"
     return f"in {distance(event.due_at, now)}" if event.due_at > now else "now"
 
 

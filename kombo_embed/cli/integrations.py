@@ -1,7 +1,5 @@
 """``kombo-embed integrations``: list and inspect what customers connected."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """``kombo-embed magic-link``: a link to send to a customer."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Annotated
 

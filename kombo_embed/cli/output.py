@@ -1,7 +1,5 @@
 """The output of commands: tables for people, JSON for programs, one sentence per error."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

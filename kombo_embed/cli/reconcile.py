@@ -1,7 +1,5 @@
 """``kombo-embed reconcile``: re-read every integration from Kombo, to recover what lost webhooks reported."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import nullcontext
 from dataclasses import asdict

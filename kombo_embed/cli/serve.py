@@ -1,7 +1,5 @@
 """``kombo-embed demo`` and ``kombo-embed sandbox``: servers for development."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated
 
@@ -41,8 +39,7 @@ def sandbox(
 
     It accepts KOMBO_API_KEY as its API key (any key if that is unset) and signs with KOMBO_WEBHOOK_SECRET.
     """
-    from kombo_embed.sandbox import Sandbox  # noqa: PLC0415 - heavy, and only this command needs it
-    from kombo_embed.sandbox.server import run  # noqa: PLC0415 - as above
+    from kombo_embed.sandbox import Sandbox, server  # noqa: PLC0415 - heavy, and only this command needs it
 
     if webhook_url is not None and not webhook_url.startswith(("http://", "https://")):
         fail("--webhook-url must be a complete URL, such as http://localhost:8000/kombo/webhooks")
@@ -51,4 +48,4 @@ def sandbox(
     local = Sandbox(
         api_key=values.get("KOMBO_API_KEY") or None, webhook_secret=secret or None, webhook_url=webhook_url
     )
-    raise typer.Exit(run(local, port=port))
+    raise typer.Exit(server.run(local, port=port))

@@ -3,8 +3,6 @@
 An example of what handlers of `KomboEmbed.on` can do. A real host would start its first sync here.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import UTC
@@ -18,11 +16,7 @@ Entry = dict[str, str | None]
 
 
 class Activity:
-    """The newest events of each customer.
-
-    Args:
-        origin_ids: The customers; events of other origin ids are ignored.
-    """
+    """The newest events of each of these customers; those of other origin ids are ignored."""
 
     def __init__(self, origin_ids: Iterable[str]) -> None:
         self._entries: dict[str, deque[Entry]] = {

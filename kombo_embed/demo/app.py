@@ -4,11 +4,9 @@ kombo-embed needs `current_end_user`, one `KomboEmbed` and ``embed.install(app)`
 ``embed.on``. The rest is any small app: a login, a page, a list of events.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+import httpx
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -21,9 +19,6 @@ from kombo_embed import EndUser, KomboEmbed, Settings
 from kombo_embed.demo.activity import Activity
 from kombo_embed.demo.people import ORGANIZATIONS, PEOPLE, Person
 from kombo_embed.demo.responses import asset, page, problem, tagged_json
-
-if TYPE_CHECKING:
-    import httpx
 
 COOKIE = "fieldnotes_session"  # a name of its own: all ports of localhost share their cookies
 EVENT_TYPES = (
@@ -47,9 +42,6 @@ def create_app(
     """Return the demo's host app; its `KomboEmbed` is ``app.state.embed``.
 
     With a local sandbox, the page links to ``sandbox_url``; ``http_transport`` replaces the network.
-
-    Raises:
-        ConfigurationError: Settings are missing or invalid.
     """
     settings = settings or Settings()
     activity = Activity(organization.id for organization in ORGANIZATIONS)
@@ -130,11 +122,7 @@ def signed_in(connection: HTTPConnection) -> Person | None:
 
 
 def required(request: Request) -> Person:
-    """Return the signed-in person.
-
-    Raises:
-        HTTPException: 401, the session is not signed in.
-    """
+    """Return the signed-in person, or raise a 401."""
     person = signed_in(request)
     if person is None:
         raise HTTPException(401, "Sign in first.")

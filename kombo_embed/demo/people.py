@@ -1,7 +1,5 @@
 """The made-up people who can sign in, of two made-up customers. A real host has a database here."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from kombo_embed import EndUser

@@ -1,7 +1,5 @@
 """The demo's responses: its pages, their files, JSON with an entity tag, and problems (RFC 9457)."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import mimetypes
@@ -23,13 +21,7 @@ NO_STORE = {**SAFE, "Cache-Control": "no-store"}
 
 
 def page(name: str, *, frames_from: str, context: Mapping[str, object]) -> HTMLResponse:
-    """Return one of the pages.
-
-    Args:
-        name: The file, without ``.html``.
-        frames_from: The origin that it may frame: that of the Connect page.
-        context: The JSON that the page's scripts read.
-    """
+    """Return one of the pages, which may frame this origin and whose scripts read ``context`` as JSON."""
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         f"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; frame-src {frames_from}"

@@ -3,8 +3,6 @@
 Two ports are two origins, as in production: the page and the Connect page are isolated from each other.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 import threading
@@ -39,15 +37,8 @@ def run(*, port: int, sandbox_port: int, open_browser: bool, host: str = LOOPBAC
     With ``KOMBO_API_KEY`` set (environment or ``.env``) it uses real Kombo and all settings as they are, and
     starts no sandbox. Without it, all data is deleted at the end, unless ``KOMBO_DATABASE_URL`` is set.
 
-    Args:
-        port: The port of the host app; 0 takes a free port.
-        sandbox_port: The port of the sandbox; 0 takes a free port.
-        open_browser: Open the login page in the browser.
-        host: The IP address of the host app; the sandbox is reachable from this machine only.
-
-    Raises:
-        ConfigurationError: Settings are missing or invalid.
-        StoreUnavailable: The database cannot be opened.
+    Port 0 takes a free one. ``host`` is for the host app only: the sandbox is reachable from this machine
+    alone. Raises `ConfigurationError`, and `StoreUnavailable` if the database cannot be opened.
     """
     return run_until_stopped(_run(port, sandbox_port, host=host, open_browser=open_browser))
 

@@ -1,10 +1,8 @@
 """The local sandbox: a stand-in for Kombo that needs no account and no network."""
 
 from kombo_embed.sandbox.errors import (
-    ActivationUnknown,
     InputInvalid,
     IntegrationUnknown,
-    KeyRejected,
     LinkExpired,
     LinkUnknown,
     SandboxError,
@@ -13,11 +11,9 @@ from kombo_embed.sandbox.records import Completion
 from kombo_embed.sandbox.sandbox import Sandbox
 
 __all__ = [
-    "ActivationUnknown",
     "Completion",
     "InputInvalid",
     "IntegrationUnknown",
-    "KeyRejected",
     "LinkExpired",
     "LinkUnknown",
     "Sandbox",

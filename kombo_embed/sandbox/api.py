@@ -1,33 +1,26 @@
 """Kombo's API below `/v1`, as far as connecting tools needs it. Sources: docs.kombo.dev, Kombo's OpenAPI."""
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import get_args
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from kombo_embed.sandbox import schemas
 from kombo_embed.sandbox.catalogue import tools_of
 from kombo_embed.sandbox.connections import Connections
 from kombo_embed.sandbox.errors import InputInvalid, KeyRejected
 from kombo_embed.sandbox.links import Links
-from kombo_embed.sandbox.records import EndUserRecord, IntegrationOptions, LinkKind, LinkTerms
+from kombo_embed.sandbox.records import EndUserRecord, Integration, IntegrationOptions, LinkKind, LinkTerms
 from kombo_embed.sandbox.responses import activation_data, integration_data, link_data, success, tool_data
-from kombo_embed.sandbox.schemas import (
-    ActivateBody,
-    Category,
-    CreateLinkBody,
-    EmptyBody,
-    EnabledBody,
-    RelinkBody,
-    SetupLinkBody,
-)
 
-CATEGORIES: dict[str, Category] = {category.lower(): category for category in get_args(Category)}
+CATEGORIES: dict[str, schemas.Category] = {name.lower(): name for name in get_args(schemas.Category)}
 ENVIRONMENT_ID = "sandbox-environment"
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Data = Mapping[str, object]
+Endpoint = Callable[[Request], Awaitable[Data]]
 
 
 class KomboApi:
@@ -55,11 +48,11 @@ class KomboApi:
         ]
 
     def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
-        async def with_key(request: Request) -> Response:
+        async def respond(request: Request) -> JSONResponse:
             self._check_key(request.headers.get("authorization", ""))
-            return await endpoint(request)
+            return success(await endpoint(request))
 
-        return Route(path, with_key, methods=[method])
+        return Route(path, respond, methods=[method])
 
     def _check_key(self, authorization: str) -> None:
         scheme, _, key = authorization.partition(" ")
@@ -70,88 +63,88 @@ class KomboApi:
         if wanted and not secrets.compare_digest(key.encode(), wanted.encode()):
             raise KeyRejected("This is not the API key of this environment.")
 
-    async def _create_link(self, request: Request) -> JSONResponse:
-        body = await CreateLinkBody.read(request)
+    async def _create_link(self, request: Request) -> Data:
+        body = await schemas.CreateLinkBody.read(request)
         if body.remote_environment and not body.integration_tool:
             raise InputInvalid("remote_environment can only be used together with integration_tool.")
-        return success(link_data(self._links.mint(_connect_terms(body), _base_url(request))))
+        return self._mint(_connect_terms(body), request)
 
-    async def _integration_by_token(self, request: Request) -> JSONResponse:
-        return success(activation_data(self._connections.exchange(request.path_params["token"])))
+    async def _integration_by_token(self, request: Request) -> Data:
+        return activation_data(self._connections.exchange(request.path_params["token"]))
 
-    async def _activate_integration(self, request: Request) -> JSONResponse:
+    async def _activate_integration(self, request: Request) -> Data:
         # Deprecated in favour of the one above: docs.kombo.dev/lms/v1/post-connect-activate-integration
-        body = await ActivateBody.read(request)
-        return success(activation_data(self._connections.exchange(body.token)))
+        body = await schemas.ActivateBody.read(request)
+        return activation_data(self._connections.exchange(body.token))
 
-    async def _details(self, request: Request) -> JSONResponse:
-        integration = self._connections.find(request.path_params["integration_id"])
-        return success(integration_data(integration, _base_url(request)))
+    async def _details(self, request: Request) -> Data:
+        return integration_data(self._find(request), _base_url(request))
 
-    async def _delete(self, request: Request) -> JSONResponse:
-        await EmptyBody.read(request)
+    async def _delete(self, request: Request) -> Data:
+        await schemas.EmptyBody.read(request)
         self._connections.delete(request.path_params["integration_id"])
-        return success({})
+        return {}
 
-    async def _relink(self, request: Request) -> JSONResponse:
-        body = await RelinkBody.read(request)
-        return self._link_to("relink", body, request, scope_config_id=body.scope_config_id)
+    async def _relink(self, request: Request) -> Data:
+        body = await schemas.RelinkBody.read(request)
+        options = IntegrationOptions(scope_config_id=body.scope_config_id)
+        return self._mint(_renewal_terms("relink", body, self._find(request), options), request)
 
-    async def _setup_link(self, request: Request) -> JSONResponse:
-        body = await SetupLinkBody.read(request)
-        if not self._connections.find(request.path_params["integration_id"]).has_setup_steps:
+    async def _setup_link(self, request: Request) -> Data:
+        body = await schemas.SetupLinkBody.read(request)
+        integration = self._find(request)
+        if not integration.has_setup_steps:
             raise InputInvalid(
                 "This integration has no setup step: neither filtering nor field mapping is on."
             )
-        return self._link_to("setup", body, request)
+        return self._mint(_renewal_terms("setup", body, integration, IntegrationOptions()), request)
 
-    async def _set_enabled(self, request: Request) -> JSONResponse:
-        body = await EnabledBody.read(request)
+    async def _set_enabled(self, request: Request) -> Data:
+        body = await schemas.EnabledBody.read(request)
         self._connections.set_enabled(request.path_params["integration_id"], enabled=body.value)
-        return success({})
+        return {}
 
-    async def _check_api_key(self, _request: Request) -> JSONResponse:
-        return success({"environment_id": ENVIRONMENT_ID, "customer_id": ENVIRONMENT_ID})
+    async def _check_api_key(self, _request: Request) -> Data:
+        return {"environment_id": ENVIRONMENT_ID, "customer_id": ENVIRONMENT_ID}
 
-    async def _tools(self, request: Request) -> JSONResponse:
+    async def _tools(self, request: Request) -> Data:
         category = CATEGORIES.get(request.path_params["category"])
         if category is None:
             raise InputInvalid(f"The category must be one of {', '.join(CATEGORIES)}.")
         base_url = _base_url(request)
-        return success({"tools": [tool_data(tool, category, base_url) for tool in tools_of(category)]})
+        return {"tools": [tool_data(tool, category, base_url) for tool in tools_of(category)]}
 
-    def _link_to(
-        self,
-        kind: LinkKind,
-        body: RelinkBody | SetupLinkBody,
-        request: Request,
-        *,
-        scope_config_id: str | None = None,
-    ) -> JSONResponse:
-        integration = self._connections.find(request.path_params["integration_id"])
-        terms = LinkTerms(
-            kind=kind,
-            link_type=body.link_type,
-            language=body.language or "en",
-            end_user=integration.end_user,
-            category=integration.category,
-            tool=integration.tool,
-            options=IntegrationOptions(scope_config_id=scope_config_id),
-            integration_id=integration.id,
-        )
-        return success(link_data(self._links.mint(terms, _base_url(request))))
+    def _find(self, request: Request) -> Integration:
+        return self._connections.find(request.path_params["integration_id"])
+
+    def _mint(self, terms: LinkTerms, request: Request) -> Data:
+        return link_data(self._links.mint(terms, _base_url(request)))
 
 
-def _connect_terms(body: CreateLinkBody) -> LinkTerms:
+def _renewal_terms(
+    kind: LinkKind,
+    body: schemas.RelinkBody | schemas.SetupLinkBody,
+    integration: Integration,
+    options: IntegrationOptions,
+) -> LinkTerms:
+    return LinkTerms(
+        kind=kind,
+        link_type=body.link_type,
+        language=body.language or "en",
+        end_user=integration.end_user,
+        category=integration.category,
+        tool=integration.tool,
+        options=options,
+        integration_id=integration.id,
+    )
+
+
+def _connect_terms(body: schemas.CreateLinkBody) -> LinkTerms:
     return LinkTerms(
         kind="connect",
         link_type=body.link_type,
         language=body.language or "en",
-        end_user=EndUserRecord(
-            email=body.end_user_email,
-            organization_name=body.end_user_organization_name,
-            origin_id=body.end_user_origin_id,
-        ),
+        end_user=EndUserRecord(body.end_user_email, body.end_user_organization_name, body.end_user_origin_id),
         category=body.integration_category,
         tool=body.integration_tool,
         options=IntegrationOptions(

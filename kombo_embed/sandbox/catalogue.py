@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from importlib.resources import files
+from typing import Any
 
 from kombo_embed.sandbox.schemas import Category
 
@@ -48,10 +49,15 @@ class Tool:
 
 
 @cache
+def read_json(name: str) -> Any:  # noqa: ANN401 - each file has a shape of its own
+    """Return the content of one of the sandbox's data files."""
+    return json.loads(files("kombo_embed.sandbox").joinpath(name).read_text(encoding="utf-8"))
+
+
+@cache
 def catalogue() -> dict[str, Tool]:
     """Return every tool by its id, sorted by category and then by label."""
-    text = files("kombo_embed.sandbox").joinpath("tools.json").read_text(encoding="utf-8")
-    tools = (Tool(row["id"], row["label"], tuple(row["categories"])) for row in json.loads(text))
+    tools = (Tool(row["id"], row["label"], tuple(row["categories"])) for row in read_json("tools.json"))
     return {tool.id: tool for tool in tools}
 
 

@@ -3,27 +3,10 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from kombo_embed.sandbox import records, webhooks
 from kombo_embed.sandbox.errors import ActivationUnknown, IntegrationUnknown
 from kombo_embed.sandbox.links import Links
-from kombo_embed.sandbox.records import (
-    Activation,
-    Completion,
-    Event,
-    Integration,
-    IntegrationOptions,
-    Link,
-    State,
-    new_id,
-    new_jwt_lookalike,
-)
 from kombo_embed.sandbox.schemas import Order, SetupStatus, Status
-from kombo_embed.sandbox.webhooks import (
-    WebhookSender,
-    connection_flow_failed,
-    integration_created,
-    integration_deleted,
-    integration_state_changed,
-)
 
 # Kombo documents it as "short lived", without a figure.
 ACTIVATION_LIFETIME = timedelta(minutes=10)
@@ -32,9 +15,13 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Connections:
-    """Completes flows, exchanges activation tokens, changes integrations, and sends the event of each."""
+    """Completes flows, exchanges activation tokens, changes integrations, and sends the event of each.
 
-    def __init__(self, state: State, links: Links, sender: WebhookSender) -> None:
+    All methods that name an integration raise `IntegrationUnknown`, also if it was deleted. The two that take
+    a link raise what `Links` raises.
+    """
+
+    def __init__(self, state: records.State, links: Links, sender: webhooks.WebhookSender) -> None:
         self._state = state
         self._links = links
         self._sender = sender
@@ -42,15 +29,8 @@ class Connections:
 
     async def complete(
         self, link: str, tool: str | None = None, *, order: Order | None = None, duplicate: bool = False
-    ) -> Completion:
-        """Complete a link's flow as `Sandbox.complete` describes.
-
-        Raises:
-            LinkUnknown: The link was not minted here.
-            LinkExpired: The link's lifetime is over.
-            InputInvalid: The link is for another tool, or the tool is refused.
-            IntegrationUnknown: The integration to reconnect or set up was deleted.
-        """
+    ) -> records.Completion:
+        """Complete a link's flow as `Sandbox.complete` describes."""
         opened = self._links.find_open(link)
         renews = opened.terms.kind != "connect"
         integration, event = self._renew(opened) if renews else self._connect(opened, tool)
@@ -60,23 +40,15 @@ class Connections:
         self._sender.send(event, duplicate=duplicate, after_exchange_of=held_until)
         if order == "webhook_first":
             await self._sender.settle()
-        return Completion(token, integration.id)
+        return records.Completion(token, integration.id)
 
     def fail(self, link: str, tool: str | None = None) -> None:
-        """Enter wrong credentials in a link's flow, which may be completed afterwards.
-
-        Raises:
-            SandboxError: As `complete`.
-        """
+        """Enter wrong credentials in a link's flow, which may be completed afterwards."""
         opened = self._links.find_open(link)
-        self._sender.send(connection_flow_failed(opened, self._links.choose_tool(opened, tool)))
+        self._sender.send(webhooks.connection_flow_failed(opened, self._links.choose_tool(opened, tool)))
 
-    def exchange(self, activation_token: str) -> Integration:
-        """Return the integration that an activation token proves.
-
-        Raises:
-            ActivationUnknown: The token is unknown, expired or used up, or its integration was deleted.
-        """
+    def exchange(self, activation_token: str) -> records.Integration:
+        """Return the integration that an activation token proves, or raise `ActivationUnknown`."""
         activation = self._state.activations.get(activation_token)
         if activation is None or self._state.now() >= activation.expires_at:
             raise ActivationUnknown("The activation token is unknown or expired.")
@@ -88,12 +60,8 @@ class Connections:
         self._sender.release(activation_token)
         return integration
 
-    def find(self, integration_id: str) -> Integration:
-        """Return an integration.
-
-        Raises:
-            IntegrationUnknown: There is no such integration, or it was deleted.
-        """
+    def find(self, integration_id: str) -> records.Integration:
+        """Return an integration."""
         integration = self._state.integrations.get(integration_id)
         if integration is None:
             raise IntegrationUnknown(f"There is no integration {integration_id!r}.")
@@ -101,12 +69,8 @@ class Connections:
 
     def change_state(
         self, integration_id: str, *, status: Status | None = None, setup_status: SetupStatus | None = None
-    ) -> Integration:
-        """Change an integration's status, setup status, or both.
-
-        Raises:
-            IntegrationUnknown: As `find`.
-        """
+    ) -> records.Integration:
+        """Change an integration's status, setup status, or both."""
         known = self.find(integration_id)
         integration = replace(
             known,
@@ -115,35 +79,27 @@ class Connections:
             updated_at=self._next_change(),
         )
         self._state.integrations[integration.id] = integration
-        self._sender.send(integration_state_changed(integration))
+        self._sender.send(webhooks.integration_state_changed(integration))
         return integration
 
     def set_enabled(self, integration_id: str, *, enabled: bool) -> None:
-        """Switch an integration on or off. No event is sent if nothing changes.
-
-        Raises:
-            IntegrationUnknown: As `find`.
-        """
+        """Switch an integration on or off. No event is sent if nothing changes."""
         inactive = self.find(integration_id).status == "INACTIVE"
         if inactive == enabled:
             self.change_state(integration_id, status="ACTIVE" if enabled else "INACTIVE")
 
     def delete(self, integration_id: str) -> None:
-        """Delete an integration.
-
-        Raises:
-            IntegrationUnknown: As `find`.
-        """
+        """Delete an integration."""
         integration = self.find(integration_id)
         del self._state.integrations[integration.id]
         self._state.deleted_integrations.append(integration.id)
-        self._sender.send(integration_deleted(integration, self._next_change()))
+        self._sender.send(webhooks.integration_deleted(integration, self._next_change()))
 
-    def _connect(self, link: Link, chosen: str | None) -> tuple[Integration, Event]:
+    def _connect(self, link: records.Link, chosen: str | None) -> tuple[records.Integration, records.Event]:
         tool = self._links.choose_tool(link, chosen)
         now = self._next_change()
-        integration = Integration(
-            id=f"{tool}:{new_id()}",
+        integration = records.Integration(
+            id=f"{tool}:{records.new_id()}",
             tool=tool,
             category=link.terms.category,
             end_user=link.terms.end_user,
@@ -153,21 +109,23 @@ class Connections:
         )
         if integration.has_setup_steps:
             integration = replace(integration, setup_status="INCOMPLETE")
-        return integration, integration_created(integration)
+        return integration, webhooks.integration_created(integration)
 
-    def _renew(self, link: Link) -> tuple[Integration, Event]:
+    def _renew(self, link: records.Link) -> tuple[records.Integration, records.Event]:
         known = self.find(link.terms.integration_id or "")
         integration = replace(known, updated_at=self._next_change())
         if link.terms.kind == "setup":
             integration = replace(integration, setup_status="COMPLETED")
         else:
-            integration = replace(integration, status="ACTIVE", options=_renewed(known, link.terms.options))
-        return integration, integration_state_changed(integration)
+            scope_config_id = link.terms.options.scope_config_id or known.options.scope_config_id
+            options = replace(known.options, scope_config_id=scope_config_id)
+            integration = replace(integration, status="ACTIVE", options=options)
+        return integration, webhooks.integration_state_changed(integration)
 
-    def _activate(self, integration: Integration) -> str:
-        token = new_jwt_lookalike(_ACTIVATION_PAYLOAD)
+    def _activate(self, integration: records.Integration) -> str:
+        token = records.new_jwt_lookalike(_ACTIVATION_PAYLOAD)
         expires_at = self._state.now() + ACTIVATION_LIFETIME
-        self._state.activations[token] = Activation(integration.id, expires_at)
+        self._state.activations[token] = records.Activation(integration.id, expires_at)
         return token
 
     def _next_change(self) -> datetime:
@@ -178,8 +136,3 @@ class Connections:
             now = self._last_change + _MILLISECOND
         self._last_change = now
         return now
-
-
-def _renewed(known: Integration, requested: IntegrationOptions) -> IntegrationOptions:
-    scope_config_id = requested.scope_config_id or known.options.scope_config_id
-    return replace(known.options, scope_config_id=scope_config_id)

@@ -10,26 +10,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from kombo_embed.sandbox import schemas
 from kombo_embed.sandbox.catalogue import find_tool
 from kombo_embed.sandbox.connections import Connections
 from kombo_embed.sandbox.errors import InputInvalid
 from kombo_embed.sandbox.records import Delivery, Integration, Link, State
 from kombo_embed.sandbox.responses import end_user_data, timestamp
-from kombo_embed.sandbox.schemas import (
-    Body,
-    ClockBody,
-    CompleteBody,
-    EmptyBody,
-    FailBody,
-    Fault,
-    ReplayBody,
-    SendBody,
-    StateChangeBody,
-    Switches,
-)
 from kombo_embed.sandbox.webhooks import WebhookSender, new_event
 
-BodyT = TypeVar("BodyT", bound=Body)
+BodyT = TypeVar("BodyT", bound=schemas.Body)
 
 
 class Controls:
@@ -47,16 +36,16 @@ class Controls:
         """Return the routes of the controls."""
         return [
             Route("/_sandbox/state", self._get_state, methods=["GET"]),
-            _post("reset", EmptyBody, self._reset),
-            _post("clock", ClockBody, self._advance_clock),
-            _post("faults", Fault, self._add_fault),
+            _post("reset", schemas.EmptyBody, self._reset),
+            _post("clock", schemas.ClockBody, self._advance_clock),
+            _post("faults", schemas.Fault, self._add_fault),
             Route("/_sandbox/faults", self._clear_faults, methods=["DELETE"]),
-            _post("webhooks/replay", ReplayBody, self._replay),
-            _post("webhooks/send", SendBody, self._send),
-            _post("complete", CompleteBody, self._complete),
-            _post("fail", FailBody, self._fail),
-            _post("state-change", StateChangeBody, self._change_state),
-            _post("settings", Switches, self._set_switches),
+            _post("webhooks/replay", schemas.ReplayBody, self._replay),
+            _post("webhooks/send", schemas.SendBody, self._send),
+            _post("complete", schemas.CompleteBody, self._complete),
+            _post("fail", schemas.FailBody, self._fail),
+            _post("state-change", schemas.StateChangeBody, self._change_state),
+            _post("settings", schemas.Switches, self._set_switches),
         ]
 
     async def _get_state(self, _request: Request) -> JSONResponse:
@@ -66,38 +55,38 @@ class Controls:
         self._state.faults.clear()
         return JSONResponse({"faults": []})
 
-    async def _reset(self, _body: EmptyBody) -> Mapping[str, object]:
+    async def _reset(self, _body: schemas.EmptyBody) -> Mapping[str, object]:
         self._reset_sandbox()
         return {"reset": True}
 
-    async def _advance_clock(self, body: ClockBody) -> Mapping[str, object]:
+    async def _advance_clock(self, body: schemas.ClockBody) -> Mapping[str, object]:
         self._state.clock.advance(body.advance)
         return {"now": self._state.now().isoformat()}
 
-    async def _add_fault(self, fault: Fault) -> Mapping[str, object]:
+    async def _add_fault(self, fault: schemas.Fault) -> Mapping[str, object]:
         self._state.faults.append(fault)
         return _fault_data(fault)
 
-    async def _replay(self, body: ReplayBody) -> Mapping[str, object]:
+    async def _replay(self, body: schemas.ReplayBody) -> Mapping[str, object]:
         replayed = self._sender.replay(event_id=body.event_id, event_type=body.type, backwards=body.backwards)
         return {"replayed": replayed}
 
-    async def _send(self, body: SendBody) -> Mapping[str, object]:
+    async def _send(self, body: schemas.SendBody) -> Mapping[str, object]:
         event = new_event(body.type, body.data)
         self._sender.send(event)
         return {"event_id": event.id, "type": event.type}
 
-    async def _complete(self, body: CompleteBody) -> Mapping[str, object]:
+    async def _complete(self, body: schemas.CompleteBody) -> Mapping[str, object]:
         completion = await self._connections.complete(
             body.link, body.tool, order=body.order, duplicate=body.duplicate
         )
         return asdict(completion)
 
-    async def _fail(self, body: FailBody) -> Mapping[str, object]:
+    async def _fail(self, body: schemas.FailBody) -> Mapping[str, object]:
         self._connections.fail(body.link, body.tool)
         return {"failed": True}
 
-    async def _change_state(self, body: StateChangeBody) -> Mapping[str, object]:
+    async def _change_state(self, body: schemas.StateChangeBody) -> Mapping[str, object]:
         if body.state is None and body.setup_status is None:
             raise InputInvalid("Give a state, a setup_status, or both.")
         integration = self._connections.change_state(
@@ -105,9 +94,8 @@ class Controls:
         )
         return {"id": integration.id, "state": integration.status, "setup_status": integration.setup_status}
 
-    async def _set_switches(self, body: Switches) -> Mapping[str, object]:
-        changes = body.model_dump(exclude_unset=True)
-        self._state.switches = self._state.switches.model_copy(update=changes)
+    async def _set_switches(self, body: schemas.Switches) -> Mapping[str, object]:
+        self._state.switches = self._state.switches.model_copy(update=body.model_dump(exclude_unset=True))
         self._sender.release_all()
         return self._state.switches.model_dump()
 
@@ -135,18 +123,15 @@ def state_data(state: State) -> dict[str, object]:
     }
 
 
-def _fault_data(fault: Fault) -> dict[str, object]:
+def _fault_data(fault: schemas.Fault) -> dict[str, object]:
     return {"times": fault.times, **fault.model_dump(exclude_defaults=True)}
 
 
 def _integration_data(integration: Integration) -> dict[str, object]:
-    return {
-        "id": integration.id,
-        "tool": integration.tool,
+    data = asdict(integration)
+    del data["options"]
+    return data | {
         "tool_label": find_tool(integration.tool).label,
-        "category": integration.category,
-        "status": integration.status,
-        "setup_status": integration.setup_status,
         "has_setup_steps": integration.has_setup_steps,
         "end_user": end_user_data(integration.end_user),
         "created_at": timestamp(integration.created_at),

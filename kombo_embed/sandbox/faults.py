@@ -4,21 +4,17 @@ import re
 from collections.abc import Sequence
 
 import httpx
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from kombo_embed.sandbox.catalogue import read_json
 from kombo_embed.sandbox.records import State
 from kombo_embed.sandbox.responses import failure
 from kombo_embed.sandbox.schemas import Fault
 from kombo_embed.sandbox.webhooks import Sleep
 
 _LAST_PLACEHOLDER = re.compile(r"/\{[^/]+\}$")
-_HTML_503 = """<html>
-<head><title>503 Service Temporarily Unavailable</title></head>
-<body><center><h1>503 Service Temporarily Unavailable</h1></center><hr><center>nginx</center></body>
-</html>
-"""
 
 
 class FaultInjector:
@@ -91,30 +87,14 @@ async def _drop_connection(receive: Receive) -> None:
         pass
 
 
-def _faulty_response(fault: Fault) -> Response:  # noqa: PLR0911 - a table of responses, one line each
-    match fault.mode:
-        case "rate_limited":
-            headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-            return _error(429, "PLATFORM.RATE_LIMIT_EXCEEDED", "Too many requests.", headers)
-        case "unauthorized":
-            return _error(401, "PLATFORM.AUTHENTICATION_INVALID", "The API key is not valid.")
-        case "input_invalid":
-            return _error(400, "PLATFORM.INPUT_INVALID", "The request is not valid.")
-        case "unknown_code":
-            return _error(400, "PLATFORM.NOT_INVENTED_YET", "An error that no client knows yet.")
-        case "null_code":
-            return failure(400, "The message is always in the response.")
-        case "html_503":
-            return HTMLResponse(_HTML_503, 503)
-        case "text_502":
-            return PlainTextResponse("Bad Gateway", 502)
-        case "redirect":
-            return Response(status_code=307, headers={"Location": fault.location})
-        case "foreign_json":
-            return Response('{"ok": true, "items": [1, 2, 3]}', fault.status, media_type="application/json")
-        case _:
-            return Response(status_code=500)
-
-
-def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    return failure(status, f"{message} (injected)", code=code, title=message, headers=headers)
+def _faulty_response(fault: Fault) -> Response:
+    if fault.mode == "redirect":
+        return Response(status_code=307, headers={"Location": fault.location})
+    if fault.mode == "foreign_json":
+        return Response('{"ok": true, "items": [1, 2, 3]}', fault.status, media_type="application/json")
+    known = read_json("faults.json")
+    if fault.mode in known["responses"]:
+        return Response(**known["responses"][fault.mode])
+    limited = fault.mode == "rate_limited" and fault.retry_after is not None
+    headers = {"Retry-After": str(fault.retry_after)} if limited else {}
+    return failure(**known["errors"][fault.mode], headers=headers)

@@ -19,47 +19,31 @@ _PAYLOAD = b"There is nothing to read in here: a connection link is opaque, even
 
 
 class Links:
-    """The minted links, by their tokens."""
+    """The minted links, by their tokens.
+
+    Methods raise `LinkUnknown`, `LinkExpired`, or `InputInvalid` if a tool is refused or not the link's own.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     def mint(self, terms: LinkTerms, base_url: str) -> Link:
-        """Mint a link; the same terms give a new link each time.
-
-        Raises:
-            InputInvalid: The tool is unknown, and unknown tools are switched to `refuse`.
-        """
+        """Mint a link; the same terms give a new link each time."""
         if terms.tool is not None:
             self._check_tool(terms.tool)
         now = self._state.now()
-        link = Link(
-            token=self._new_token(),
-            base_url=base_url,
-            terms=terms,
-            created_at=now,
-            expires_at=now + LIFETIMES[terms.link_type],
-        )
+        link = Link(self._new_token(), base_url, terms, now, expires_at=now + LIFETIMES[terms.link_type])
         self._state.links[link.token] = link
         return link
 
     def find_open(self, address: str) -> Link:
-        """Return an unexpired link.
-
-        Raises:
-            LinkUnknown: As `find`.
-            LinkExpired: Its lifetime is over.
-        """
+        """Return an unexpired link."""
         link = self.find(address)
         self.check_open(link)
         return link
 
     def find(self, address: str) -> Link:
-        """Return a link by its token or by its address, with whatever parameters the browser SDK added.
-
-        Raises:
-            LinkUnknown: No such link was minted here since the last reset.
-        """
+        """Return a link by its token or by its address, with whatever parameters the browser SDK added."""
         query = parse_qs(urlsplit(address).query)
         link = self._state.links.get(query.get("token", [address])[0])
         if link is None:
@@ -67,20 +51,12 @@ class Links:
         return link
 
     def check_open(self, link: Link) -> None:
-        """Reject an expired link.
-
-        Raises:
-            LinkExpired: Its lifetime is over.
-        """
+        """Reject an expired link."""
         if self._state.now() >= link.expires_at:
             raise LinkExpired(f"This {link.terms.link_type} link has expired.")
 
     def choose_tool(self, link: Link, tool: str | None) -> str:
-        """Return the tool that a flow connects: the link's own, or the chosen one, or Personio.
-
-        Raises:
-            InputInvalid: The link is for another tool, or the tool is unknown and refused.
-        """
+        """Return the tool that a flow connects: the link's own, or the chosen one, or Personio."""
         if link.terms.tool and tool not in (None, link.terms.tool):
             raise InputInvalid(f"This link is for {link.terms.tool}, not for {tool}.")
         chosen = link.terms.tool or tool or DEFAULT_TOOL

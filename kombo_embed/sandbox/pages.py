@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from kombo_embed.sandbox.catalogue import Tool, draw_tile, find_tool, tools_of
+from kombo_embed.sandbox.catalogue import draw_tile, find_tool, read_json, tools_of
 from kombo_embed.sandbox.connections import Connections
 from kombo_embed.sandbox.errors import IntegrationUnknown, LinkExpired, LinkUnknown
 from kombo_embed.sandbox.links import Links
@@ -69,7 +69,7 @@ class Pages:
             data = {"step": "expired"}
         except (LinkUnknown, IntegrationUnknown):
             data = {"step": "unknown"}
-        texts = _texts()[language]
+        texts = read_json("static/texts.json")[language]
         fields = {"lang": language, "title": texts["page_title"], "data": {**data, "texts": texts}}
         return HTMLResponse(_render("connect.html", fields), headers=_PAGE_HEADERS)
 
@@ -96,13 +96,12 @@ class Pages:
             "category": terms.category,
             "organization": terms.end_user.organization_name,
             "preset": terms.tool is not None,
-            "tools": [_tool_data(tool) for tool in tools],
+            # The page draws the tiles itself: a list of a hundred tools makes no hundred requests.
+            "tools": [
+                {"id": tool.id, "label": tool.label, "initials": tool.initials, "colour": tool.colour}
+                for tool in tools
+            ],
         }
-
-
-def _tool_data(tool: Tool) -> dict[str, str]:
-    # The page draws the tiles from these, so that a list of a hundred tools makes no hundred requests.
-    return {"id": tool.id, "label": tool.label, "initials": tool.initials, "colour": tool.colour}
 
 
 async def _state_page(_request: Request) -> HTMLResponse:
@@ -138,12 +137,6 @@ def _script_safe(value: object) -> str:
     # Within a script block only these could end it or begin a comment; JSON has an escape for each.
     text = json.dumps(value)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-@cache
-def _texts() -> dict[str, dict[str, str]]:
-    texts: dict[str, dict[str, str]] = json.loads(_read("texts.json"))
-    return texts
 
 
 @cache

@@ -3,18 +3,14 @@
 Sources: docs.kombo.dev/guides/errors and Kombo's OpenAPI document.
 """
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from kombo_embed.sandbox.catalogue import Tool, find_tool
+from kombo_embed.sandbox.catalogue import Tool, find_tool, read_json
 from kombo_embed.sandbox.errors import ActivationUnknown, InputInvalid, IntegrationUnknown, KeyRejected
 from kombo_embed.sandbox.records import EndUserRecord, Integration, Link
 from kombo_embed.sandbox.schemas import Category
@@ -152,12 +148,5 @@ def _models_data(category: Category, marks: Mapping[str, object]) -> dict[str, o
             {**model, **marks, "fields": [{"id": field, **marks} for field in model["fields"]]}
             for model in models
         ]
-        for kind, models in _models()[category].items()
+        for kind, models in read_json("models.json")[category].items()
     }
-
-
-@cache
-def _models() -> dict[Category, dict[str, list[dict[str, Any]]]]:
-    text = files("kombo_embed.sandbox").joinpath("models.json").read_text(encoding="utf-8")
-    models: dict[Category, dict[str, list[dict[str, Any]]]] = json.loads(text)
-    return models

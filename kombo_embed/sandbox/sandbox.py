@@ -31,15 +31,9 @@ class Sandbox:
     """A local stand-in for Kombo: its API, its Connect page, its webhooks, and controls for tests.
 
     `app` is an ASGI app for a server or for an in-process transport. It needs no lifespan; with one, it stops
-    its webhooks at shutdown.
-
-    Args:
-        api_key: The bearer key that requests need; without it, any key is accepted.
-        webhook_secret: The secret that signs webhooks; without it, they carry no signature.
-        webhook_url: Where webhooks are sent; without it, they are only recorded.
-        webhook_transport: An httpx transport for webhooks, such as `httpx.ASGITransport`.
-        clock: The time for links and activation tokens.
-        sleep: Waits between two attempts of a webhook, and before a slow response.
+    its webhooks at shutdown. Without ``api_key``, it accepts any key; without ``webhook_secret``, webhooks
+    carry no signature; without ``webhook_url``, they are only recorded. ``sleep`` waits between two attempts
+    of a webhook, and before a slow response.
     """
 
     def __init__(
@@ -73,27 +67,14 @@ class Sandbox:
     ) -> Completion:
         """Complete a link's flow, as its end user does on the Connect page.
 
-        A connection link makes a new integration each time.
-
-        Args:
-            link: The link as the API returned it.
-            tool: The tool to choose; Personio unless the link names one.
-            order: `webhook_first` returns after the webhook was delivered; `browser_first` holds the webhook
-                until the activation token is exchanged. By default, the webhook is just sent.
-            duplicate: Send the webhook twice.
-
-        Raises:
-            SandboxError: The link is unknown or expired, or is for another tool, or the integration to
-                reconnect was deleted.
+        A connection link makes a new integration each time. The tool is Personio unless the link or you name
+        one. ``webhook_first`` returns after the webhook was delivered; ``browser_first`` holds it until the
+        activation token is exchanged. Raises `SandboxError` if the flow cannot be completed.
         """
         return await self._connections.complete(link, tool, order=order, duplicate=duplicate)
 
     async def fail(self, link: str, tool: str | None = None) -> None:
-        """Enter wrong credentials in a link's flow, which may be completed afterwards.
-
-        Raises:
-            SandboxError: The link is unknown or expired, or is for another tool.
-        """
+        """Enter wrong credentials in a link's flow, which may be completed afterwards."""
         self._connections.fail(link, tool)
 
     async def settle(self) -> None:

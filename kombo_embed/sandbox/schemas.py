@@ -45,11 +45,7 @@ class Body(BaseModel):
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Parse JSON.
-
-        Raises:
-            InputInvalid: It is no JSON object, or fields are missing, invalid or unknown; names all of them.
-        """
+        """Parse JSON, or raise `InputInvalid`, which names every missing, invalid or unknown field."""
         try:
             return cls.model_validate_json(raw)
         except ValidationError as error:
@@ -57,11 +53,7 @@ class Body(BaseModel):
 
     @classmethod
     async def read(cls, request: Request) -> Self:
-        """Read and parse a request's body, which must be declared as JSON.
-
-        Raises:
-            InputInvalid: The content type is another one, or the body cannot be parsed.
-        """
+        """Parse a request's body, which must be declared as JSON."""
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json":
             raise InputInvalid("The Content-Type must be application/json.")

@@ -4,10 +4,7 @@
 reported in one line.
 """
 
-from __future__ import annotations
-
 import asyncio
-import contextlib
 import errno
 import logging
 import os
@@ -15,14 +12,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from kombo_embed.sandbox.sandbox import Sandbox
 
-SHUTDOWN_SECONDS = 1  # for requests in progress
 LOOPBACK = "127.0.0.1"
 _LAST_PORT = 65_535
 # The errors of a machine without IPv6. Any other one means that browsers would reach another program.
@@ -44,15 +40,11 @@ class Server(uvicorn.Server):
             access_log=False,  # its lines would contain link tokens
             log_config=None,
             log_level="warning",
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_graceful_shutdown=1,  # second, for requests in progress
         )
         super().__init__(config)
-        self._sockets = list(sockets)
+        self.sockets = list(sockets)
         self.started_or_failed = asyncio.Event()
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until ``should_exit``."""
-        await super().serve(sockets or self._sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and set `started_or_failed`."""
@@ -61,7 +53,7 @@ class Server(uvicorn.Server):
         finally:
             self.started_or_failed.set()
 
-    @contextlib.contextmanager
+    @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Capture none: each server would take them from the one before."""
         yield
@@ -71,15 +63,8 @@ class Server(uvicorn.Server):
 def bind_port(host: str, port: int, *, option: str) -> Iterator[tuple[list[socket.socket], int]]:
     """Listen on a port until the context ends; give the sockets and the port.
 
-    Browsers resolve ``localhost`` to ``::1`` first, so 127.0.0.1 includes it.
-
-    Args:
-        host: An IP address of this machine.
-        port: The port; 0 takes a free one.
-        option: The command-line option that chooses the port, for the message.
-
-    Raises:
-        PortUnavailable: Another program uses the port, or it may not be used.
+    Port 0 takes a free one. Browsers resolve ``localhost`` to ``::1`` first, so 127.0.0.1 includes it. Raises
+    `PortUnavailable`, whose message names the command-line ``option`` that chooses another port.
     """
     if port > _LAST_PORT:
         raise PortUnavailable(f"Port {port} cannot be used. Choose one up to {_LAST_PORT} with {option}.")
@@ -110,7 +95,7 @@ def stop_at_signals() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     # On Windows a loop takes no handlers; there, asyncio.run turns Ctrl-C into a cancellation.
-    with contextlib.suppress(NotImplementedError):
+    with suppress(NotImplementedError):
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
                 loop.add_signal_handler(getattr(signal, name), stop.set)
@@ -119,7 +104,7 @@ def stop_at_signals() -> asyncio.Event:
 
 async def serve_until(stop: asyncio.Event, servers: Sequence[Server], announce: Callable[[], None]) -> None:
     """Serve, call ``announce`` when all servers listen, and end all of them at ``stop`` or when one ends."""
-    running = [asyncio.create_task(server.serve()) for server in servers]
+    running = [asyncio.create_task(server.serve(server.sockets)) for server in servers]
     for task in running:
         task.add_done_callback(lambda _: stop.set())
     try:

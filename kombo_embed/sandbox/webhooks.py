@@ -112,12 +112,9 @@ class WebhookSender:
         self._held: dict[str, str | None] = {}
 
     def send(self, event: Event, *, duplicate: bool = False, after_exchange_of: str | None = None) -> None:
-        """Start to deliver an event, as the webhook mode says.
+        """Start to deliver an event, as the webhook mode says; ``duplicate`` sends it twice in every mode.
 
-        Args:
-            event: The event.
-            duplicate: Send it twice, in every mode.
-            after_exchange_of: Hold it until `release` is called with this activation token.
+        With ``after_exchange_of``, hold it until `release` is called with this activation token.
         """
         mode = self._state.switches.webhook_mode
         copies = 2 if duplicate or mode == "duplicate" else 1

@@ -5,8 +5,9 @@ from kombo_embed.settings.settings import (
     RecordSettings,
     Settings,
     near_miss_variables,
+    read_mount_path,
+    read_settings,
 )
-from kombo_embed.settings.source import read_mount_path, read_settings
 
 __all__ = [
     "RecordSettings",

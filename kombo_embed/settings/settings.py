@@ -4,10 +4,10 @@
 empty value counts as unset. One message names every variable that is missing or invalid.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -17,28 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.models import Category, Duplicates, Language, LinkOptions
-from kombo_embed.settings.fields import (
-    Algorithms,
-    ApiKey,
-    AuthMethod,
-    BaseUrl,
-    Categories,
-    DatabaseUrl,
-    Days,
-    EncryptionKeys,
-    Issuer,
-    MountPath,
-    Name,
-    Names,
-    NonEmpty,
-    Origins,
-    PrivateUrl,
-    Rate,
-    RedisUrl,
-    Seconds,
-    SecondsOrZero,
-    Secrets,
-)
+from kombo_embed.settings import fields
 from kombo_embed.urls import is_loopback
 
 PREFIX = "KOMBO_"
@@ -69,16 +48,16 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    api_key: ApiKey
-    environment: Name = "default"
+    api_key: fields.ApiKey
+    environment: fields.Name = "default"
     region: Literal["eu", "us", "ca"] = "eu"
-    api_url: BaseUrl | None = None
-    webhook_secret: Secrets = ()
-    mount_path: MountPath = "/kombo"
+    api_url: fields.BaseUrl | None = None
+    webhook_secret: fields.Secrets = ()
+    mount_path: fields.MountPath = "/kombo"
     integration_category: Category = "HRIS"
     language: Language = "en"
-    allowed_categories: Categories = ()
-    allowed_tools: Names = ()
+    allowed_categories: fields.Categories = ()
+    allowed_tools: fields.Names = ()
     scope_config_id: str | None = None
     remote_environment: str | None = None
     enable_filtering: bool | None = None
@@ -86,27 +65,27 @@ class Settings(BaseSettings):
     enable_static_ips: bool | None = None
     duplicates: Duplicates = "offer_reconnect"
     allow_disconnect: bool = False
-    database_url: DatabaseUrl = SecretStr("sqlite+aiosqlite:///kombo_embed.db")
-    redis_url: RedisUrl | None = None
-    link_lifetime: Seconds = EMBEDDED_LINK_SECONDS
-    link_min_remaining: SecondsOrZero = 300
+    database_url: fields.DatabaseUrl = SecretStr("sqlite+aiosqlite:///kombo_embed.db")
+    redis_url: fields.RedisUrl | None = None
+    link_lifetime: fields.Seconds = EMBEDDED_LINK_SECONDS
+    link_min_remaining: fields.SecondsOrZero = 300
     link_cache_size: Annotated[int, Field(gt=0)] = 100_000
-    link_encryption_keys: EncryptionKeys = ()
-    link_rate: Rate = "20/minute"
-    completion_rate: Rate = "300/minute"
-    event_retention: Days = 90
-    connect_timeout: Seconds = 3
-    timeout: Seconds = 10
-    allowed_origins: Origins = ()
-    auth: AuthMethod = "callable"
-    session_key: NonEmpty = "user"
-    claim_email: NonEmpty = "email"
-    claim_organization_name: NonEmpty = "organization_name"
-    claim_origin_id: NonEmpty = "organization_id"
-    oidc_issuer: Issuer | None = Field(default=None, validate_default=True)
-    oidc_audience: NonEmpty | None = Field(default=None, validate_default=True)
-    jwks_url: PrivateUrl | None = None
-    jwt_algorithms: Algorithms = ("RS256", "ES256", "EdDSA")
+    link_encryption_keys: fields.EncryptionKeys = ()
+    link_rate: fields.Rate = "20/minute"
+    completion_rate: fields.Rate = "300/minute"
+    event_retention: fields.Days = 90
+    connect_timeout: fields.Seconds = 3
+    timeout: fields.Seconds = 10
+    allowed_origins: fields.Origins = ()
+    auth: fields.AuthMethod = "callable"
+    session_key: fields.NonEmpty = "user"
+    claim_email: fields.NonEmpty = "email"
+    claim_organization_name: fields.NonEmpty = "organization_name"
+    claim_origin_id: fields.NonEmpty = "organization_id"
+    oidc_issuer: fields.Issuer | None = Field(default=None, validate_default=True)
+    oidc_audience: fields.NonEmpty | None = Field(default=None, validate_default=True)
+    jwks_url: fields.PrivateUrl | None = None
+    jwt_algorithms: fields.Algorithms = ("RS256", "ES256", "EdDSA")
 
     _prefix: str = PrivateAttr(default=PREFIX)
 
@@ -191,6 +170,35 @@ class RecordSettings(Settings):
     """The settings of commands that only read the database: they do not call Kombo and need no API key."""
 
     api_key: SecretStr = SecretStr("")
+
+
+class _MountPathSettings(BaseSettings):
+    model_config = Settings.model_config
+    mount_path: fields.MountPath = "/kombo"
+
+
+SettingsSource = Settings | Callable[[], Settings] | None
+
+
+def read_settings(source: SettingsSource) -> Settings:
+    """Return the settings, reading the environment if there is no other source."""
+    if source is None:
+        return Settings()
+    return source if isinstance(source, Settings) else source()
+
+
+def read_mount_path(source: SettingsSource, prefix: str = PREFIX) -> str:
+    """Return the mount path alone, for routes that are added before the settings are read.
+
+    An invalid path gives the default: the start reads all settings and stops with the reason.
+    """
+    if source is not None:
+        with suppress(ConfigurationError):
+            return read_settings(source).mount_path
+    try:
+        return _MountPathSettings(_env_prefix=prefix).mount_path
+    except (ValidationError, SettingsError, UnicodeDecodeError):
+        return "/kombo"
 
 
 def near_miss_variables(prefix: str = PREFIX) -> list[tuple[str, str]]:
