@@ -27,10 +27,10 @@ def magic_link(  # noqa: PLR0913 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Mint a link that is valid for a year, to send to a customer. Anyone who has it can use it."""
-    end_user = EndUser(email=email, organization_name=organization, origin_id=origin_id)
     options = LinkOptions(duplicates="allow") if allow_duplicate else None
 
     async def mint() -> str:
+        end_user = EndUser(email=email, organization_name=organization, origin_id=origin_id)
         settings = Settings(auth="callable")  # no request is served, so the app's login does not matter
         _report_new_file(settings)
         async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
