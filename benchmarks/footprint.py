@@ -104,7 +104,7 @@ async def fill(count: int) -> tuple[int, float, float]:
     Return the bytes per link, and the milliseconds of the longest step and of a garbage collection.
     """
     clock = ManualClock(lambda: 1_790_000_000.0, lambda: 0.0)
-    cache = MemoryLinkCache(size=count, lifetime=LIFETIME_SECONDS, clock=clock)
+    cache = MemoryLinkCache(size=count, lifetime_seconds=LIFETIME_SECONDS, clock=clock)
     keys = [
         CacheKey("default", to_end_user(person(number)), LinkRequest("HRIS", "en"))
         for number in range(count * 2)

@@ -81,16 +81,15 @@ class KomboEmbed:
     def install(self, app: Starlette, path: str | None = None) -> None:
         """Add the middleware and the routes to a Starlette or FastAPI app.
 
-        The routes are inserted before the app's own, so a catch-all route does not shadow them.
-
-        Args:
-            app: The host, before it starts.
-            path: The mount path; by default ``KOMBO_MOUNT_PATH``.
+        The routes are inserted before the app's own, so a catch-all route does not shadow them. Without
+        ``path`` they are mounted at ``KOMBO_MOUNT_PATH``.
 
         Raises:
             ConfigurationError: The app already has a mount at this path.
         """
-        mount = Mount(path or self._mount_path(), app=self.app)
+        from kombo_embed.settings import read_mount_path  # noqa: PLC0415 - as in _open_all
+
+        mount = Mount(path or read_mount_path(self._settings), app=self.app)
         if any(isinstance(route, Mount) and route.path == mount.path for route in app.router.routes):
             raise ConfigurationError(
                 f"This app already has a mount at {mount.path}. Give this KomboEmbed a MOUNT_PATH of its own "
@@ -177,11 +176,9 @@ class KomboEmbed:
         Changes are recorded and raise events as if a webhook had reported them. A status that changes during
         the run is not touched. If Kombo rate-limits, the run waits, up to 300 s in total.
 
-        Args:
-            on_progress: Called with the number of integrations read so far.
-            delete_all_unknown: Also delete when Kombo recognizes *none* of the integrations. By default this
-                counts as a failure (``all_not_found``), because it usually means that the API key belongs to
-                another environment, and a deletion is final.
+        ``on_progress`` is called with the number of integrations read so far. ``delete_all_unknown`` also
+        deletes when Kombo recognizes *none* of the integrations. By default this counts as a failure
+        (``all_not_found``), because it usually means that the API key belongs to another environment.
 
         Raises:
             StoreUnavailable: The database cannot be used; what was read before is recorded.
@@ -207,12 +204,7 @@ class KomboEmbed:
         await self._lifetime.shut_down()
 
     async def services(self) -> Services:
-        """Open the embed if necessary and return what its endpoints work with. Private.
-
-        Raises:
-            ConfigurationError: Settings are missing or invalid; the log names them.
-            StoreUnavailable: The database cannot be opened.
-        """
+        """Open the embed if necessary and return what its endpoints work with; raise as `open`. Private."""
         try:
             return (await self._lifetime.ensure_open())[0]
         except KomboEmbedError as error:
@@ -242,36 +234,20 @@ class KomboEmbed:
             from kombo_embed.web import cors, problems  # noqa: PLC0415 - heavy, and only for errors
 
             self._log_failed_start(error)
-            app = cors.allow_origins(problems.problem(error), self._allowed_origins)
+            app = cors.allow_origins(problems.problem_response(error), self._allowed_origins)
         await app(scope, receive, send)
 
     async def _open_all(self, stack: AsyncExitStack) -> tuple[Services, ASGIApp]:
         from kombo_embed.composition import open_services  # noqa: PLC0415 - heavy, needed from the start on
-        from kombo_embed.settings import Settings  # noqa: PLC0415 - as above
+        from kombo_embed.settings import read_settings  # noqa: PLC0415 - as above
         from kombo_embed.web.app import create_app  # noqa: PLC0415 - as above
 
-        settings = self._settings
-        if settings is None:
-            settings = Settings()
-        elif not isinstance(settings, Settings):
-            settings = settings()
+        settings = read_settings(self._settings)
         self._allowed_origins = settings.allowed_origins
         services = await stack.enter_async_context(
             open_services(settings, self._collaborators, self._handlers)
         )
         return services, create_app(services)
-
-    def _mount_path(self) -> str:
-        from kombo_embed.settings import Settings, mount_path_from_environment  # noqa: PLC0415 - as in _open_all
-
-        if isinstance(self._settings, Settings):
-            return self._settings.mount_path
-        if self._settings is not None:
-            try:
-                return self._settings().mount_path
-            except ConfigurationError:
-                pass  # the start reads the settings again and stops with the reason
-        return mount_path_from_environment()
 
     def _log_failed_start(self, error: KomboEmbedError) -> None:
         if not self._lifetime.has_shut_down:

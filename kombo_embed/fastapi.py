@@ -1,4 +1,4 @@
-"""The same calls as an ``APIRouter``, for FastAPI apps that want them in their own OpenAPI document.
+"""The routes as an ``APIRouter``, for FastAPI apps that want them in their own OpenAPI document.
 
 app.include_router(kombo_embed.fastapi.router(embed, end_user=current_end_user), prefix="/kombo")
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -16,14 +15,26 @@ from starlette.responses import Response
 
 from kombo_embed.auth.callable import CallableResolver, refusal_of
 from kombo_embed.errors import ConfigurationError, InvalidRequest, KomboEmbedError
-from kombo_embed.web.app import method_refused, route_missing
 from kombo_embed.web.cors import allow_origins_to_read
 from kombo_embed.web.cross_origin import verify_origin
 from kombo_embed.web.endpoints import Services
-from kombo_embed.web.openapi import PROBLEM_TYPE, answer_of, not_modified, operation_of, problems_of
-from kombo_embed.web.problems import problem, problem_of_host
-from kombo_embed.web.requests import invalid
-from kombo_embed.web.routes import OPERATIONS, Opened, Operation, Shape
+from kombo_embed.web.openapi import (
+    describe_not_modified,
+    describe_problems,
+    describe_request,
+    describe_success,
+)
+from kombo_embed.web.problems import MEDIA_TYPE, host_problem_response, problem_response
+from kombo_embed.web.requests import invalid_fields
+from kombo_embed.web.routes import (
+    METHODS_BY_PATH,
+    OPERATIONS,
+    GetServices,
+    Operation,
+    ResponseContent,
+    method_not_allowed,
+    route_not_found,
+)
 from kombo_embed.web.schemas import KomboProblem
 
 try:
@@ -43,140 +54,148 @@ if TYPE_CHECKING:
 
 EndUserDependency = Callable[..., Any]
 Endpoint = Callable[..., Awaitable[Response]]
-Answer = Callable[[Request], Coroutine[Any, Any, Response]]
+RouteHandler = Callable[[Request], Coroutine[Any, Any, Response]]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-SOLVED = "kombo_embed.solved"  # in the scope: the host's dependencies are done, what fails now is ours
+# Set in the scope after the host's dependencies were solved: a later exception is not the dependency's.
+DEPENDENCIES_SOLVED = "kombo_embed.dependencies_solved"
 
 
 def router(embed: KomboEmbed, end_user: EndUserDependency | None = None) -> APIRouter:
-    """The calls as a router, to include with a prefix of its own: a mount at the same path comes first.
+    """Return the routes as a router. Give it a prefix of its own: a mount at the same path comes first.
 
-    The embed is opened by ``embed.install``, by `KomboEmbedMiddleware`, or else by the first request.
+    ``embed.install``, `KomboEmbedMiddleware`, or else the first request opens the embed.
 
     Args:
-        embed: What to serve.
-        end_user: A FastAPI dependency that gives the signed-in `EndUser`, or None where nobody is signed in.
-            It may raise ``HTTPException``, and must not read the body. By default the embed's ``end_user``.
+        embed: The embed to serve.
+        end_user: A FastAPI dependency that returns the signed-in `EndUser`, or None if the request is not
+            signed in. It may raise ``HTTPException``, and must not read the body. By default the embed's
+            ``end_user``.
     """
     if end_user is not None:
         embed.resolve_in_router()
     api = APIRouter(tags=["Kombo Connect"])
-    for call in OPERATIONS:
-        _add(api, call, embed.services, end_user if call.signed_in else None)
-    # The host's router would answer these with its own 405, and with redirects to whatever Host says.
-    for path in dict.fromkeys(call.path for call in OPERATIONS):
-        known = tuple(sorted(call.method for call in OPERATIONS if call.path == path))
-        others = [method for method in METHODS if method not in known]
-        refused = _always(partial(method_refused, known), embed.services)
-        api.add_route(path, refused, methods=others, include_in_schema=False)
-        missing = _always(route_missing, embed.services)
+    for operation in OPERATIONS:
+        _add_operation(api, operation, embed.services, end_user if operation.signed_in else None)
+    # The host's router would answer with a 405 of its own, or redirect to a URL built from the Host header.
+    for path, methods in METHODS_BY_PATH.items():
+        others = [method for method in METHODS if method not in methods]
+        refuse = _always(method_not_allowed(path), embed.services)
+        api.add_route(path, refuse, methods=others, include_in_schema=False)
+        missing = _always(route_not_found(), embed.services)
         api.add_route(f"{path}/", missing, methods=list(METHODS), include_in_schema=False)
     return api
 
 
-def _add(api: APIRouter, call: Operation, opened: Opened, end_user: EndUserDependency | None) -> None:
-    status, shape = next(iter(call.answers.items()))
+def _add_operation(
+    api: APIRouter, operation: Operation, get_services: GetServices, end_user: EndUserDependency | None
+) -> None:
+    status, content = next(iter(operation.responses.items()))
     api.add_api_route(
-        call.path,
-        _endpoint(call, opened, end_user),
-        methods=[call.method],
-        name=call.handler.__name__,
-        summary=call.summary,
+        operation.path,
+        _endpoint(operation, get_services, end_user),
+        methods=[operation.method],
+        name=operation.endpoint.__name__,
+        summary=operation.summary,
         status_code=status,
-        response_model=shape if isinstance(shape, type) else None,
-        response_class=_response_class(shape),
-        responses=_responses(call),
-        openapi_extra=operation_of(call, lambda model: model.model_json_schema()),
-        route_class_override=_route_class(call, opened),
+        response_model=content if isinstance(content, type) else None,
+        response_class=_response_class(content),
+        responses=_describe_responses(operation),
+        openapi_extra=describe_request(operation, lambda model: model.model_json_schema()),
+        route_class_override=_route_class(operation, get_services),
     )
 
 
-def _responses(call: Operation) -> dict[int | str, dict[str, Any]]:
-    """The documented answers; FastAPI adds the schemas of the models to those that name one."""
-    (usual, shape), *more = call.answers.items()
-    described: dict[int | str, dict[str, Any]] = {usual: answer_of(call, usual)}
-    for status, model in more:
-        described[status] = {**answer_of(call, status), "model": model}
+def _describe_responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
+    """Return the documented responses; FastAPI adds the schemas of those that name a model."""
+    (usual, content), *others = operation.responses.items()
+    described: dict[int | str, dict[str, Any]] = {usual: describe_success(operation, usual)}
+    for status, model in others:
+        described[status] = {**describe_success(operation, status), "model": model}
     # The host's dependency may have parameters of its own.
-    problems = problems_of(call, InvalidRequest) if call.signed_in else problems_of(call)
-    for code, told in {**not_modified(call), **problems}.items():
-        # Only where no answer is JSON can FastAPI be told the media type of these, and takes in their model.
-        described[code] = {**told, "model": KomboProblem} if shape is None else told
+    problems = describe_problems(operation, *([InvalidRequest] if operation.signed_in else []))
+    for code, problem in {**describe_not_modified(operation), **problems}.items():
+        # FastAPI documents a model under the media type of the response class. That is the problems' own only
+        # if there is no other content; then the model brings its schema into the document.
+        described[code] = {**problem, "model": KomboProblem} if content is None else problem
     return described
 
 
-def _response_class(shape: Shape) -> type[Response]:
-    if isinstance(shape, str):
+def _response_class(content: ResponseContent) -> type[Response]:
+    if isinstance(content, str):
         return Response
-    return JSONResponse if shape is not None else _ProblemResponse
+    return JSONResponse if content is not None else _ProblemResponse
 
 
 class _ProblemResponse(JSONResponse):
-    media_type = PROBLEM_TYPE
+    media_type = MEDIA_TYPE
 
 
-def _endpoint(call: Operation, opened: Opened, end_user: EndUserDependency | None) -> Endpoint:
-    async def own(request: Request) -> Response:
-        request.scope[SOLVED] = True
-        return await call.respond(opened, request)
+def _endpoint(
+    operation: Operation, get_services: GetServices, end_user: EndUserDependency | None
+) -> Endpoint:
+    async def respond(request: Request) -> Response:
+        request.scope[DEPENDENCIES_SOLVED] = True
+        return await operation.respond(get_services, request)
 
-    async def told(request: Request, who: Any = Depends(end_user)) -> Response:  # noqa: ANN401, B008 - it may give anything; FastAPI cannot read a local name in an annotation
-        request.scope[SOLVED] = True
+    async def respond_to(request: Request, resolved: Any = Depends(end_user)) -> Response:  # noqa: ANN401, B008 - it may return anything; FastAPI cannot read a local name in an annotation
+        request.scope[DEPENDENCIES_SOLVED] = True
 
-        async def knowing() -> Services:
-            return replace(await opened(), end_user=CallableResolver(lambda _: who))
+        async def get_services_of_request() -> Services:
+            return replace(await get_services(), end_user=CallableResolver(lambda _: resolved))
 
-        return await call.respond(knowing, request)
+        return await operation.respond(get_services_of_request, request)
 
-    return own if end_user is None else told
+    return respond if end_user is None else respond_to
 
 
-def _route_class(call: Operation, opened: Opened) -> type[APIRoute]:
+def _route_class(operation: Operation, get_services: GetServices) -> type[APIRoute]:
     class KomboRoute(APIRoute):
-        def get_route_handler(self) -> Answer:
-            solve = super().get_route_handler()
+        def get_route_handler(self) -> RouteHandler:
+            handle = super().get_route_handler()
 
-            async def answer(request: Request) -> Response:
-                return await _respond(call, opened, solve, request)
+            async def handle_after_origin(request: Request) -> Response:
+                return await _handle(operation, get_services, handle, request)
 
-            return answer
+            return handle_after_origin
 
     return KomboRoute
 
 
-async def _respond(call: Operation, opened: Opened, solve: Answer, request: Request) -> Response:
-    """Check the origin, then solve the host's dependencies; the endpoint then does as everywhere."""
+async def _handle(
+    operation: Operation, get_services: GetServices, handle: RouteHandler, request: Request
+) -> Response:
+    """Verify the origin before FastAPI solves the host's dependencies and calls the endpoint."""
     allowed: tuple[str, ...] = ()
     try:
-        allowed = (await opened()).settings.allowed_origins
-        if call.checks_origin:
+        allowed = (await get_services()).settings.allowed_origins
+        if operation.checks_origin:
             verify_origin(request, allowed)
-        response = await _solved(solve, request)
+        response = await _handle_with_dependencies(handle, request)
     except KomboEmbedError as error:
-        response = problem(error)
+        response = problem_response(error)
     except HTTPException as error:
-        response = problem_of_host(error)
+        response = host_problem_response(error)
     return allow_origins_to_read(response, allowed)
 
 
-async def _solved(solve: Answer, request: Request) -> Response:
+async def _handle_with_dependencies(handle: RouteHandler, request: Request) -> Response:
     try:
-        return await solve(request)
+        return await handle(request)
     except RequestValidationError as error:
-        raise invalid(error.errors()) from None
+        raise invalid_fields(error.errors()) from None
     except Exception as error:
-        if SOLVED in request.scope:
+        if DEPENDENCIES_SOLVED in request.scope:
             raise
         raise refusal_of("end_user", error) from None
 
 
-def _always(respond: Callable[[], Response], opened: Opened) -> Answer:
-    async def answer(request: Request) -> Response:
+def _always(problem: KomboEmbedError, get_services: GetServices) -> RouteHandler:
+    async def respond(request: Request) -> Response:
         del request
         try:
-            allowed = (await opened()).settings.allowed_origins
+            allowed = (await get_services()).settings.allowed_origins
         except KomboEmbedError as error:
-            return problem(error)
-        return allow_origins_to_read(respond(), allowed)
+            return problem_response(error)
+        return allow_origins_to_read(problem_response(problem), allowed)
 
-    return answer
+    return respond

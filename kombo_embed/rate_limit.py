@@ -1,8 +1,8 @@
-"""How often each end user may do something: a moving window, counted in this process or, in Redis, by all.
+"""Limits how often each end user may do one thing, in this process or, with Redis, in all of them.
 
-The moving window is the strategy of the library ``limits`` that is exact: no burst of twice the rate where
-two windows meet, and the time until the next one is allowed, which ``Retry-After`` tells, is known. It keeps
-one time per act, which for rates such as 20 a minute is little.
+The strategy is the moving window of the library ``limits``: it is exact, so two adjacent windows allow no
+burst of twice the rate, and the seconds until the next act is allowed (``Retry-After``) are known. It keeps
+one time per act, which is little for rates such as 20 a minute.
 """
 
 from __future__ import annotations
@@ -14,46 +14,40 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from limits import parse
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.storage import MovingWindowSupport, RedisStorage, Storage
 from limits.aio.strategies import MovingWindowRateLimiter
-from limits.errors import StorageError
 
 from kombo_embed.errors import RateLimited
 from kombo_embed.models import EndUser
 from kombo_embed.ports import Clock
 
-KEPT_END_USERS = 100_000
-SWEPT_PER_ACT = 2
-DEADLINE = 0.04  # seconds for Redis to count
-CONNECT_DEADLINE = 1.0  # seconds for it at the start
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
 
-Counted = TypeVar("Counted")
+SWEPT_PER_ACT = 2
+DEADLINE_SECONDS = 0.25  # for Redis to count
+CONNECT_SECONDS = 1.0
+
+Reply = TypeVar("Reply")
 
 
 class EndUserRate:
-    """Lets each end user do one kind of thing so often.
+    """Limits how often each end user may do one thing.
 
     Args:
         rate: For example ``20/minute``.
-        name: What is counted; two that share a storage need two names.
-        environment: The Kombo environment, which keeps end users of one name apart.
-        clock: Where time comes from.
-        storage: Where it is counted; by default in this process.
-        secret: What the names of end users are hashed with, so that nobody finds them by guessing.
+        name: What is limited; two limits that share a storage need two names.
+        environment: The Kombo environment.
+        clock: The source of time.
+        storage: Counts the acts.
+        secret: The key of the hash that replaces the end user's identity in the storage.
     """
 
     def __init__(
-        self,
-        rate: str,
-        *,
-        name: str,
-        environment: str,
-        clock: Clock,
-        storage: Storage | None = None,
-        secret: str = "",
+        self, rate: str, *, name: str, environment: str, clock: Clock, storage: Storage, secret: str = ""
     ) -> None:
         self._rate = rate
         self._limit = parse(rate)
@@ -61,123 +55,154 @@ class EndUserRate:
         self._environment = environment
         self._clock = clock
         self._secret = hashlib.sha256(secret.encode()).digest()
-        if storage is None:
-            storage = BoundedStorage(size=KEPT_END_USERS, clock=clock)
         self._window = MovingWindowRateLimiter(storage)
 
     async def spend(self, end_user: EndUser) -> None:
-        """Count once more for this end user.
+        """Count one more act of this end user.
 
         Raises:
-            RateLimited: It was done too often; nothing was counted.
+            RateLimited: The limit is reached; nothing was counted.
         """
-        who = self._key(end_user)
-        if await self._window.hit(self._limit, self._name, who):
+        key = self._key(end_user)
+        if await self._window.hit(self._limit, self._name, key):
             return
-        window = await self._window.get_window_stats(self._limit, self._name, who)
+        window = await self._window.get_window_stats(self._limit, self._name, key)
         seconds = math.ceil(window.reset_time - self._clock.time())
         raise RateLimited(
-            f"This was asked for too often: {self._rate} is allowed.",
+            f"Too many requests: {self._rate} is allowed.",
             retry_after=min(max(1, seconds), self._limit.get_expiry()),
         )
 
     def _key(self, end_user: EndUser) -> str:
-        """A hash: the parts cannot run into each other, and no storage learns an email."""
-        whole = json.dumps([self._environment, end_user.origin_id, end_user.email])
-        return hashlib.blake2b(whole.encode(), key=self._secret, digest_size=32).hexdigest()
+        # JSON keeps the parts apart, and the hash keeps the email out of the storage.
+        parts = json.dumps([self._environment, end_user.origin_id, end_user.email])
+        return hashlib.blake2b(parts.encode(), key=self._secret, digest_size=32).hexdigest()
 
 
-class BoundedStorage(MemoryStorage):
-    """The library's storage in memory, without its background task, on a clock that is never set back.
+class BoundedStorage(Storage, MovingWindowSupport):
+    """Counts in memory, on a clock that is never set back, without background tasks.
 
-    That task looks at every key, in threads, whenever something is counted, and outlives whoever started it.
-    Here each act looks at the two keys that were used longest ago. Beyond ``size``, those are forgotten.
+    Each act also checks the two end users that were active longest ago, and removes them if their acts have
+    expired, or if more than ``size`` end users are remembered.
 
     Args:
         size: How many end users are remembered.
-        clock: Where time comes from.
+        clock: The source of time.
     """
 
     def __init__(self, *, size: int, clock: Clock) -> None:
         super().__init__()
         self._size = size
         self._clock = clock
-        self._acts: dict[str, deque[float]] = {}  # the last used key comes last
+        self._acts: dict[str, deque[float]] = {}  # the most recently active key is the last
+
+    @property
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
+        """Return no exceptions: memory does not fail."""
+        return ()
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count ``amount`` acts, if fewer than the limit are left of the last ``expiry`` seconds."""
+        """Count ``amount`` acts if that stays within the limit for the last ``expiry`` seconds."""
         now = self._clock.monotonic()
         acts = self._acts.pop(key, None) or deque()
         while acts and acts[0] <= now - expiry:
             acts.popleft()
-        allowed = len(acts) + amount <= limit
-        if allowed:
+        is_allowed = len(acts) + amount <= limit
+        if is_allowed:
             acts.extend([now] * amount)
         self._acts[key] = acts
         self._sweep(now - expiry)
-        return allowed
+        return is_allowed
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """When the oldest act that still counts was (seconds since the epoch), and how many there are."""
+        """Return the time of the oldest act that still counts, since the epoch, and how many count."""
         del limit
         now = self._clock.monotonic()
         acts = [act for act in self._acts.get(key, ()) if act > now - expiry]
         return self._clock.time() - (now - acts[0] if acts else 0), len(acts)
 
+    async def check(self) -> bool:
+        """Return whether the storage can be used."""
+        return True
+
+    async def clear(self, key: str) -> None:
+        """Forget the acts of this key."""
+        self._acts.pop(key, None)
+
+    async def reset(self) -> int:
+        """Forget all acts; return of how many keys."""
+        count = len(self._acts)
+        self._acts.clear()
+        return count
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> NoReturn:
+        """Reject the fixed-window strategy."""
+        raise NotImplementedError
+
+    async def get(self, key: str) -> NoReturn:
+        """Reject the fixed-window strategy."""
+        raise NotImplementedError
+
+    async def get_expiry(self, key: str) -> NoReturn:
+        """Reject the fixed-window strategy."""
+        raise NotImplementedError
+
     def __len__(self) -> int:
         return len(self._acts)
 
-    def _sweep(self, ended: float) -> None:
+    def _sweep(self, expired_before: float) -> None:
         for key in list(islice(self._acts, SWEPT_PER_ACT)):
             acts = self._acts[key]
-            if not acts or acts[-1] <= ended or len(self._acts) > self._size:
+            if not acts or acts[-1] <= expired_before or len(self._acts) > self._size:
                 del self._acts[key]
 
 
 class SharedStorage(BoundedStorage):
-    """Counts in Redis, for all processes; in this process's memory while Redis does not tell in time.
+    """Counts in Redis, for all processes; in this process's memory while Redis misses the deadline.
 
     Args:
-        url: Of Redis, as in ``KOMBO_REDIS_URL``.
-        is_up: Whether Redis is known to be there.
+        pool: Connections to Redis, closed by `aclose`.
+        is_up: Returns whether Redis is known to be up.
         size: How many end users are remembered in memory.
-        clock: Where time comes from.
+        clock: The source of time.
     """
 
-    def __init__(self, url: str, *, is_up: Callable[[], bool], size: int, clock: Clock) -> None:
+    def __init__(self, pool: ConnectionPool, *, is_up: Callable[[], bool], size: int, clock: Clock) -> None:
         super().__init__(size=size, clock=clock)
         self._is_up = is_up
-        named = f"async+redis+{url}" if url.startswith("unix:") else f"async+{url}"
+        self._pool = pool
         self._redis = RedisStorage(
-            named, wrap_exceptions=True, implementation="redispy", key_prefix="kombo-embed:rate"
+            "async+redis://",  # the pool has the address
+            implementation="redispy",
+            key_prefix="kombo-embed:rate",
+            connection_pool=pool,  # type: ignore[arg-type] # documented, but not annotated
         )
 
     async def open(self) -> None:
-        """Connect, so that the first act need not; whether it succeeds is seen then."""
-        await self._in_redis(self._redis.check, within=CONNECT_DEADLINE)
+        """Connect, so that the first act does not wait for it. The link cache reports a failure."""
+        await self._in_redis(self._redis.check, within_seconds=CONNECT_SECONDS)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        bridge: Any = self._redis.bridge  # the library closes nothing, and types nothing of this
-        await bridge.storage.aclose()
+        await self._pool.aclose()
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count ``amount`` acts, if fewer than the limit are left of the last ``expiry`` seconds."""
-        counted = await self._in_redis(lambda: self._redis.acquire_entry(key, limit, expiry, amount))
-        return await super().acquire_entry(key, limit, expiry, amount) if counted is None else counted
+        """Count ``amount`` acts if that stays within the limit for the last ``expiry`` seconds."""
+        is_allowed = await self._in_redis(lambda: self._redis.acquire_entry(key, limit, expiry, amount))
+        return await super().acquire_entry(key, limit, expiry, amount) if is_allowed is None else is_allowed
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """When the oldest act that still counts was (seconds since the epoch), and how many there are."""
+        """Return the time of the oldest act that still counts, since the epoch, and how many count."""
         window = await self._in_redis(lambda: self._redis.get_moving_window(key, limit, expiry))
         return await super().get_moving_window(key, limit, expiry) if window is None else window
 
     async def _in_redis(
-        self, count: Callable[[], Awaitable[Counted]], *, within: float = DEADLINE
-    ) -> Counted | None:
+        self, work: Callable[[], Awaitable[Reply]], *, within_seconds: float = DEADLINE_SECONDS
+    ) -> Reply | None:
         if not self._is_up():
             return None
         try:
-            async with asyncio.timeout(within):
-                return await count()
-        except (StorageError, OSError, TimeoutError):
-            return None  # whether Redis is gone is found out, and said, by the link cache
+            async with asyncio.timeout(within_seconds):
+                return await work()
+        except Exception:  # noqa: BLE001 - redis-py raises more than its own errors
+            return None  # the link cache detects and logs an outage

@@ -184,7 +184,15 @@ def log() -> Iterator[LogRecorder]:
         logger.setLevel(level)
 
 
+@pytest.fixture(scope="session")
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis, started once for all tests."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
 @pytest.fixture
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A real Redis, empty."""
-    yield from running_redis(tmp_path_factory.mktemp("redis"))
+def redis_server(redis_process: RedisServer) -> Iterator[RedisServer]:
+    """A real Redis, empty and running."""
+    yield redis_process
+    redis_process.reset()

@@ -1,4 +1,4 @@
-"""A real Redis on a free port, to be stopped, paused and started again under what uses it."""
+"""A real Redis on a free port that tests can stop, pause and start again."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support import free_port
 
+RECONFIGURING = {"ACL", "CONFIG", "REPLICAOF"}
+
 
 class RedisServer:
-    """One redis-server process, without a file unless it is asked to save one."""
+    """One redis-server process. It writes a file only on ``SAVE``."""
 
     def __init__(self, executable: str, folder: Path) -> None:
         self.port = free_port()
+        self.socket = folder / "redis.sock"
+        self._snapshot = folder / "dump.rdb"
         self._command = [
             executable,
             *("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
-            *("--dir", str(folder), "--unixsocket", str(folder / "redis.sock"), "--loglevel", "warning"),
+            *("--dir", str(folder), "--unixsocket", str(self.socket), "--loglevel", "warning"),
         ]
-        self.socket = folder / "redis.sock"
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_changed = False
 
     @property
     def url(self) -> str:
@@ -46,25 +51,37 @@ class RedisServer:
         raise AssertionError("redis-server did not start")
 
     def stop(self) -> None:
-        """End at once, keeping nothing."""
+        """Kill the process."""
+        self._is_changed = True
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
             self._process = None
 
     def pause(self) -> None:
-        """Stop answering, with all connections open."""
+        """Stop replying while all connections stay open."""
+        self._is_changed = True
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def command(self, *words: str) -> bytes:
-        """The first line of the answer to a command."""
-        return self.answer(*words).split(b"\r\n")[0]
+    def reset(self) -> None:
+        """Delete all data, and restart the process if a test has stopped or configured it."""
+        self._snapshot.unlink(missing_ok=True)
+        if self._is_changed:
+            self.stop()
+            self.start()
+            self._is_changed = False
+        assert self.command("FLUSHALL") == b"+OK"
 
-    def answer(self, *words: str) -> bytes:
-        """The answer to a command, on a connection of its own."""
+    def command(self, *words: str) -> bytes:
+        """Return the first line of the reply to a command."""
+        return self.reply(*words).split(b"\r\n")[0]
+
+    def reply(self, *words: str) -> bytes:
+        """Return the reply to a command, sent on a connection of its own."""
+        self._is_changed |= words[0] in RECONFIGURING
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             parts = [word.encode() for word in words]
             connection.sendall(
@@ -73,8 +90,8 @@ class RedisServer:
             return connection.recv(65536)
 
     def calls(self, command: str) -> int:
-        """How often it was asked to do this."""
-        found = re.search(rb"cmdstat_%s:calls=(\d+)" % command.encode(), self.answer("INFO", "commandstats"))
+        """Return how often this command was executed."""
+        found = re.search(rb"cmdstat_%s:calls=(\d+)" % command.encode(), self.reply("INFO", "commandstats"))
         return int(found[1]) if found else 0
 
     def _signal(self, number: int) -> None:
@@ -82,8 +99,9 @@ class RedisServer:
         os.kill(self._process.pid, number)
 
 
+@contextmanager
 def running_redis(folder: Path) -> Iterator[RedisServer]:
-    """A server until the test ends; without redis-server the test is skipped, and fails in CI."""
+    """Run a server. Without redis-server the test is skipped, and fails in CI."""
     executable = shutil.which("redis-server")
     if executable is None:
         missing = "redis-server was not found; install it (Debian: apt-get install redis-server)"

@@ -1,5 +1,8 @@
+"""End users, links, cache keys, and the next action of an integration."""
+
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +10,14 @@ import pytest
 
 from kombo_embed import EndUser, Integration
 from kombo_embed.errors import IdentityError
-from kombo_embed.models import ConnectionLink
+from kombo_embed.models import (
+    CacheKey,
+    ConnectionLink,
+    LinkOptions,
+    LinkRequest,
+    RelinkRequest,
+    SetupRequest,
+)
 
 GOOD: dict[str, Any] = {"email": "ada@acme.example", "organization_name": "Acme", "origin_id": "acme"}
 
@@ -33,9 +43,11 @@ GOOD: dict[str, Any] = {"email": "ada@acme.example", "organization_name": "Acme"
         ("origin_id", 42),
         ("origin_id", None),
         ("origin_id", "ac\x00me"),
+        ("organization_name", "Acme \ud83d"),
+        ("origin_id", "a" * 513),
     ],
 )
-def test_half_an_identity_is_no_end_user(field: str, value: object) -> None:
+def test_an_incomplete_or_invalid_identity_is_rejected(field: str, value: object) -> None:
     with pytest.raises(IdentityError, match=field) as caught:
         EndUser(**(GOOD | {field: value}))
     if isinstance(value, str) and value.strip():
@@ -49,12 +61,46 @@ def test_real_addresses_are_accepted(email: str) -> None:
     assert EndUser(**(GOOD | {"email": email})).email == email
 
 
-def test_neither_an_email_nor_a_link_shows_in_a_repr() -> None:
+def test_the_repr_has_neither_an_email_nor_a_link() -> None:
     assert "ada" not in repr(EndUser(**GOOD))
     link = ConnectionLink.minted(
         "https://connect.kombo.dev/v1?token=abc", expires_at=datetime(2026, 1, 1, tzinfo=UTC), deadline=1.0
     )
     assert "abc" not in repr(link)
+    key = CacheKey("default", EndUser(**GOOD), LinkRequest("HRIS", "en"))
+    assert "ada" not in repr(key)
+    assert "Acme" not in repr(key)
+    assert "acme" in repr(key)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CacheKey("us", EndUser(**GOOD), LinkRequest("HRIS", "en")),
+        CacheKey("default", EndUser(**GOOD | {"email": "b@acme.example"}), LinkRequest("HRIS", "en")),
+        CacheKey("default", EndUser(**GOOD | {"organization_name": "B"}), LinkRequest("HRIS", "en")),
+        CacheKey("default", EndUser(**GOOD | {"origin_id": "b"}), LinkRequest("HRIS", "en")),
+        CacheKey("default", EndUser(**GOOD), LinkRequest("ATS", "en")),
+        CacheKey("default", EndUser(**GOOD), LinkRequest("HRIS", "de")),
+        CacheKey("default", EndUser(**GOOD), LinkRequest("HRIS", "en", "personio")),
+        CacheKey("default", EndUser(**GOOD), LinkRequest("HRIS", "en", None, LinkOptions("scope"))),
+        CacheKey("default", EndUser(**GOOD), RelinkRequest("HRIS", "en")),
+        CacheKey("default", EndUser(**GOOD), SetupRequest("HRIS", "en")),
+    ],
+)
+def test_cache_keys_are_equal_only_if_everything_in_them_is(other: CacheKey) -> None:
+    key = CacheKey("default", EndUser(**GOOD), LinkRequest("HRIS", "en"))
+    assert key == CacheKey("default", EndUser(**GOOD), LinkRequest("HRIS", "en"))
+    assert hash(key) == hash(CacheKey("default", EndUser(**GOOD), LinkRequest("HRIS", "en")))
+    assert key != other
+
+
+def test_a_minted_link_is_kept_as_the_body_that_the_browser_gets() -> None:
+    link = ConnectionLink.minted(
+        "https://connect.kombo.dev/v1?token=ä", expires_at=datetime(2026, 1, 1, tzinfo=UTC), deadline=1.0
+    )
+    assert link.link == "https://connect.kombo.dev/v1?token=ä"
+    assert json.loads(link.body) == {"link": link.link, "expires_at": "2026-01-01T00:00:00Z"}
 
 
 @pytest.mark.parametrize(
@@ -69,7 +115,7 @@ def test_neither_an_email_nor_a_link_shows_in_a_repr() -> None:
         ("A_NEW_STATE", "ANOTHER", "none"),
     ],
 )
-def test_the_next_action_is_the_first_that_holds(
+def test_the_next_action_is_the_first_that_applies(
     status: str | None, setup_status: str | None, action: str
 ) -> None:
     moment = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,3 +1,5 @@
+"""The public names, what importing them loads, and the table of errors."""
+
 from __future__ import annotations
 
 import subprocess
@@ -22,14 +24,14 @@ HEAVY = (
 )
 
 
-def test_what_is_exported_is_listed_sorted_and_there() -> None:
+def test_every_public_name_is_listed_sorted_and_importable() -> None:
     assert kombo_embed.__all__ == sorted(kombo_embed.__all__)
     for name in kombo_embed.__all__:
         assert getattr(kombo_embed, name) is not None
     assert dir(kombo_embed) == kombo_embed.__all__
 
 
-def test_importing_the_package_and_constructing_the_object_loads_nothing_heavy() -> None:
+def test_importing_the_package_and_creating_an_embed_loads_nothing_heavy() -> None:
     program = (
         "import sys; from kombo_embed import EndUser, KomboEmbed, KomboEmbedMiddleware; KomboEmbed();"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"

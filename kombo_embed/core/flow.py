@@ -198,7 +198,7 @@ class ConnectionFlow:
 
         Without a preset tool this cannot be known before the flow; `integration.duplicate` reports it after.
         """
-        if request.tool is None or options.duplicates == "allow":
+        if request.tool is None or (options.duplicates or self._settings.duplicates) == "allow":
             return
         candidates = [
             integration

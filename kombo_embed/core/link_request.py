@@ -40,8 +40,9 @@ def build_link_request(settings: Settings, choice: LinkChoice, options: LinkOpti
     if errors:
         reasons = "; ".join(f"{error.field} {error.reason}" for error in errors)
         raise InvalidRequest(f"This is not offered here: {reasons}.", *errors)
-    # Duplicates are decided before the mint and are not part of the link.
-    return LinkRequest(category, language, tool, replace(options, duplicates=None))
+    if options.duplicates is not None:  # decided before the mint, and not part of the link
+        options = replace(options, duplicates=None)
+    return LinkRequest(category, language, tool, options)
 
 
 def as_invalid_request(choice: LinkChoice, error: KomboRejected) -> KomboRejected | InvalidRequest:

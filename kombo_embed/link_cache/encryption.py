@@ -1,4 +1,4 @@
-"""What lies in Redis tells nobody whose it is, and with a key, nothing at all."""
+"""Names and encryption of what is stored in Redis, where neither may reveal a person or a link."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ PREFIX = "kombo-embed"
 
 
 class LinkCipher:
-    """Makes names for keys, and seals what is kept under them.
+    """Derives Redis keys and encrypts values.
 
     Args:
-        encryption_keys: Fernet keys: the first one seals, any opens. Without one nothing is sealed.
+        encryption_keys: Fernet keys: the first encrypts, all of them decrypt. Without any, values are stored
+            as they are.
     """
 
     def __init__(self, encryption_keys: Sequence[str] = ()) -> None:
         self._fernet = MultiFernet([Fernet(key) for key in encryption_keys]) if encryption_keys else None
-        # Emails can be guessed, so a plain hash could be. With a key, nobody without it can try.
+        # Emails can be guessed, and a plain hash of each guess compared. A keyed hash prevents that.
         first = encryption_keys[0].encode() if encryption_keys else b""
         self._name_key = hmac.digest(first, b"kombo-embed: names of keys", "sha256") if first else b""
 
     def name(self, kind: str, *parts: str) -> bytes:
-        """The name of a key: different for each kind and for each sequence of parts."""
-        return self._hashed(kind, parts)
+        """Return the Redis key for these parts: a different one for each kind and sequence of parts."""
+        return self._hash(kind, parts)
 
     def name_of(self, kind: str, key: CacheKey) -> bytes:
-        """As `name`, of everything that is in the key."""
-        *who, request = key
-        return self._hashed(kind, [*who, _flat(request)])
+        """Return the Redis key for everything in a cache key."""
+        end_user = key.end_user
+        parts = [key.environment, end_user.email, end_user.organization_name, end_user.origin_id]
+        return self._hash(kind, [*parts, _as_lists(key.request)])
 
-    def close(self, value: bytes) -> bytes:
-        """LinkCipher a value."""
+    def encrypt(self, value: bytes) -> bytes:
+        """Encrypt a value."""
         return value if self._fernet is None else self._fernet.encrypt(value)
 
-    def open(self, value: bytes) -> bytes | None:
-        """What was sealed; None if it cannot be opened."""
+    def decrypt(self, value: bytes) -> bytes | None:
+        """Return the decrypted value, or None if none of the keys decrypts it."""
         if self._fernet is None:
             return value
         try:
@@ -49,8 +51,8 @@ class LinkCipher:
         except InvalidToken:
             return None
 
-    def _hashed(self, kind: str, parts: object) -> bytes:
-        # JSON says where each part ends, and of what kind it is: no two sequences look the same.
+    def _hash(self, kind: str, parts: object) -> bytes:
+        # JSON marks where each part ends and which type it has, so no two sequences share a text.
         text = json.dumps(parts, separators=(",", ":")).encode()
         if self._name_key:
             digest = hmac.digest(self._name_key, text, "sha256").hex()
@@ -59,9 +61,9 @@ class LinkCipher:
         return f"{PREFIX}:{kind}:{digest}".encode()
 
 
-def _flat(value: object) -> object:
-    """A value of our models as lists that say its kind; whatever else it is, as it is."""
+def _as_lists(value: object) -> object:
+    """Return a dataclass as a list that begins with its class name; other values unchanged."""
     names = getattr(type(value), "__slots__", None)
     if names is None:
         return value
-    return [type(value).__name__, *(_flat(getattr(value, name)) for name in names)]
+    return [type(value).__name__, *(_as_lists(getattr(value, name)) for name in names)]

@@ -1,8 +1,7 @@
-"""The link cache of all processes: Redis, and while that is gone, this process's own memory.
+"""The link cache of several processes: Redis, with failover to process memory.
 
-Every hit reads Redis, so a drop is seen by all at once. When Redis fails, whoever asks is answered from
-memory within its short deadline, and nobody asks it again until it was seen to be well: then it is told all
-that was dropped in the last hour, before it is read.
+Every hit reads Redis, so an invalidation takes effect in all processes at once. If Redis misses its deadline,
+fall back to process memory. Before reads resume, replay the last hour's invalidations.
 """
 
 from __future__ import annotations
@@ -12,149 +11,144 @@ import logging
 import math
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 
 from kombo_embed.errors import KomboTimeout, StoreUnavailable
 from kombo_embed.link_cache.memory import MemoryLinkCache
-from kombo_embed.link_cache.redis import ID_BYTES, LEASE, Held, Lease, RedisLinkStore
-from kombo_embed.link_cache.redis_line import RedisGone
-from kombo_embed.link_cache.turns import FulfilledLease, RedisMintLease
+from kombo_embed.link_cache.redis import ID_BYTES, RedisLease, RedisLinkStore
+from kombo_embed.link_cache.redis_client import RedisTimeout, RedisUnavailable
 from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.ports import Clock, CoolDown, Invalidation, MintLease
 
-logger = logging.getLogger("kombo_embed.links")
+logger = logging.getLogger("kombo_embed.link_cache")
 
-TEND = 1.0  # seconds between looks at Redis, be it gone or not
-TEND_SOON = 0.1  # seconds until the first look after it was lost: often it was only slow once
-TEND_MAX = 30.0  # seconds, where it comes and goes
-STEADY = 10.0  # seconds after which one that came back is taken to stay
-POLL_FIRST, POLL_MAX = 0.02, 0.1  # seconds between looks for what another process mints
-TOLD_AT_ONCE = 200  # drops
+CHECK_SECONDS = 1.0  # between checks, whether Redis is up or down
+FIRST_CHECK_SECONDS = 0.1  # after an outage began: often Redis was slow once
+MAX_CHECK_SECONDS = 30.0  # if Redis keeps coming and going
+STABLE_SECONDS = 10.0  # after which a recovery counts as lasting
+FIRST_POLL_SECONDS, MAX_POLL_SECONDS = 0.02, 0.1  # between looks at another process's mint
+REPLAYED_AT_ONCE = 100  # invalidations
 
 
 class FailoverLinkCache:
-    """Links that all processes share. `open` it before use, and close it with `aclose`.
+    """A link cache that all processes share. `open` it before use, and close it with `aclose`.
 
     Args:
-        links: The links in Redis.
-        make_memory: Makes the cache that takes over while Redis is gone.
-        find_invalidations: Gives the drops of the last hour.
-        environment: Whose links and drops.
-        patience: Seconds to wait for one mint of another process.
-        clock: Where time comes from.
+        store: The links in Redis.
+        make_memory: Returns an empty cache for the time of an outage.
+        find_invalidations: Returns the last hour's invalidations.
+        environment: The Kombo environment.
+        mint_timeout_seconds: How long to wait for one mint of another process.
+        clock: The source of time.
     """
 
     def __init__(
         self,
-        links: RedisLinkStore,
+        store: RedisLinkStore,
         *,
         make_memory: Callable[[], MemoryLinkCache],
         find_invalidations: Callable[[], Awaitable[Sequence[Invalidation]]],
         environment: str,
-        patience: float,
+        mint_timeout_seconds: float,
         clock: Clock,
     ) -> None:
-        self._links = links
+        self._store = store
         self._make_memory = make_memory
         self._memory = make_memory()
-        self._find_drops = find_invalidations
+        self._find_invalidations = find_invalidations
         self._environment = environment
-        self._apply_cool_down: Callable[[CoolDown], None] | None = None
-        self._patience = max(patience, LEASE / 1000) + 1
+        self._mint_timeout_seconds = max(mint_timeout_seconds, store.lease_seconds) + 1
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
-        self._drops_heard = 0
-        self._pause = TEND
-        self._back_at = -math.inf
-        self._said_gone = False
-        self._lost = asyncio.Event()
+        self._invalidation_count = 0
+        self._check_seconds = CHECK_SECONDS
+        self._recovered_at = -math.inf
+        self._is_outage_logged = False
+        self._failed = asyncio.Event()
         self.is_up = False
 
     async def open(self, *, apply_cool_down: Callable[[CoolDown], None]) -> None:
-        """Connect, or say that Redis is gone; it is looked for from now on.
-
-        Args:
-            apply_cool_down: Called with of each wait that Kombo asked another process for.
-        """
-        self._apply_cool_down = apply_cool_down
-        try:
-            await self._restore()
-        except (RedisGone, StoreUnavailable) as error:
-            self._say_gone(error)
-        self._start(self._tend())
+        """Connect, or log that Redis is unavailable. Pass on the cool-downs that other processes share."""
+        with suppress(StoreUnavailable), self._failover(even_if_late=True):
+            await self._recover()
+        self._start(self._monitor(apply_cool_down))
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel the background work."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def get(self, key: CacheKey) -> ConnectionLink | None:
-        """The link kept for this key, if it is still valid."""
+        """Return the cached link of this key if it is still valid."""
         if self.is_up:
-            try:
-                return await self._links.look(key)
-            except RedisGone as error:
-                self._lose(error)
+            with self._failover():
+                return await self._store.get(key)
         return await self._memory.get(key)
 
     @asynccontextmanager
     async def lease(self, key: CacheKey, *, fresh: bool) -> AsyncIterator[MintLease]:
-        """Wait for the turn to mint this key's link, among all processes, or for the link of whoever has it.
+        """Wait for the lease to mint this key's link, or for the link that another process mints.
 
         Raises:
-            KomboEmbedError: As whoever had it failed, or Kombo told another process to wait.
+            KomboEmbedError: The other process failed in this way, or Kombo's cool-down has not ended.
         """
-        async with self._memory.lease(key, fresh=fresh) as own:
-            claimed = await self._claim(key, fresh=fresh)
-            if claimed is None:
-                yield own
-            elif isinstance(claimed, Lease):
-                async with self._held(claimed):
-                    yield RedisMintLease(self._keep, claimed, own)
+        async with self._memory.lease(key, fresh=fresh) as local:
+            acquired = await self._acquire(key, fresh=fresh)
+            if acquired is None:
+                yield local
+            elif isinstance(acquired, RedisLease):
+                async with self._renewed(acquired):
+                    yield SharedMintLease(lambda link: self._put(acquired, local, link))
             else:
-                yield FulfilledLease(claimed)
+                yield SharedMintLease(link=acquired)
 
     async def invalidate(self, environment: str, invalidation: Invalidation) -> None:
-        """Forget all links of an origin id, in all processes, also those being minted now."""
-        self._drops_heard += 1
+        """Invalidate all links of an origin id in all processes, those being minted included."""
+        self._invalidation_count += 1
         await self._memory.invalidate(environment, invalidation)
         if self.is_up:
-            try:
-                await self._links.invalidate(environment, invalidation)
-            except RedisGone as error:
-                self._lose(error)  # it is told when it is back
+            with self._failover(even_if_late=True):  # the recovery replays it
+                await self._store.invalidate(environment, invalidation)
 
     def share_cool_down(self, cool_down: CoolDown) -> None:
-        """Have all processes leave Kombo alone for a while; soon, and without waiting for it."""
+        """Apply a cool-down to all processes, in the background."""
         if self.is_up:
-            self._start(self._unless_gone(self._links.share_cool_down(cool_down)))
+            self._start(self._share(cool_down))
 
-    async def _claim(self, key: CacheKey, *, fresh: bool) -> ConnectionLink | Lease | None:
+    async def _acquire(self, key: CacheKey, *, fresh: bool) -> ConnectionLink | RedisLease | None:
+        """Return a lease, or the link of the process that holds it; None during an outage."""
         mint, awaited = secrets.token_bytes(ID_BYTES), b""
-        loop = asyncio.get_running_loop()
-        deadline, pause = 0.0, POLL_FIRST
+        now = asyncio.get_running_loop().time
+        deadline, pause = now() + self._mint_timeout_seconds, FIRST_POLL_SECONDS
         while self.is_up:
-            try:
-                claimed = await self._links.claim(key, mint=mint, awaited=awaited, fresh=fresh)
-            except RedisGone as error:
-                self._lose(error)
-                break
-            if not isinstance(claimed, Held):
-                return claimed
-            if claimed.mint != awaited:  # the one that was waited for may have died
-                awaited, deadline, pause = claimed.mint, loop.time() + self._patience, POLL_FIRST
-            if loop.time() > deadline:
-                raise KomboTimeout(f"Another process did not mint this link within {self._patience:g} s.")
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all look at once
-            pause = min(pause * 1.5, POLL_MAX)
+            with self._failover():
+                acquired = await self._store.acquire(key, mint=mint, awaited=awaited, fresh=fresh)
+                if not isinstance(acquired, bytes):
+                    return acquired
+                if acquired != awaited:  # the process that was waited for may have died
+                    awaited, pause = acquired, FIRST_POLL_SECONDS
+                    deadline = now() + self._mint_timeout_seconds
+            if now() > deadline:
+                if not awaited:
+                    return None  # Redis answers others, but never this process in time
+                raise KomboTimeout("Another process did not mint this link in time.")
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all poll at once
+            pause = min(pause * 1.5, MAX_POLL_SECONDS)
         return None
 
+    async def _put(self, lease: RedisLease, local: MintLease, link: ConnectionLink) -> bool:
+        if self.is_up:
+            with self._failover(even_if_late=True):  # whether the link was stored is unknown then
+                return await self._store.put(lease, link)
+        return await local.put(link)
+
     @asynccontextmanager
-    async def _held(self, lease: Lease) -> AsyncIterator[None]:
-        renewing = asyncio.get_running_loop().create_task(self._renew(lease), name="kombo-embed lease")
+    async def _renewed(self, lease: RedisLease) -> AsyncIterator[None]:
+        """Renew the lease until the context exits, then release it, with the failure if there is one."""
+        renewal = asyncio.get_running_loop().create_task(self._renew(lease), name="kombo-embed lease")
         failure: BaseException | None = None
         try:
             yield
@@ -162,86 +156,95 @@ class FailoverLinkCache:
             failure = error
             raise
         finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
-            if lease.held and self.is_up:
-                await self._unless_gone(self._links.give_up(lease, failure))
+            renewal.cancel()
+            await asyncio.gather(renewal, return_exceptions=True)
+            if lease.is_held and self.is_up:
+                with self._failover():
+                    await self._store.release(lease, failure)
 
-    async def _renew(self, lease: Lease) -> None:
+    async def _renew(self, lease: RedisLease) -> None:
         while self.is_up:
-            await asyncio.sleep(LEASE / 1000 / 4)
-            await self._unless_gone(self._links.renew(lease))
+            await asyncio.sleep(self._store.lease_seconds / 4)
+            with self._failover():
+                await self._store.renew(lease)
 
-    async def _keep(self, lease: Lease, link: ConnectionLink, own: MintLease) -> bool:
-        if self.is_up:
-            try:
-                return await self._links.keep(lease, link)
-            except RedisGone as error:
-                self._lose(error)
-        return await own.put(link)
-
-    async def _tend(self) -> None:
+    async def _monitor(self, apply_cool_down: Callable[[CoolDown], None]) -> None:
         while True:
-            await self._wait()
+            await self._wait_for_check()
             try:
-                if not self.is_up:
-                    await self._restore()
-                elif (
-                    cool_down := await self._links.cool_down()
-                ) is not None and self._apply_cool_down is not None:
-                    self._apply_cool_down(cool_down)
-            except RedisGone as error:
-                self._lose(error)
-            except StoreUnavailable:
-                continue  # without the drops, Redis is not to be read
+                with suppress(StoreUnavailable), self._failover():  # reads resume only after the replay
+                    await self._check(apply_cool_down)
             except Exception:
-                # This loop is all that brings Redis back: whatever it was, it looks again.
-                logger.exception("redis.failed: looking after it failed")
+                # Without this loop, an outage would never end.
+                logger.exception("redis.monitor_failed")
 
-    async def _wait(self) -> None:
+    async def _check(self, apply_cool_down: Callable[[CoolDown], None]) -> None:
+        if not self.is_up:
+            await self._recover()
+        elif (cool_down := await self._store.find_cool_down()) is not None:
+            apply_cool_down(cool_down)
+
+    async def _wait_for_check(self) -> None:
         try:
-            async with asyncio.timeout(TEND if self.is_up else self._pause):
-                await self._lost.wait()
+            async with asyncio.timeout(CHECK_SECONDS if self.is_up else self._check_seconds):
+                await self._failed.wait()
         except TimeoutError:
             return
-        self._lost.clear()
-        await asyncio.sleep(TEND_SOON if self._pause == TEND else self._pause)
+        self._failed.clear()
+        is_first = self._check_seconds == CHECK_SECONDS
+        await asyncio.sleep(FIRST_CHECK_SECONDS if is_first else self._check_seconds)
 
-    async def _restore(self) -> None:
-        await self._links.connect()
-        heard = -1
-        while heard != self._drops_heard:  # there may be more by the time that all are told
-            heard = self._drops_heard
-            drops = await self._find_drops()
-            for begin in range(0, len(drops), TOLD_AT_ONCE):
-                told = drops[begin : begin + TOLD_AT_ONCE]
-                await asyncio.gather(*(self._links.invalidate(self._environment, drop) for drop in told))
+    async def _recover(self) -> None:
+        await self._store.open()
+        replayed = -1
+        while replayed != self._invalidation_count:  # more may arrive during the replay
+            replayed = self._invalidation_count
+            invalidations = await self._find_invalidations()
+            for start in range(0, len(invalidations), REPLAYED_AT_ONCE):
+                batch = invalidations[start : start + REPLAYED_AT_ONCE]
+                await asyncio.gather(*(self._store.invalidate(self._environment, one) for one in batch))
         self._memory = self._make_memory()
         self.is_up = True
-        if self._said_gone:
-            self._back_at = self._clock.monotonic()
-            logger.warning("redis.back: links are shared by all processes again")
+        if self._is_outage_logged:
+            self._is_outage_logged = False
+            self._recovered_at = self._clock.monotonic()
+            logger.warning("redis.recovered")
 
-    def _lose(self, error: RedisGone) -> None:
-        if self.is_up:
-            self.is_up = False
-            steady = self._clock.monotonic() - self._back_at > STEADY
-            self._pause = TEND if steady else min(self._pause * 2, TEND_MAX)
-            self._lost.set()
-            self._say_gone(error)
-
-    def _say_gone(self, error: Exception) -> None:
-        self._said_gone = True
-        cause = error if isinstance(error, RedisGone) else type(error).__name__
-        logger.warning("redis.gone: %s; until it is back, each process has links of its own", cause)
-
-    async def _unless_gone(self, work: Coroutine[Any, Any, None]) -> None:
+    @contextmanager
+    def _failover(self, *, even_if_late: bool = False) -> Iterator[None]:
+        """Suppress `RedisUnavailable` and fail over; after a `RedisTimeout`, only with ``even_if_late``."""
         try:
-            await work
-        except RedisGone as error:
-            self._lose(error)
+            yield
+        except RedisUnavailable as error:
+            if isinstance(error, RedisTimeout) and not even_if_late:
+                return
+            if not self._is_outage_logged:
+                self._is_outage_logged = True
+                logger.warning("redis.unavailable", extra={"error": str(error)})
+            if self.is_up:
+                self.is_up = False
+                is_stable = self._clock.monotonic() - self._recovered_at > STABLE_SECONDS
+                longer = min(self._check_seconds * 2, MAX_CHECK_SECONDS)
+                self._check_seconds = CHECK_SECONDS if is_stable else longer
+                self._failed.set()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _share(self, cool_down: CoolDown) -> None:
+        with self._failover():
+            await self._store.share_cool_down(cool_down)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="kombo-embed redis")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMintLease:
+    """A lease to mint a link for all processes; with a ``link``, another process has minted it already."""
+
+    store_link: Callable[[ConnectionLink], Awaitable[bool]] | None = None
+    link: ConnectionLink | None = None
+
+    async def put(self, link: ConnectionLink) -> bool:
+        """Cache the link unless its origin id was invalidated since the lease, or its last attempt, began."""
+        return self.store_link is None or await self.store_link(link)

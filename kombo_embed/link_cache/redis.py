@@ -1,201 +1,250 @@
-"""The links in Redis, for all processes: what is asked of it, and what its answers mean."""
+"""The links, leases, invalidations and cool-downs in Redis that all processes share."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from kombo_embed.errors import KomboRateLimited, KomboUnavailable
-from kombo_embed.link_cache import redis_scripts, told_failures
+from kombo_embed import errors
+from kombo_embed.link_cache import redis_scripts
 from kombo_embed.link_cache.encryption import LinkCipher
-from kombo_embed.link_cache.redis_line import RedisLine
+from kombo_embed.link_cache.redis_client import RedisClient
 from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.ports import Clock, CoolDown, Invalidation
 
-ID_BYTES = 16  # of a mint, and of a generation
-LEASE = 5000  # milliseconds, renewed while the mint runs: one whose process died is free soon
-GENERATION_SLACK = 60_000  # milliseconds that a generation outlives its links
-DROP_REMEMBERED = 3_600_000  # milliseconds: for longer than the database remembers a drop
-FAILURE_TOLD = 5000  # milliseconds that those who wait have to hear of a failure
+ID_BYTES = 16  # of a mint and of a generation
+LEASE_SECONDS = 5.0  # renewed while the mint runs; the lease of a process that died expires soon
+GENERATION_MARGIN_SECONDS = 60.0  # that a generation outlives its links
+INVALIDATION_MARGIN_SECONDS = 3600.0  # that a marker outlives the links, and so the row in the database
+FAILURE_SECONDS = 5.0  # that waiting processes can read why a mint failed
+
+Lookup = asyncio.Task[ConnectionLink | None]
+# The failures of a mint that concern every process that waits for it.
+FAILURES: dict[str, Callable[..., errors.KomboEmbedError]] = {
+    kind.__name__: kind
+    for kind in (
+        *errors.KomboError.__subclasses__(),
+        errors.IntegrationNotFound,
+        errors.RateLimited,
+        errors.StoreUnavailable,
+    )
+}
 
 
 @dataclass(slots=True)
-class Lease:
-    """The right to mint a link, among all processes, and from when on its origin id must not be dropped."""
+class RedisLease:
+    """The right to mint a link, among all processes. It watches for invalidations since ``started_ms``."""
 
     key: CacheKey
     mint: bytes
     generation: bytes
-    began_at: int  # milliseconds on Redis's clock
-    held: bool = field(default=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Another mint has the lease."""
-
-    mint: bytes
+    started_ms: int
+    is_held: bool = True
 
 
 class RedisLinkStore:
-    """The links of one Kombo environment in Redis. All methods raise `RedisGone`.
+    """The links of one environment in Redis. `open` it before use. All methods raise `RedisUnavailable`.
 
     Args:
-        line: The way to Redis, closed by whoever opened it.
-        seal: Names and seals what lies there.
-        environment: Whose links.
-        lifetime: Seconds that links live.
-        margin: Seconds that a link must have left to be given out.
-        clock: Where time comes from.
+        client: Runs the scripts; closed by its owner.
+        cipher: Derives the Redis keys and encrypts the values.
+        environment: The Kombo environment.
+        lifetime_seconds: How long links live.
+        margin_seconds: How long a link must still live to satisfy a wait for a lease.
+        clock: The source of time.
+        lease_seconds: How long a lease lasts unless it is renewed.
     """
 
     def __init__(
         self,
-        line: RedisLine,
-        seal: LinkCipher,
+        client: RedisClient,
+        cipher: LinkCipher,
         *,
         environment: str,
-        lifetime: float,
-        margin: float,
+        lifetime_seconds: float,
+        margin_seconds: float,
         clock: Clock,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        self._line = line
-        self._seal = seal
+        self.lease_seconds = lease_seconds
+        self._client = client
+        self._cipher = cipher
         self._environment = environment
-        self._lifetime = math.ceil(lifetime * 1000)
-        self._margin = math.ceil(margin * 1000)
+        self._lifetime_ms = _milliseconds(lifetime_seconds)
+        self._margin_ms = _milliseconds(margin_seconds)
+        self._generation_ms = _milliseconds(lifetime_seconds + GENERATION_MARGIN_SECONDS)
         self._clock = clock
-        self._cool_down = seal.name("cool-down", environment)
+        self._cool_down_name = cipher.name("cool-down", environment)
+        self._running: dict[CacheKey, Lookup] = {}
+        self._next: dict[CacheKey, Lookup] = {}
 
-    async def connect(self) -> None:
-        """Make ready, also after Redis was gone; return if it can be written to, in good time."""
-        await self._line.connect()
-        await self._line.run(redis_scripts.PROBE, [self._seal.name("probe", self._environment)])
+    async def open(self) -> None:
+        """Connect, also after an outage, and return if Redis accepts writes within the deadline."""
+        await self._client.connect()
+        await self._client.run(redis_scripts.PROBE, [self._cipher.name("probe", self._environment)])
 
-    async def look(self, key: CacheKey) -> ConnectionLink | None:
-        """The link of this key."""
-        asked_at = self._clock.monotonic()
-        found = await self._line.read(redis_scripts.LOOK, [self._name("link", key), self._generation_of(key)])
-        return None if found is None else self._opened(*found, asked_at=asked_at)
+    async def get(self, key: CacheKey) -> ConnectionLink | None:
+        """Return the cached link of this key.
 
-    async def claim(
+        Concurrent callers share a lookup, but never one that was sent before they called: an invalidation may
+        have come in between. So those that come while one is in flight share the next.
+        """
+        lookup = self._next.get(key)
+        if lookup is None:
+            lookup = asyncio.get_running_loop().create_task(self._look_up_after(self._running.get(key), key))
+            # Retrieve a failure whose callers have all left, so that asyncio does not log it.
+            lookup.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._next[key] = lookup
+        return await asyncio.shield(lookup)
+
+    async def acquire(
         self, key: CacheKey, *, mint: bytes, awaited: bytes, fresh: bool
-    ) -> ConnectionLink | Lease | Held:
-        """The lease for this mint; or who has it; or the link that makes it needless.
+    ) -> ConnectionLink | RedisLease | bytes:
+        """Return the lease; or the link that makes it unnecessary; or the id of the mint that holds it.
 
         Args:
             key: What to mint.
-            mint: This mint's id.
-            awaited: The mint that was waited for so far, or nothing: its link will do, its failure is ours.
-            fresh: Whether any other link will not do.
+            mint: The id of this mint.
+            awaited: The mint that was waited for so far, or ``b""``: its link or failure ends the wait.
+            fresh: Whether only the awaited mint's link will do.
 
         Raises:
-            KomboEmbedError: The awaited mint failed so, or Kombo told all of us to wait.
+            KomboEmbedError: The awaited mint failed in this way, or Kombo's cool-down has not ended.
         """
         asked_at = self._clock.monotonic()
-        what, *more = await self._line.run(
-            redis_scripts.CLAIM,
-            [
-                self._name("link", key),
-                self._generation_of(key),
-                self._name("lease", key),
-                self._name("failure", key),
-                self._cool_down,
-            ],
-            *(mint, awaited, int(fresh), self._margin, LEASE, self._lifetime + GENERATION_SLACK),
-            secrets.token_bytes(ID_BYTES),
+        reply = await self._client.run(
+            redis_scripts.ACQUIRE,
+            [*self._link_names(key), *self._names(key, "lease", "failure"), self._cool_down_name],
+            *(mint, awaited, int(fresh), self._margin_ms, _milliseconds(self.lease_seconds)),
+            *(self._generation_ms, secrets.token_bytes(ID_BYTES)),
         )
-        match what:
-            case b"found":
-                link = self._opened(*more, asked_at=asked_at)
-                # One that cannot be opened is as good as none.
-                return link or await self.claim(key, mint=mint, awaited=b"", fresh=True)
-            case b"failed":
-                raise told_failures.read(self._seal.open(more[0]))
-            case b"cooling":
-                cool_down = _cooling(*more)
-                kind = KomboRateLimited if cool_down.rate_limited else KomboUnavailable
-                raise kind(
-                    "Kombo is not asked at the moment.", retry_after=max(1, math.ceil(cool_down.seconds))
-                )
-            case b"wait":
-                return Held(more[0])
-        return Lease(key, mint, *more)
+        match reply:
+            case [b"link", body, left_ms]:
+                link = self._link(body, left_ms, asked_at=asked_at)
+                # A link that cannot be decrypted is replaced.
+                return link or await self.acquire(key, mint=mint, awaited=b"", fresh=True)
+            case [b"held", holder]:
+                return bytes(holder)
+            case [b"lease", generation, started_ms]:
+                return RedisLease(key, mint, generation, started_ms)
+        raise self._failure(*reply)
 
-    async def keep(self, lease: Lease, link: ConnectionLink) -> bool:
-        """Keep what was minted, and end the lease; False if the origin id was dropped meanwhile.
+    async def put(self, lease: RedisLease, link: ConnectionLink) -> bool:
+        """Store the link and release the lease; return False if the origin id was invalidated meanwhile.
 
-        After False the lease goes on, and counts drops from now on.
+        After False the lease continues and watches for invalidations from then on.
         """
-        refused = await self._line.run(
-            redis_scripts.KEEP,
-            [self._name("link", lease.key), self._generation_of(lease.key), self._name("lease", lease.key)],
-            *(lease.mint, lease.generation, self._seal.close(link.body), lease.began_at + self._lifetime),
-            *(self._lifetime + GENERATION_SLACK, secrets.token_bytes(ID_BYTES)),
+        refused = await self._client.run(
+            redis_scripts.PUT,
+            [*self._link_names(lease.key), *self._names(lease.key, "lease")],
+            *(lease.mint, lease.generation, self._cipher.encrypt(link.body)),
+            *(lease.started_ms + self._lifetime_ms, self._generation_ms, secrets.token_bytes(ID_BYTES)),
         )
         if refused is None:
-            lease.held = False
+            lease.is_held = False
             return True
-        lease.generation, lease.began_at = refused
+        lease.generation, lease.started_ms = refused
         return False
 
-    async def renew(self, lease: Lease) -> None:
-        """Make the lease last from now on, if it is still ours."""
-        await self._line.run(redis_scripts.RENEW, [self._name("lease", lease.key)], lease.mint, LEASE)
+    async def renew(self, lease: RedisLease) -> None:
+        """Extend the lease, if it is still ours."""
+        duration = _milliseconds(self.lease_seconds)
+        await self._client.run(redis_scripts.RENEW, self._names(lease.key, "lease"), lease.mint, duration)
 
-    async def give_up(self, lease: Lease, error: BaseException | None) -> None:
-        """End the lease, if it is still ours, and tell those that wait for its mint how it failed."""
-        told = b"" if error is None else told_failures.write(error)
-        await self._line.run(
-            redis_scripts.GIVE_UP,
-            [self._name("lease", lease.key), self._name("failure", lease.key)],
-            *(lease.mint, self._seal.close(told) if told else b"", FAILURE_TOLD),
+    async def release(self, lease: RedisLease, error: BaseException | None) -> None:
+        """Release the lease, if it is still ours, and pass the failure of its mint to those that wait."""
+        failure = b"" if error is None else serialize_failure(error)
+        await self._client.run(
+            redis_scripts.RELEASE,
+            self._names(lease.key, "lease", "failure"),
+            *(lease.mint, failure and self._cipher.encrypt(failure), _milliseconds(FAILURE_SECONDS)),
         )
 
     async def invalidate(self, environment: str, invalidation: Invalidation) -> None:
-        """Drop the links of an origin id, once, however often and by whomever this drop is told."""
-        await self._line.run(
-            redis_scripts.DROP,
+        """Invalidate the links of an origin id, once, however many processes apply the invalidation."""
+        await self._client.run(
+            redis_scripts.INVALIDATE,
             [
-                self._seal.name("generation", environment, invalidation.origin_id),
-                self._seal.name("drop", environment, invalidation.invalidation_id),
+                self._cipher.name("generation", environment, invalidation.origin_id),
+                self._cipher.name("invalidation", environment, invalidation.invalidation_id),
             ],
-            self._lifetime + DROP_REMEMBERED,
+            self._lifetime_ms + _milliseconds(INVALIDATION_MARGIN_SECONDS),
         )
 
     async def share_cool_down(self, cool_down: CoolDown) -> None:
-        """Have all processes leave Kombo alone for a while."""
-        what = "limited" if cool_down.rate_limited else "unavailable"
-        milliseconds = max(1, math.ceil(cool_down.seconds * 1000))
-        await self._line.run(redis_scripts.COOL_DOWN, [self._cool_down], what, milliseconds)
+        """Apply a cool-down to all processes."""
+        cause = "limited" if cool_down.rate_limited else "unavailable"
+        left_ms = max(1, _milliseconds(cool_down.seconds))
+        await self._client.run(redis_scripts.SHARE_COOL_DOWN, [self._cool_down_name], cause, left_ms)
 
-    async def cool_down(self) -> CoolDown | None:
-        """For how long Kombo is to be left alone, if it is."""
-        found = await self._line.run(redis_scripts.COOLING, [self._cool_down])
-        return None if found is None else _cooling(*found)
+    async def find_cool_down(self) -> CoolDown | None:
+        """Return the cool-down that has not ended."""
+        reply = await self._client.run(redis_scripts.GET_COOL_DOWN, [self._cool_down_name])
+        return None if reply is None else _cool_down(*reply)
 
-    def _name(self, kind: str, key: CacheKey) -> bytes:
-        return self._seal.name_of(kind, key)
+    async def _look_up_after(self, earlier: Lookup | None, key: CacheKey) -> ConnectionLink | None:
+        if earlier is not None:
+            await asyncio.wait({earlier})
+        lookup = self._running[key] = self._next.pop(key)
+        try:
+            if earlier is not None:
+                earlier.result()  # raises what the earlier lookup raised, instead of missing a deadline again
+            asked_at = self._clock.monotonic()
+            reply = await self._client.run(redis_scripts.GET, self._link_names(key))
+            return None if reply is None else self._link(*reply, asked_at=asked_at)
+        finally:
+            if self._running.get(key) is lookup:
+                del self._running[key]
 
-    def _generation_of(self, key: CacheKey) -> bytes:
-        return self._seal.name("generation", key.environment, key.origin_id)
+    def _failure(self, kind: bytes, value: bytes, left_ms: int = 0) -> errors.KomboEmbedError:
+        if kind == b"failure":
+            return parse_failure(self._cipher.decrypt(value))
+        cool_down = _cool_down(value, left_ms)
+        error = errors.KomboRateLimited if cool_down.rate_limited else errors.KomboUnavailable
+        return error("Kombo asked for a pause.", retry_after=max(1, math.ceil(cool_down.seconds)))
 
-    def _opened(self, sealed: bytes, left: int, *, asked_at: float) -> ConnectionLink | None:
-        body = self._seal.open(sealed)
-        if body is None or not _is_whole(body):
+    def _names(self, key: CacheKey, *kinds: str) -> list[bytes]:
+        return [self._cipher.name_of(kind, key) for kind in kinds]
+
+    def _link_names(self, key: CacheKey) -> list[bytes]:
+        generation = self._cipher.name("generation", key.environment, key.origin_id)
+        return [self._cipher.name_of("link", key), generation]
+
+    def _link(self, encrypted: bytes, left_ms: int, *, asked_at: float) -> ConnectionLink | None:
+        body = self._cipher.decrypt(encrypted) or b""
+        try:
+            content = json.loads(body)
+        except ValueError:
             return None
-        return ConnectionLink(body, asked_at + min(left, self._lifetime) / 1000)
+        if not isinstance(content, dict) or not {"link", "expires_at"} <= content.keys():
+            return None
+        return ConnectionLink(body, asked_at + min(left_ms, self._lifetime_ms) / 1000)
 
 
-def _is_whole(body: bytes) -> bool:
+def serialize_failure(error: BaseException) -> bytes:
+    """Return the failure for waiting processes, or ``b""`` if they should mint themselves."""
+    kind = type(error).__name__
+    if FAILURES.get(kind) is not type(error):
+        return b""
+    return json.dumps({"kind": kind, "message": str(error), "attributes": vars(error)}).encode()
+
+
+def parse_failure(value: bytes | None) -> errors.KomboEmbedError:
+    """Return the failure that another process serialized, perhaps in another version."""
     try:
-        content = json.loads(body)
-    except ValueError:
-        return False
-    return isinstance(content, dict) and {"link", "expires_at"} <= content.keys()
+        failure = json.loads(value or b"")
+        return FAILURES[failure["kind"]](failure["message"], **failure["attributes"])
+    except (ValueError, KeyError, TypeError):
+        return errors.KomboUnavailable("Another process could not mint this link.", retry_after=1)
 
 
-def _cooling(what: bytes, milliseconds: int) -> CoolDown:
-    return CoolDown(max(0, milliseconds) / 1000, rate_limited=what == b"limited")
+def _cool_down(cause: bytes, left_ms: int) -> CoolDown:
+    return CoolDown(max(0, left_ms) / 1000, rate_limited=cause == b"limited")
+
+
+def _milliseconds(seconds: float) -> int:
+    return math.ceil(seconds * 1000)

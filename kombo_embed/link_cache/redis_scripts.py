@@ -1,30 +1,17 @@
-"""What Redis is asked to do, in its own language: each script is one step that nobody comes in between of.
+"""The Lua scripts, each one an atomic step in Redis.
 
-A link lies under its key as generation (16 bytes), mint (16 bytes) and sealed body. Its origin id has one
-generation, a random one: a link of any other is not there. So a drop is the deletion of the generation, which
-also works when Redis is full; and a generation that Redis lost or threw out drops too much, never too little.
+A link is stored under its key as generation (16 bytes), mint id (16 bytes) and encrypted body. Each origin id
+has one random generation, and a link of any other generation is a miss. So an invalidation deletes the
+generation, which also works when Redis is out of memory; and a generation that Redis evicted invalidates too
+much, never too little.
 
-Times of expiry are taken from Redis's own clock, before Kombo was asked: a write that Redis carries out late
-does not make a link live longer.
+Expiry counts on Redis's clock from before Kombo was called: a write that Redis executes late does not extend
+the life of a link.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script, and the name that Redis gives it once it was loaded."""
-
-    text: str
-    sha: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-        object.__setattr__(self, "sha", sha)
-
+from typing import Final
 
 _NOW = """
 local function now()
@@ -33,41 +20,42 @@ local function now()
 end
 """
 
-# The sealed body and its milliseconds left, or nothing.
-LOOK = Script("""
+# KEYS link, generation. Returns the encrypted body and its remaining milliseconds, or nothing.
+GET: Final = """
 local link = redis.call('GET', KEYS[1])
 if not link or string.sub(link, 1, 16) ~= redis.call('GET', KEYS[2]) then return false end
 return {string.sub(link, 33), redis.call('PTTL', KEYS[1])}
-""")
+"""
 
-# KEYS link, generation, lease, failure, cool-down. ARGV mint, mint waited for or '', '1' if fresh;
-# milliseconds that the link must have left, that a lease lasts, that a generation lasts;
-# a new generation.
-CLAIM = Script(
+# KEYS link, generation, lease, failure, cool-down. ARGV mint id, awaited mint id or '', '1' if fresh;
+# milliseconds that the link must have left, that a lease lasts, that a generation lasts; a new generation.
+# Safe to repeat: the holder acquires its own lease again.
+ACQUIRE: Final = (
     _NOW
     + """
 local link, generation = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
 if link and string.sub(link, 1, 16) == generation then
     local left, awaited = redis.call('PTTL', KEYS[1]), string.sub(link, 17, 32) == ARGV[2]
     if awaited or (ARGV[3] ~= '1' and left >= tonumber(ARGV[4])) then
-        return {'found', string.sub(link, 33), left}
+        return {'link', string.sub(link, 33), left}
     end
 end
 local failure = ARGV[2] ~= '' and redis.call('GET', KEYS[4])
-if failure and string.sub(failure, 1, 16) == ARGV[2] then return {'failed', string.sub(failure, 17)} end
+if failure and string.sub(failure, 1, 16) == ARGV[2] then return {'failure', string.sub(failure, 17)} end
 local holder = redis.call('GET', KEYS[3])
-if holder then return {'wait', holder} end
-local cooling = redis.call('GET', KEYS[5])
-if cooling then return {'cooling', cooling, redis.call('PTTL', KEYS[5])} end
+if holder and holder ~= ARGV[1] then return {'held', holder} end
+local cool_down = redis.call('GET', KEYS[5])
+if cool_down then return {'cool_down', cool_down, redis.call('PTTL', KEYS[5])} end
 redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[5])
 redis.call('SET', KEYS[2], generation or ARGV[7], 'PX', ARGV[6])
-return {'mine', generation or ARGV[7], now()}
+return {'lease', generation or ARGV[7], now()}
 """
 )
 
-# KEYS link, generation, lease. ARGV mint, generation at its begin, sealed body, the end in milliseconds,
-# milliseconds that a generation lasts; a new generation. Nothing, or what a new begin is given.
-KEEP = Script(
+# KEYS link, generation, lease. ARGV mint id, generation of the lease, encrypted body, expiry in milliseconds,
+# milliseconds that a generation lasts; a new generation. Returns nothing if stored, otherwise the generation
+# and start for the next attempt.
+PUT: Final = (
     _NOW
     + """
 local generation = redis.call('GET', KEYS[2])
@@ -83,41 +71,41 @@ return false
 """
 )
 
-# KEYS lease. ARGV mint, milliseconds.
-RENEW = Script("""
+# KEYS lease. ARGV mint id, milliseconds.
+RENEW: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 0
-""")
+"""
 
-# KEYS lease, failure. ARGV mint, sealed failure or '', milliseconds for those that wait to read it.
-GIVE_UP = Script("""
+# KEYS lease, failure. ARGV mint id, encrypted failure or '', milliseconds that waiting processes can read it.
+RELEASE: Final = """
 if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[1] .. ARGV[2], 'PX', ARGV[3]) end
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1
-""")
+"""
 
-# KEYS generation, mark of this drop. ARGV milliseconds that links live.
-DROP = Script("""
+# KEYS generation, marker of this invalidation. ARGV milliseconds that the marker lasts.
+INVALIDATE: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
 return 1
-""")
+"""
 
-# KEYS cool-down. ARGV what Kombo said, milliseconds.
-COOL_DOWN = Script("""
+# KEYS cool-down. ARGV cause, milliseconds. A longer cool-down stays.
+SHARE_COOL_DOWN: Final = """
 if redis.call('PTTL', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
-""")
+"""
 
 # KEYS cool-down.
-COOLING = Script("""
-local cooling = redis.call('GET', KEYS[1])
-return cooling and {cooling, redis.call('PTTL', KEYS[1])}
-""")
+GET_COOL_DOWN: Final = """
+local cool_down = redis.call('GET', KEYS[1])
+return cool_down and {cool_down, redis.call('PTTL', KEYS[1])}
+"""
 
-# KEYS one of nobody's: whether Redis can be written to.
-PROBE = Script("return redis.call('SET', KEYS[1], '1', 'PX', 1000)")
+# KEYS a key of no other use. Fails if Redis does not accept writes.
+PROBE: Final = "return redis.call('SET', KEYS[1], '1', 'PX', 1000)"
 
-ALL = (LOOK, CLAIM, KEEP, RENEW, GIVE_UP, DROP, COOL_DOWN, COOLING, PROBE)
+ALL: Final = (GET, ACQUIRE, PUT, RENEW, RELEASE, INVALIDATE, SHARE_COOL_DOWN, GET_COOL_DOWN, PROBE)

@@ -4,14 +4,15 @@ from kombo_embed.settings.fields import is_on_this_machine
 from kombo_embed.settings.settings import (
     RecordSettings,
     Settings,
-    mount_path_from_environment,
     near_miss_variables,
 )
+from kombo_embed.settings.source import read_mount_path, read_settings
 
 __all__ = [
     "RecordSettings",
     "Settings",
     "is_on_this_machine",
-    "mount_path_from_environment",
     "near_miss_variables",
+    "read_mount_path",
+    "read_settings",
 ]

@@ -163,7 +163,6 @@ class Settings(BaseSettings):
             enable_filtering=self.enable_filtering,
             enable_field_mapping=self.enable_field_mapping,
             enable_static_ips=self.enable_static_ips,
-            duplicates=self.duplicates,
         )
 
     @property
@@ -192,22 +191,6 @@ class RecordSettings(Settings):
     """The settings of commands that only read the database: they do not call Kombo and need no API key."""
 
     api_key: SecretStr = SecretStr("")
-
-
-class _MountPathSettings(BaseSettings):
-    model_config = Settings.model_config
-    mount_path: MountPath = "/kombo"
-
-
-def mount_path_from_environment(prefix: str = PREFIX) -> str:
-    """Return the mount path alone, for routes that are added before the settings are read.
-
-    An invalid path gives the default: the start reads all settings and stops with the reason.
-    """
-    try:
-        return _MountPathSettings(_env_prefix=prefix).mount_path
-    except (ValidationError, SettingsError, UnicodeDecodeError):
-        return "/kombo"
 
 
 def near_miss_variables(prefix: str = PREFIX) -> list[tuple[str, str]]:

@@ -60,7 +60,7 @@ class Outbox:
     """Leases events for delivery and saves the outcomes; implements `kombo_embed.ports.Outbox`.
 
     An integration's events are numbered in the order of their commits, since their writers lock it. So no
-    event becomes visible before an earlier one: an outdated read can delay an event, but cannot reorder events.
+    event becomes visible before an earlier one: an outdated read can delay an event, but not reorder events.
     """
 
     def __init__(self, database: Database, *, environment: str) -> None:

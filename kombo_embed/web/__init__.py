@@ -1,1 +1,1 @@
-"""The HTTP surface: endpoints, problems, the cross-origin check, the middleware, and what composes them."""
+"""The HTTP surface: routes, endpoints, request and response bodies, problems, cross-origin rules, OpenAPI."""

@@ -1,4 +1,4 @@
-"""The calls in OpenAPI 3.1: as a document of their own, and piece by piece for a host's document."""
+"""The operations in OpenAPI 3.1: as a document of our own, and in parts for a host's document."""
 
 from __future__ import annotations
 
@@ -19,134 +19,145 @@ from kombo_embed.errors import (
 from kombo_embed.kombo.webhooks import SIGNATURE_HEADER
 from kombo_embed.models import Category
 from kombo_embed.web.endpoints import list_tools, receive_webhook
-from kombo_embed.web.problems import STATUSES
-from kombo_embed.web.routes import OPERATIONS, Operation, Shape
+from kombo_embed.web.problems import MEDIA_TYPE, STATUSES
+from kombo_embed.web.routes import OPERATIONS, Operation, ResponseContent
 from kombo_embed.web.schemas import KomboLink, KomboProblem
 
 COMPONENTS = "#/components/schemas/{model}"
-PROBLEM_TYPE = "application/problem+json"
-TEXT = {"type": "string"}
+STRING = {"type": "string"}
 WITH_RETRY_AFTER = (RateLimited, KomboRateLimited, KomboUnavailable, StoreUnavailable)
-ABOUT = (
-    "What a page calls to connect its signed-in end user's tools. Who that is, the application decides: "
-    "calls need its own login, whatever that is, and answer 401 without it. Calls that change something are "
-    "refused to pages of origins that are not allowed."
+DESCRIPTION = (
+    "The API that a page calls to connect tools for its signed-in end user. The application's own login "
+    "identifies the end user; without a login, operations respond with 401. Operations that change something "
+    "refuse pages of origins that are not allowed."
 )
-Ref = Callable[[type[BaseModel]], dict[str, Any]]
+ToSchema = Callable[[type[BaseModel]], dict[str, Any]]
 
 
 def openapi_document() -> dict[str, Any]:
-    """All calls as a document; its paths are relative to where it was found."""
+    """Return the document of all operations; its paths are relative to where it is served."""
     paths: dict[str, dict[str, Any]] = {}
-    for call in OPERATIONS:
-        answers = {str(status): answer_of(call, status, _reference) for status in call.answers}
-        operation = operation_of(call, _reference) | {
-            "operationId": call.handler.__name__,
-            "summary": call.summary,
-            "responses": answers | not_modified(call) | problems_of(call),
+    for operation in OPERATIONS:
+        described = describe_request(operation, _reference) | {
+            "operationId": operation.endpoint.__name__,
+            "summary": operation.summary,
+            "responses": {
+                **{
+                    str(status): describe_success(operation, status, _reference)
+                    for status in operation.responses
+                },
+                **describe_not_modified(operation),
+                **describe_problems(operation),
+            },
         }
-        if not call.signed_in:
-            operation["security"] = []
-        paths.setdefault(call.path, {})[call.method.lower()] = operation
+        if not operation.signed_in:
+            described["security"] = []
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
-        "info": {"title": "kombo-embed", "version": __version__, "description": ABOUT},
+        "info": {"title": "kombo-embed", "version": __version__, "description": DESCRIPTION},
         "servers": [{"url": "."}],
         "paths": paths,
         "components": {"schemas": _schemas()},
     }
 
 
-def operation_of(call: Operation, ref: Ref) -> dict[str, Any]:
-    """What a call takes: its parameters and its body."""
-    operation: dict[str, Any] = {}
-    parameters = list(_parameters(call))
+def describe_request(operation: Operation, to_schema: ToSchema) -> dict[str, Any]:
+    """Return the parameters and the request body of an operation."""
+    described: dict[str, Any] = {}
+    parameters = list(_parameters(operation))
     if parameters:
-        operation["parameters"] = parameters
-    if call.body is not None:
-        required = any(field.is_required() for field in call.body.model_fields.values())
-        content = {"application/json": {"schema": ref(call.body)}}
-        operation["requestBody"] = {"required": required, "content": content}
-    if call.handler is receive_webhook:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
-    return operation
-
-
-def answer_of(call: Operation, status: int, ref: Ref | None = None) -> dict[str, Any]:
-    """One of a call's answers of success; without ``ref`` models are left to the host's document."""
-    shape = call.answers[status]
-    described: dict[str, Any] = {"description": _described(shape), "headers": _headers(call)}
-    if isinstance(shape, str):
-        schema = {"type": "object"} if shape == "application/json" else TEXT
-        described["content"] = {shape: {"schema": schema}}
-    elif shape is not None and ref is not None:
-        described["content"] = {"application/json": {"schema": ref(shape)}}
+        described["parameters"] = parameters
+    if operation.body is not None:
+        required = any(field.is_required() for field in operation.body.model_fields.values())
+        content = {"application/json": {"schema": to_schema(operation.body)}}
+        described["requestBody"] = {"required": required, "content": content}
+    if operation.endpoint is receive_webhook:
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     return described
 
 
-def not_modified(call: Operation) -> dict[str, Any]:
-    """The answer 304, where there is one."""
-    if not call.tagged:
+def describe_success(operation: Operation, status: int, to_schema: ToSchema | None = None) -> dict[str, Any]:
+    """Return one successful response; without ``to_schema``, the schema is left to FastAPI."""
+    content = operation.responses[status]
+    described: dict[str, Any] = {"description": _description(content), "headers": _headers(operation)}
+    if isinstance(content, str):
+        schema = {"type": "object"} if content == "application/json" else STRING
+        described["content"] = {content: {"schema": schema}}
+    elif content is not None and to_schema is not None:
+        described["content"] = {"application/json": {"schema": to_schema(content)}}
+    return described
+
+
+def describe_not_modified(operation: Operation) -> dict[str, Any]:
+    """Return the response 304, if the operation has one."""
+    if not operation.has_etag:
         return {}
-    return {"304": {"description": "If-None-Match names what it still is.", "headers": _headers(call)}}
+    return {"304": {"description": "If-None-Match names the current ETag.", "headers": _headers(operation)}}
 
 
-def problems_of(call: Operation, *more: type[KomboEmbedError]) -> dict[str, Any]:
-    """The problems that a call may answer with, and these, by status."""
+def describe_problems(operation: Operation, *more: type[KomboEmbedError]) -> dict[str, Any]:
+    """Return the problems of an operation, and of these errors, by status."""
     by_status: dict[int, list[type[KomboEmbedError]]] = {}
-    for kind in (*call.all_problems, *more):
+    for kind in (*operation.all_problems, *more):
         by_status.setdefault(STATUSES[kind], []).append(kind)
     return {
         str(status): _problem(kinds)
         for status, kinds in sorted(by_status.items())
-        if status not in call.answers
+        if status not in operation.responses
     }
 
 
 def _problem(kinds: list[type[KomboEmbedError]]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "description": " ".join(dict.fromkeys(f"`{kind.code}`: {_first_line(kind)}" for kind in kinds)),
-        "content": {PROBLEM_TYPE: {"schema": _reference(KomboProblem)}},
+        "content": {MEDIA_TYPE: {"schema": _reference(KomboProblem)}},
     }
     if any(kind in WITH_RETRY_AFTER for kind in kinds):
         described["headers"] = {"Retry-After": _header("Seconds.", type="integer", minimum=1)}
     return described
 
 
-def _described(shape: Shape) -> str:
-    if shape is None:
+def _description(content: ResponseContent) -> str:
+    if content is None:
         return "Done."
-    if isinstance(shape, str):
+    if isinstance(content, str):
         return "The file."
-    return _first_line(shape)
+    return _first_line(content)
 
 
 def _first_line(kind: type) -> str:
     return (kind.__doc__ or "").partition("\n")[0]
 
 
-def _headers(call: Operation) -> dict[str, Any]:
-    """The headers of success that mean something to a caller."""
-    if call.tagged:
+def _headers(operation: Operation) -> dict[str, Any]:
+    """Return the headers of success that callers can use."""
+    if operation.has_etag:
         return {"ETag": _header("For If-None-Match.")}
-    if KomboLink in call.answers.values():
+    if KomboLink in operation.responses.values():
         return {"Cache-Status": _header("What the link cache did (RFC 9211).")}
     return {}
 
 
-def _parameters(call: Operation) -> Iterable[dict[str, Any]]:
-    if "{id}" in call.path:
-        yield {"name": "id", "in": "path", "required": True, "schema": TEXT, "description": "Our public id."}
-    if call.tagged:
-        yield {"name": "If-None-Match", "in": "header", "schema": TEXT, "description": "An ETag to compare."}
-    if call.handler is list_tools:
+def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
+    if "{id}" in operation.path:
+        yield {
+            "name": "id",
+            "in": "path",
+            "required": True,
+            "schema": STRING,
+            "description": "Our public id.",
+        }
+    if operation.has_etag:
+        yield {"name": "If-None-Match", "in": "header", "schema": STRING, "description": "Known ETags."}
+    if operation.endpoint is list_tools:
         yield {"name": "category", "in": "query", "schema": {"enum": list(get_args(Category))}}
-    if call.handler is receive_webhook:
-        yield {"name": SIGNATURE_HEADER, "in": "header", "required": True, "schema": TEXT}
+    if operation.endpoint is receive_webhook:
+        yield {"name": SIGNATURE_HEADER, "in": "header", "required": True, "schema": STRING}
 
 
 def _header(description: str, **schema: object) -> dict[str, Any]:
-    return {"description": description, "schema": schema or TEXT}
+    return {"description": description, "schema": schema or STRING}
 
 
 def _reference(model: type[BaseModel]) -> dict[str, Any]:
@@ -154,11 +165,16 @@ def _reference(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    answers = {shape for call in OPERATIONS for shape in call.answers.values() if isinstance(shape, type)}
-    bodies = {call.body for call in OPERATIONS if call.body is not None}
-    shapes = [(model, "serialization") for model in sorted(answers | {KomboProblem}, key=_name)]
-    taken = [(model, "validation") for model in sorted(bodies, key=_name)]
-    _, schemas = models_json_schema([*shapes, *taken], ref_template=COMPONENTS)  # type: ignore[list-item]
+    responses = {
+        content
+        for operation in OPERATIONS
+        for content in operation.responses.values()
+        if isinstance(content, type)
+    }
+    bodies = {operation.body for operation in OPERATIONS if operation.body is not None}
+    sent = [(model, "serialization") for model in sorted(responses | {KomboProblem}, key=_name)]
+    received = [(model, "validation") for model in sorted(bodies, key=_name)]
+    _, schemas = models_json_schema([*sent, *received], ref_template=COMPONENTS)  # type: ignore[list-item]
     definitions: dict[str, Any] = schemas["$defs"]
     return definitions
 

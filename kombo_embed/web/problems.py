@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: the one table from our errors to HTTP statuses."""
+"""Errors as problems (RFC 9457): the one table from our errors to HTTP statuses."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from kombo_embed import errors
-from kombo_embed.web.responses import HEADERS, encoded
-from kombo_embed.web.shown import show
+from kombo_embed.web.responses import HEADERS, EmbedResponse, encode_json
+from kombo_embed.web.schemas import serialize_integration
 
+MEDIA_TYPE = "application/problem+json"
 STATUSES: dict[type[errors.KomboEmbedError], int] = {
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
@@ -43,59 +44,83 @@ STATUSES: dict[type[errors.KomboEmbedError], int] = {
     errors.ConfigurationError: 500,
 }
 TITLES = {
-    "unauthenticated": "Nobody is signed in",
+    "unauthenticated": "Not signed in",
     "forbidden": "Not allowed",
     "cross_origin": "Cross-origin request refused",
-    "identity_error": "The signed-in user could not be told",
-    "identity_unavailable": "Who is signed in cannot be verified at the moment",
-    "invalid_request": "The request cannot be used",
+    "identity_error": "The signed-in user could not be determined",
+    "identity_unavailable": "The sign-in cannot be verified at the moment",
+    "invalid_request": "Invalid request",
     "not_found": "Not found",
     "method_not_allowed": "Method not allowed",
-    "integration_not_found": "There is no such integration",
-    "already_connected": "This tool is connected already",
-    "setup_not_available": "Nothing is left to set up",
-    "activation_rejected": "The activation token was not accepted",
+    "integration_not_found": "Integration not found",
+    "already_connected": "Tool already connected",
+    "setup_not_available": "No setup step available",
+    "activation_rejected": "Activation token rejected",
     "rate_limited": "Too many requests",
-    "webhook_rejected": "The webhook's signature is wrong",
-    "webhooks_not_configured": "Webhooks are not set up",
-    "store_unavailable": "The database is out of reach",
-    "kombo_rate_limited": "Kombo asks for fewer requests",
-    "kombo_unavailable": "Kombo is not available",
-    "kombo_timeout": "Kombo did not answer in time",
-    "kombo_rejected": "Kombo refused the request",
-    "kombo_invalid_response": "Kombo's answer cannot be used",
-    "configuration": "The server is not set up",
+    "webhook_rejected": "Webhook signature rejected",
+    "webhooks_not_configured": "Webhooks not configured",
+    "store_unavailable": "Database unavailable",
+    "kombo_rate_limited": "Kombo's request limit reached",
+    "kombo_unavailable": "Kombo unavailable",
+    "kombo_timeout": "Kombo timed out",
+    "kombo_rejected": "Kombo rejected the request",
+    "kombo_invalid_response": "Invalid response from Kombo",
+    "configuration": "Server not configured",
     "refused": "Refused",
 }
-# A host's problem carries these as all of ours do.
-OURS = {"content-type", "content-length", "transfer-encoding", *(name.lower() for name in HEADERS)}
+# Errors whose message is for the operator, who finds it in the log; a browser gets this text instead.
+PUBLIC_DETAILS = {
+    "identity_error": "The application could not determine who is signed in. Its log names the cause.",
+    "identity_unavailable": "The sign-in cannot be verified at the moment. Try again in a few seconds.",
+    "store_unavailable": "The database cannot be reached at the moment. Try again in a few seconds.",
+    "kombo_rejected": "Kombo rejected the application's request. The application's log names the cause.",
+    "configuration": "The application's settings are missing or invalid. Its log names them.",
+}
+# A host's HTTPException cannot set these: its problem has them from us, as every problem.
+RESERVED_HEADERS = {
+    "content-type",
+    "content-length",
+    "transfer-encoding",
+    *(name.lower() for name in HEADERS),
+}
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, 5.5
-# What these say is for the operator, and is in the log.
-INTERNAL = {
-    "identity_error": "The application could not tell who is signed in. Its log names the cause.",
-    "identity_unavailable": "The issuer of the tokens is out of reach. Try again later.",
-    "store_unavailable": "This cannot be read or stored at the moment. Please try again in a few seconds.",
-    "kombo_rejected": "Kombo refused what the application asked for. The application's log names the cause.",
-    "configuration": "The application's settings are missing or wrong. Its log names them.",
-}
 
 
-def problem(error: errors.KomboEmbedError) -> Response:
-    """The answer that tells of an error, with its stable ``code``."""
-    members: dict[str, Any] = {}
-    headers: dict[str, str] = {}
+def problem_response(error: errors.KomboEmbedError) -> Response:
+    """Return the problem for one of our errors, with its stable ``code``."""
+    detail = PUBLIC_DETAILS.get(error.code, str(error))
+    return _response(
+        STATUSES[type(error)], error.code, detail, members=_members(error), headers=_headers(error)
+    )
+
+
+def host_problem_response(error: HTTPException) -> Response:
+    """Return an ``HTTPException`` that the host raised, as a problem of the same status."""
+    codes = {401: "unauthenticated", 403: "forbidden"}
+    code = "identity_error" if error.status_code >= 500 else codes.get(error.status_code, "refused")  # noqa: PLR2004 - where server errors begin
+    given = ((str(name), str(value)) for name, value in (error.headers or {}).items())
+    headers = {name: value for name, value in given if _is_allowed_header(name, value)}
+    return _response(error.status_code, code, _host_detail(error.detail), members={}, headers=headers)
+
+
+def _members(error: errors.KomboEmbedError) -> dict[str, Any]:
     match error:
         case errors.InvalidRequest(errors=fields):
-            members["errors"] = [{"field": item.field, "reason": item.reason} for item in fields]
+            return {"errors": [{"field": item.field, "reason": item.reason} for item in fields]}
         case errors.AlreadyConnected(integration=integration):
-            members["integration"] = show(integration)
+            return {"integration": serialize_integration(integration)}
         case errors.KomboRejected(kombo_code=str() as kombo_code):
-            members["kombo_code"] = kombo_code
+            return {"kombo_code": kombo_code}
+    return {}
+
+
+def _headers(error: errors.KomboEmbedError) -> dict[str, str]:
+    match error:
         case errors.Unauthenticated(challenge=str() as challenge):
-            headers["WWW-Authenticate"] = challenge
+            return {"WWW-Authenticate": challenge}
         case errors.MethodNotAllowed(allowed=allowed):
-            headers["Allow"] = ", ".join(allowed)
+            return {"Allow": ", ".join(allowed)}
         case (
             errors.RateLimited(retry_after=seconds)
             | errors.IdentityUnavailable(retry_after=seconds)
@@ -103,38 +128,29 @@ def problem(error: errors.KomboEmbedError) -> Response:
             | errors.KomboRateLimited(retry_after=seconds)
             | errors.KomboUnavailable(retry_after=seconds)
         ):
-            headers["Retry-After"] = str(seconds)
-    detail = INTERNAL.get(error.code, str(error))
-    return _problem(STATUSES[type(error)], error.code, detail, members, headers)
+            return {"Retry-After": str(seconds)}
+    return {}
 
 
-def problem_of_host(error: HTTPException) -> Response:
-    """The answer that the host asked for by raising an ``HTTPException``, as a problem of that status."""
-    codes = {401: "unauthenticated", 403: "forbidden"}
-    code = "identity_error" if error.status_code >= 500 else codes.get(error.status_code, "refused")  # noqa: PLR2004 - where server errors begin
-    given = ((str(name), str(value)) for name, value in (error.headers or {}).items())
-    headers = {name: value for name, value in given if name.lower() not in OURS and _can_be_sent(name, value)}
-    return _problem(error.status_code, code, _detail_of_host(error.detail), {}, headers)
-
-
-def _detail_of_host(detail: object) -> str:
-    """FastAPI's ``HTTPException`` takes anything as its detail; a problem's is text, so this is JSON then."""
+def _host_detail(detail: object) -> str:
+    """Return a detail as text: FastAPI's ``HTTPException`` accepts any object, which becomes JSON here."""
     if isinstance(detail, str):
         return detail
     try:
         return json.dumps(detail, ensure_ascii=False)
     except (TypeError, ValueError):
-        return "The application gave no reason that can be told."
+        return "The application refused the request with a reason that is not JSON."
 
 
-def _can_be_sent(name: str, value: str) -> bool:
-    return TOKEN.fullmatch(name) is not None and FIELD_VALUE.fullmatch(value) is not None
+def _is_allowed_header(name: str, value: str) -> bool:
+    is_valid = TOKEN.fullmatch(name) is not None and FIELD_VALUE.fullmatch(value) is not None
+    return is_valid and name.lower() not in RESERVED_HEADERS
 
 
-def _problem(
-    status: int, code: str, detail: str, members: dict[str, Any], headers: dict[str, str]
+def _response(
+    status: int, code: str, detail: str, *, members: dict[str, Any], headers: dict[str, str]
 ) -> Response:
-    body = {
+    content = {
         "type": f"urn:kombo-embed:problem:{code}",
         "title": TITLES[code],
         "status": status,
@@ -142,9 +158,5 @@ def _problem(
         "code": code,
         **members,
     }
-    return Response(
-        encoded(body),
-        status_code=status,
-        headers={**headers, **HEADERS},
-        media_type="application/problem+json",
-    )
+    body = encode_json(content)
+    return EmbedResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)

@@ -1,38 +1,38 @@
-"""The table of calls: what there is below the mount path, and what every document of it is made from."""
+"""The table of operations: every route below the mount path, and what the OpenAPI documents say about it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from kombo_embed import errors
 from kombo_embed.errors import KomboEmbedError
 from kombo_embed.web import endpoints
 from kombo_embed.web.cross_origin import verify_origin
 from kombo_embed.web.endpoints import Services
-from kombo_embed.web.problems import problem, problem_of_host
+from kombo_embed.web.problems import host_problem_response, problem_response
 from kombo_embed.web.requests import CompletionBody, LinkBody, RelinkBody
 from kombo_embed.web.schemas import (
     KomboHealth,
-    KomboIntegrationAnswer,
-    KomboIntegrationsAnswer,
+    KomboIntegrationResponse,
+    KomboIntegrationsResponse,
     KomboLink,
-    KomboToolsAnswer,
+    KomboToolsResponse,
 )
 
-Opened = Callable[[], Awaitable[Services]]
-Handler = Callable[[Services, Request], Awaitable[Response]]
-Shape = type[BaseModel] | str | None  # a model in JSON, another media type, or no body
+GetServices = Callable[[], Awaitable[Services]]
+Endpoint = Callable[[Services, Request], Awaitable[Response]]
+ResponseContent = type[BaseModel] | str | None  # JSON of a model, another media type, or no body
 Problems = tuple[type[KomboEmbedError], ...]
 
-LOGIN: Problems = (
+IDENTITY: Problems = (
     errors.Unauthenticated,
     errors.Forbidden,
     errors.IdentityError,
@@ -53,140 +53,128 @@ BODY: Problems = (
     errors.BodyTooSlow,
     errors.UnsupportedMediaType,
 )
+STORE: Problems = (errors.StoreUnavailable,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One call.
+    """One method of one path.
 
     Attributes:
         method: The HTTP method.
-        path: Below the mount path.
-        handler: What answers it.
-        summary: What it does, in a line.
-        answers: The statuses of success with their bodies, the usual one first.
-        body: What it takes; None is nothing.
-        signed_in: Whether it answers the signed-in end user only.
-        tagged: Whether its answer has an entity tag.
-        problems: What it may fail with, beside those that follow from the above.
-        checks_origin: Whether a page of another site could do harm by making a signed-in browser call it.
+        path: The path below the mount path.
+        endpoint: The function that responds.
+        summary: One line for the OpenAPI documents.
+        responses: The statuses of success with their content, the usual one first.
+        body: The model of the request body; None if there is none.
+        signed_in: Whether it needs a signed-in end user.
+        has_etag: Whether its response has an entity tag.
+        problems: The errors that it can respond with, beside those that follow from the other attributes.
     """
 
     method: str
     path: str
-    handler: Handler
+    endpoint: Endpoint
     summary: str
-    answers: Mapping[int, Shape]
+    responses: Mapping[int, ResponseContent]
     body: type[BaseModel] | None = None
     signed_in: bool = True
-    tagged: bool = False
-    problems: Problems = field(default=())
-    checks_origin: bool = field(init=False)
+    has_etag: bool = False
+    problems: Problems = ()
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "checks_origin", self.signed_in and self.method != "GET")
+    @property
+    def checks_origin(self) -> bool:
+        """Return whether pages of other sites could do harm by making a signed-in browser call it."""
+        return self.signed_in and self.method != "GET"
 
     @property
     def all_problems(self) -> Problems:
-        """What it may fail with."""
-        origin = (errors.CrossOriginRefused,) if self.checks_origin else ()
-        return (*origin, *(LOGIN if self.signed_in else ()), *self.problems)
+        """Return all errors that it can respond with."""
+        cross_origin = (errors.CrossOriginRefused,) if self.checks_origin else ()
+        return (*cross_origin, *(IDENTITY if self.signed_in else ()), *self.problems)
 
-    async def respond(self, opened: Opened, request: Request) -> Response:
-        """Answer it, opening the services if need be."""
+    async def respond(self, get_services: GetServices, request: Request) -> Response:
+        """Return the endpoint's response, or the problem for the error that it raises."""
         try:
-            services = await opened()
-        except KomboEmbedError as error:
-            return problem(error)
-        return await self.respond_with(services, request)
-
-    async def respond_with(self, services: Services, request: Request) -> Response:
-        """Answer it: with what the handler gives, or with the problem that it raises."""
-        try:
+            services = await get_services()
             if self.checks_origin:
                 verify_origin(request, services.settings.allowed_origins)
-            return await self.handler(services, request)
+            return await self.endpoint(services, request)
         except KomboEmbedError as error:
-            return problem(error)
+            return problem_response(error)
         except HTTPException as error:
-            return problem_of_host(error)
+            return host_problem_response(error)
 
 
 OPERATIONS = (
     Operation(
         method="POST",
         path="/links",
-        handler=endpoints.issue_link,
-        summary="Get a connection link for the signed-in end user",
+        endpoint=endpoints.issue_link,
+        summary="Issue a connection link to the signed-in end user",
         body=LinkBody,
-        answers={200: KomboLink},
-        problems=(*BODY, errors.AlreadyConnected, errors.StoreUnavailable, *MINT),
+        responses={200: KomboLink},
+        problems=(*BODY, errors.AlreadyConnected, *STORE, *MINT),
     ),
     Operation(
         method="POST",
         path="/completions",
-        handler=endpoints.complete,
-        summary="Record what a finished flow connected",
+        endpoint=endpoints.complete_flow,
+        summary="Record the integration that a finished flow created",
         body=CompletionBody,
-        answers={201: KomboIntegrationAnswer, 200: KomboIntegrationAnswer},
-        problems=(*BODY, errors.ActivationRejected, errors.StoreUnavailable, *MINT),
+        responses={201: KomboIntegrationResponse, 200: KomboIntegrationResponse},
+        problems=(*BODY, errors.ActivationRejected, *STORE, *MINT),
     ),
     Operation(
         method="GET",
         path="/integrations",
-        handler=endpoints.list_integrations,
-        summary="List the organisation's integrations",
-        answers={200: KomboIntegrationsAnswer},
-        tagged=True,
-        problems=(errors.StoreUnavailable,),
+        endpoint=endpoints.list_integrations,
+        summary="List the organization's integrations",
+        responses={200: KomboIntegrationsResponse},
+        has_etag=True,
+        problems=STORE,
     ),
     Operation(
         method="GET",
         path="/integrations/{id}",
-        handler=endpoints.show_integration,
-        summary="Show one of the organisation's integrations",
-        answers={200: KomboIntegrationAnswer},
-        tagged=True,
-        problems=(errors.IntegrationNotFound, errors.StoreUnavailable),
+        endpoint=endpoints.get_integration,
+        summary="Get one of the organization's integrations",
+        responses={200: KomboIntegrationResponse},
+        has_etag=True,
+        problems=(errors.IntegrationNotFound, *STORE),
     ),
     Operation(
         method="POST",
         path="/integrations/{id}/relink",
-        handler=endpoints.issue_relink,
-        summary="Get a link to renew an integration's credentials",
+        endpoint=endpoints.issue_relink,
+        summary="Issue a link that renews an integration's credentials",
         body=RelinkBody,
-        answers={200: KomboLink},
-        problems=(*BODY, errors.IntegrationNotFound, errors.StoreUnavailable, *MINT),
+        responses={200: KomboLink},
+        problems=(*BODY, errors.IntegrationNotFound, *STORE, *MINT),
     ),
     Operation(
         method="POST",
         path="/integrations/{id}/setup-link",
-        handler=endpoints.issue_setup_link,
-        summary="Get a link to what is left to set up of an integration",
+        endpoint=endpoints.issue_setup_link,
+        summary="Issue a link to an integration's remaining setup steps",
         body=RelinkBody,
-        answers={200: KomboLink},
-        problems=(
-            *BODY,
-            errors.IntegrationNotFound,
-            errors.SetupNotAvailable,
-            errors.StoreUnavailable,
-            *MINT,
-        ),
+        responses={200: KomboLink},
+        problems=(*BODY, errors.IntegrationNotFound, errors.SetupNotAvailable, *STORE, *MINT),
     ),
     Operation(
         method="DELETE",
         path="/integrations/{id}",
-        handler=endpoints.disconnect,
+        endpoint=endpoints.disconnect,
         summary="Delete an integration, at Kombo too",
-        answers={204: None},
-        problems=(*BODY, errors.IntegrationNotFound, errors.StoreUnavailable, *KOMBO),
+        responses={204: None},
+        problems=(*BODY, errors.IntegrationNotFound, *STORE, *KOMBO),
     ),
     Operation(
         method="POST",
         path="/webhooks",
-        handler=endpoints.receive_webhook,
-        summary="Take one of Kombo's signed events",
-        answers={204: None},
+        endpoint=endpoints.receive_webhook,
+        summary="Receive one of Kombo's signed events",
+        responses={204: None},
         signed_in=False,
         problems=(
             errors.InvalidRequest,
@@ -195,57 +183,83 @@ OPERATIONS = (
             errors.BodyTooSlow,
             errors.WebhookRejected,
             errors.WebhooksNotConfigured,
-            errors.StoreUnavailable,
+            *STORE,
         ),
     ),
     Operation(
         method="GET",
         path="/tools",
-        handler=endpoints.list_tools,
+        endpoint=endpoints.list_tools,
         summary="List the tools of a category",
-        answers={200: KomboToolsAnswer},
-        tagged=True,
-        problems=(errors.InvalidRequest, errors.StoreUnavailable, *KOMBO),
+        responses={200: KomboToolsResponse},
+        has_etag=True,
+        problems=(errors.InvalidRequest, *STORE, *KOMBO),
     ),
     Operation(
         method="GET",
         path="/kombo-embed.js",
-        handler=endpoints.serve_browser_module,
+        endpoint=endpoints.serve_browser_module,
         summary="Get the browser module",
-        answers={200: "text/javascript"},
+        responses={200: "text/javascript"},
         signed_in=False,
-        tagged=True,
+        has_etag=True,
         problems=(errors.BrowserModuleMissing,),
     ),
     Operation(
         method="GET",
         path="/openapi.json",
-        handler=endpoints.describe,
-        summary="Get this description",
-        answers={200: "application/json"},
+        endpoint=endpoints.serve_openapi,
+        summary="Get this document",
+        responses={200: "application/json"},
         signed_in=False,
-        tagged=True,
+        has_etag=True,
     ),
     Operation(
         method="GET",
         path="/health",
-        handler=endpoints.report_health,
-        summary="Tell whether the database can be reached",
-        answers={200: KomboHealth, 503: KomboHealth},
+        endpoint=endpoints.check_health,
+        summary="Check whether the database and Redis can be reached",
+        responses={200: KomboHealth, 503: KomboHealth},
         signed_in=False,
     ),
 )
+METHODS_BY_PATH = {
+    path: tuple(sorted(operation.method for operation in OPERATIONS if operation.path == path))
+    for path in dict.fromkeys(operation.path for operation in OPERATIONS)
+}
 
 
-def create_routes(opened: Opened) -> list[Route]:
-    """The routes below the mount path; ``opened`` gives the services, opening them at the first request."""
-    return [_route(call, partial(call.respond, opened)) for call in OPERATIONS]
+def create_routes(get_services: GetServices) -> list[Route]:
+    """Return the routes below the mount path; ``get_services`` may open the services at the first request."""
+    return [
+        Route(
+            operation.path,
+            _OperationApp(operation, get_services),
+            methods=[operation.method],
+            name=operation.endpoint.__name__,
+        )
+        for operation in OPERATIONS
+    ]
 
 
-def create_open_routes(services: Services) -> list[Route]:
-    """The same routes, where the services are open."""
-    return [_route(call, partial(call.respond_with, services)) for call in OPERATIONS]
+class _OperationApp:
+    """An operation as an ASGI app, which a `Route` calls without a layer of its own in between."""
+
+    def __init__(self, operation: Operation, get_services: GetServices) -> None:
+        self._operation = operation
+        self._get_services = get_services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._operation.respond(self._get_services, Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
-def _route(call: Operation, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-    return Route(call.path, endpoint, methods=[call.method], name=call.handler.__name__)
+def method_not_allowed(path: str) -> errors.MethodNotAllowed:
+    """Return the error for a method that this path does not have."""
+    allowed = METHODS_BY_PATH[path]
+    return errors.MethodNotAllowed(f"This path allows only {', '.join(allowed)}.", allowed=allowed)
+
+
+def route_not_found() -> errors.RouteNotFound:
+    """Return the error for a path that does not exist."""
+    return errors.RouteNotFound("This path does not exist; openapi.json lists those that do.")

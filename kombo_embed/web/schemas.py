@@ -1,6 +1,6 @@
-"""The shapes of our answers, for the documents that describe them; `kombo_embed.web.requests` has the bodies'.
+"""The schemas of our responses, and what fills them; `kombo_embed.web.requests` has the request bodies.
 
-Their names begin with Kombo, since they also stand in a host's own OpenAPI document.
+Their names begin with Kombo, because they also appear in a host's own OpenAPI document.
 """
 
 from __future__ import annotations
@@ -10,38 +10,55 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kombo_embed.clock import rfc3339
+from kombo_embed.integration import Integration
 from kombo_embed.models import Category
 
 
 class KomboLink(BaseModel):
-    """A connection link for the Connect SDK. It is a credential."""
+    """A connection link for Kombo's Connect SDK. It is a credential."""
 
-    link: str = Field(description="To give to Kombo's Connect SDK.")
+    link: str = Field(description="Pass it to the Connect SDK.")
     expires_at: datetime = Field(description="UTC.")
 
 
 class KomboIntegration(BaseModel):
-    """The lasting tie between the signed-in end user's organisation and a tool."""
+    """An integration between the signed-in end user's organization and a tool."""
 
-    id: str = Field(description="Our random public id; Kombo's own is never sent.")
+    id: str = Field(description="Our random public id. Kombo's own id is never sent.")
     tool: str = Field(description="Kombo's id of the tool, for example personio.")
     category: Category | None = Field(description="Null until known.")
     organization_name: str | None
-    status: str | None = Field(description="Kombo's word, for example ACTIVE, INVALID; null until known.")
-    setup_status: str | None = Field(description="Kombo's word, for example COMPLETED; null until known.")
+    status: str | None = Field(description="Kombo's value, for example ACTIVE or INVALID; null until known.")
+    setup_status: str | None = Field(description="Kombo's value, for example COMPLETED; null until known.")
     next_action: Literal["enable", "reconnect", "finish_setup", "wait_for_sync", "none"]
     connected_at: datetime = Field(description="UTC.")
     updated_at: datetime = Field(description="UTC.")
 
 
-class KomboIntegrationAnswer(BaseModel):
+def serialize_integration(integration: Integration) -> dict[str, object]:
+    """Return an integration as a `KomboIntegration` in JSON: with our public id, without Kombo's."""
+    return {
+        "id": integration.public_id,
+        "tool": integration.tool,
+        "category": integration.category,
+        "organization_name": integration.organization_name,
+        "status": integration.status,
+        "setup_status": integration.setup_status,
+        "next_action": integration.next_action,
+        "connected_at": rfc3339(integration.connected_at),
+        "updated_at": rfc3339(integration.updated_at),
+    }
+
+
+class KomboIntegrationResponse(BaseModel):
     """One integration."""
 
     integration: KomboIntegration
 
 
-class KomboIntegrationsAnswer(BaseModel):
-    """The integrations of the signed-in end user's organisation, oldest first."""
+class KomboIntegrationsResponse(BaseModel):
+    """The integrations of the signed-in end user's organization, oldest first."""
 
     integrations: list[KomboIntegration]
 
@@ -52,26 +69,26 @@ class KomboTool(BaseModel):
     id: str
     label: str
     logo_url: str | None
-    connected: bool = Field(description="Whether the organisation has it in this category already.")
+    connected: bool = Field(description="Whether the organization has connected it in this category.")
 
 
-class KomboToolsAnswer(BaseModel):
-    """The tools of a category that are allowed here."""
+class KomboToolsResponse(BaseModel):
+    """The tools of a category that the settings allow."""
 
     tools: list[KomboTool]
 
 
 class KomboHealth(BaseModel):
-    """Whether what this needs can be reached."""
+    """Whether the database and Redis can be reached."""
 
     status: Literal["ok", "degraded", "failing"]
     checks: dict[str, str]
 
 
 class KomboFieldProblem(BaseModel):
-    """One thing that is wrong with a request."""
+    """One invalid field of a request."""
 
-    field: str = Field(description="Its name, or body for the whole.")
+    field: str = Field(description="Its name, or body for the body as a whole.")
     reason: str
 
 
@@ -86,7 +103,7 @@ class KomboProblem(BaseModel):
     detail: str
     code: str = Field(description="Stable, for programs.")
     errors: list[KomboFieldProblem] = Field(default=[], description="With invalid_request.")
-    kombo_code: str = Field(default="", description="With kombo_rejected, where Kombo gave one.")
+    kombo_code: str = Field(default="", description="With kombo_rejected, if Kombo sent a code.")
     integration: KomboIntegration | None = Field(
-        default=None, description="With already_connected: what to reconnect instead."
+        default=None, description="With already_connected: the integration to reconnect instead."
     )

@@ -9,8 +9,8 @@ from kombo_embed import ConfigurationError, Settings
 from kombo_embed.settings import (
     RecordSettings,
     is_on_this_machine,
-    mount_path_from_environment,
     near_miss_variables,
+    read_mount_path,
 )
 
 KEY = "ks_dev_made-up"
@@ -204,11 +204,11 @@ def test_settings_are_frozen() -> None:
 
 
 def test_the_mount_path_can_be_read_before_all_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert mount_path_from_environment() == "/kombo"
+    assert read_mount_path(None) == "/kombo"
     monkeypatch.setenv("KOMBO_MOUNT_PATH", "/connect/kombo/")
-    assert mount_path_from_environment() == "/connect/kombo"
+    assert read_mount_path(None) == "/connect/kombo"
     monkeypatch.setenv("KOMBO_MOUNT_PATH", "nonsense")
-    assert mount_path_from_environment() == "/kombo"
+    assert read_mount_path(None) == "/kombo"
 
 
 def test_the_message_about_a_missing_variable_names_the_near_miss(

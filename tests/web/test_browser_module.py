@@ -1,18 +1,21 @@
+"""The browser module, and entity tags."""
+
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
-import pytest
 
 import kombo_embed
+from kombo_embed.web.app import create_app
 from tests.support import make_host, running
 
 MODULE = Path(kombo_embed.__file__).parent / "web" / "static" / "kombo-embed.js"
 
 
 async def test_the_built_module_is_served_with_an_entity_tag(kombo: httpx.AsyncBaseTransport) -> None:
-    assert MODULE.exists(), "the browser module is not built: run make build, or install with npm at hand"
+    assert MODULE.exists(), "the browser module is not built: run make build"
     app, _ = make_host(kombo)
     async with running(app) as client:
         served = await client.get("/kombo/kombo-embed.js")
@@ -27,18 +30,18 @@ async def test_the_built_module_is_served_with_an_entity_tag(kombo: httpx.AsyncB
         assert other.status_code == 200
 
 
-async def test_an_installation_without_it_says_what_to_do(
-    kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kombo_embed.composition.BROWSER_MODULE", "web/static/not-built.js")
-    app, _ = make_host(kombo)
-    async with running(app) as client:
-        missing = await client.get("/kombo/kombo-embed.js")
+async def test_without_the_module_the_problem_names_the_remedy(kombo: httpx.AsyncBaseTransport) -> None:
+    _, embed = make_host(kombo)
+    async with embed:
+        app = create_app(replace(await embed.services(), browser_module=None))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://app.example") as client:
+            missing = await client.get("/kombo-embed.js")
     assert missing.status_code == 404
     assert "npm" in missing.json()["detail"]
 
 
-async def test_the_list_of_integrations_has_an_entity_tag_too(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_the_list_of_integrations_has_an_entity_tag(kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo)
     ada = {"X-Person": "ada@acme"}
     async with running(app) as client:

@@ -1,4 +1,4 @@
-"""What a page of another origin may read, with our CORS alone and with the host's around it."""
+"""CORS: which pages may read our responses, with our CORS alone and inside the host's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALLOWED, OTHER = "https://spa.example.com", "https://evil.example"
 JSON = {"Content-Type": "application/json"}
 
 
-def who_may_fail(connection: HTTPConnection) -> EndUser | None:
+def end_user_that_may_fail(connection: HTTPConnection) -> EndUser | None:
     if connection.headers.get("x-person") == "teapot":
         raise HTTPException(418, headers={"X-Reason": "tea"})
     if connection.headers.get("x-person") == "outage":
@@ -58,67 +58,69 @@ def who_may_fail(connection: HTTPConnection) -> EndUser | None:
         ("POST", "/links", person("outage"), b"", 503),
     ],
 )
-async def test_every_answer_can_be_read_by_the_pages_of_allowed_origins_only(
+async def test_only_pages_of_allowed_origins_can_read_any_response(
     method: str, path: str, headers: dict[str, str], body: bytes, status: int, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    app, _ = make_host(kombo, end_user=who_may_fail, allowed_origins=ALLOWED)
+    app, _ = make_host(kombo, end_user=end_user_that_may_fail, allowed_origins=ALLOWED)
     async with running(app) as client:
-        answer = await client.request(
+        response = await client.request(
             method, f"/kombo{path}", headers=headers | {"Origin": ALLOWED}, content=body
         )
-        assert answer.status_code == status
-        assert answer.headers.get_list("access-control-allow-origin") == [ALLOWED]
-        assert answer.headers.get_list("access-control-allow-credentials") == ["true"]
-        assert "Retry-After" in answer.headers["access-control-expose-headers"]
-        assert "Origin" in answer.headers["vary"]
+        assert response.status_code == status
+        assert response.headers.get_list("access-control-allow-origin") == [ALLOWED]
+        assert response.headers.get_list("access-control-allow-credentials") == ["true"]
+        assert "Retry-After" in response.headers["access-control-expose-headers"]
+        assert "Origin" in response.headers["vary"]
 
-        strange = await client.request(
+        other = await client.request(
             method, f"/kombo{path}", headers=headers | {"Origin": OTHER}, content=body
         )
-        assert "access-control-allow-origin" not in strange.headers
-        assert "Origin" in strange.headers["vary"]
+        assert "access-control-allow-origin" not in other.headers
+        assert "Origin" in other.headers["vary"]
         assert "Origin" in (await client.request(method, f"/kombo{path}", headers=headers)).headers["vary"]
 
 
-@pytest.mark.parametrize("call", OPERATIONS, ids=lambda call: f"{call.method} {call.path}")
-async def test_every_call_can_be_asked_for_beforehand(call: Any, kombo: httpx.AsyncBaseTransport) -> None:
+@pytest.mark.parametrize(
+    "operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}"
+)
+async def test_every_operation_has_a_preflight(operation: Any, kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo, allowed_origins=ALLOWED)
-    asking = {
-        "Access-Control-Request-Method": call.method,
+    preflight = {
+        "Access-Control-Request-Method": operation.method,
         "Access-Control-Request-Headers": "authorization,content-type,if-none-match,x-tenant",
     }
     async with running(app) as client:
-        path = f"/kombo{call.path}"
-        allowed = await client.options(path, headers=asking | {"Origin": ALLOWED})
+        path = f"/kombo{operation.path}"
+        allowed = await client.options(path, headers=preflight | {"Origin": ALLOWED})
         assert allowed.status_code == 200
         assert allowed.headers["access-control-allow-origin"] == ALLOWED
         assert allowed.headers["access-control-allow-credentials"] == "true"
-        assert call.method in allowed.headers["access-control-allow-methods"]
+        assert operation.method in allowed.headers["access-control-allow-methods"]
         assert "x-tenant" in allowed.headers["access-control-allow-headers"]
         assert "Origin" in allowed.headers["vary"]
-        refused = await client.options(path, headers=asking | {"Origin": OTHER})
+        refused = await client.options(path, headers=preflight | {"Origin": OTHER})
         assert refused.status_code == 400
         assert "access-control-allow-origin" not in refused.headers
-        for answer in (allowed, refused):
-            assert answer.headers["x-content-type-options"] == "nosniff"
+        for response in (allowed, refused):
+            assert response.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_where_no_origin_is_allowed_none_can_read(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_without_allowed_origins_there_are_no_cors_headers(kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo)
     async with running(app) as client:
         for method in ("GET", "OPTIONS"):
-            answer = await client.request(
+            response = await client.request(
                 method,
                 "/kombo/integrations",
                 headers=ADA | {"Origin": OTHER, "Access-Control-Request-Method": "GET"},
             )
-            assert not [name for name in answer.headers if name.startswith("access-control")]
+            assert not [name for name in response.headers if name.startswith("access-control")]
 
 
 @pytest.mark.parametrize("ours_too", [True, False])
 @pytest.mark.parametrize("outside", [True, False])
 @pytest.mark.parametrize("hosts", [[ALLOWED], ["*"]])
-async def test_with_the_hosts_own_cors_around_there_is_one_header_and_preflights_work(
+async def test_inside_the_hosts_cors_middleware_each_header_is_sent_once_and_preflights_work(
     hosts: list[str], outside: bool, ours_too: bool, kombo: httpx.AsyncBaseTransport
 ) -> None:
     embed = KomboEmbed(
@@ -137,17 +139,17 @@ async def test_with_the_hosts_own_cors_around_there_is_one_header_and_preflights
     page = {"Origin": ALLOWED, "Cookie": "session=1"}
     async with running(app) as client:
         for method, path in [("GET", "/integrations"), ("GET", "/links"), ("GET", "/nowhere"), ("GET", "")]:
-            answer = await client.request(method, f"/kombo{path}", headers=ADA | page)
-            assert answer.headers.get_list("access-control-allow-origin") == [ALLOWED]
-            assert answer.headers.get_list("access-control-allow-credentials") == ["true"]
-        asked = await client.options(
+            response = await client.request(method, f"/kombo{path}", headers=ADA | page)
+            assert response.headers.get_list("access-control-allow-origin") == [ALLOWED]
+            assert response.headers.get_list("access-control-allow-credentials") == ["true"]
+        preflight = await client.options(
             "/kombo/links", headers={"Origin": ALLOWED, "Access-Control-Request-Method": "POST"}
         )
-        assert asked.status_code == 200
-        assert asked.headers.get_list("access-control-allow-origin") == [ALLOWED]
+        assert preflight.status_code == 200
+        assert preflight.headers.get_list("access-control-allow-origin") == [ALLOWED]
 
 
-async def test_a_start_that_fails_is_told_to_the_pages_of_allowed_origins_too(
+async def test_pages_of_allowed_origins_can_read_that_the_start_failed(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
     embed = KomboEmbed(
@@ -159,7 +161,7 @@ async def test_a_start_that_fails_is_told_to_the_pages_of_allowed_origins_too(
     )
     transport = httpx.ASGITransport(embed.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://app.example") as client:
-        answer = await client.post("/links", headers=ADA | {"Origin": ALLOWED}, json={})
-    assert answer.status_code in {500, 503}
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["access-control-allow-origin"] == ALLOWED
+        response = await client.post("/links", headers=ADA | {"Origin": ALLOWED}, json={})
+    assert response.status_code in {500, 503}
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["access-control-allow-origin"] == ALLOWED

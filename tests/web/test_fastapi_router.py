@@ -1,4 +1,4 @@
-"""The router for FastAPI apps: the same calls, with the host's own dependency as identity."""
+"""The router for FastAPI apps: the same operations, with a dependency of the host's as identity."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def database() -> list[str]:
 async def current_end_user(
     known: Annotated[list[str], Depends(database)], x_person: Annotated[str | None, Header()] = None
 ) -> AsyncIterator[EndUser | None]:
-    """As hosts write it: with dependencies of its own, and something to close."""
+    """Resolve the end user as hosts do: with dependencies of its own, and something to close."""
     if x_person is None or x_person not in known:
         yield None
         return
@@ -95,9 +95,9 @@ async def test_a_tool_is_connected_renewed_and_deleted(
 
         one = f"/kombo/integrations/{done.json()['integration']['id']}"
         await change_state(sandbox, flow.integration_id, "INVALID")
-        shown = await client.get(one, headers=ADA)
-        assert shown.json()["integration"]["next_action"] == "reconnect"
-        unchanged = await client.get(one, headers=ADA | {"If-None-Match": shown.headers["etag"]})
+        changed = await client.get(one, headers=ADA)
+        assert changed.json()["integration"]["next_action"] == "reconnect"
+        unchanged = await client.get(one, headers=ADA | {"If-None-Match": changed.headers["etag"]})
         assert (unchanged.status_code, unchanged.content) == (304, b"")
         assert (await client.get(one, headers=OTHER)).json()["code"] == "integration_not_found"
         assert (await client.post(f"{one}/relink", headers=ADA, json={})).status_code == 200
@@ -108,25 +108,27 @@ async def test_a_tool_is_connected_renewed_and_deleted(
         assert listed.json() == {"integrations": []}
 
 
-async def test_nobody_signed_in_is_told_so(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
+async def test_requests_that_are_not_signed_in_are_unauthenticated(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
     app, _ = make_app(kombo)
     async with running(app) as client:
-        for call in OPERATIONS:
-            if call.signed_in:
-                path = f"/kombo{call.path}".replace("{id}", "unknown")
-                answer = await client.request(call.method, path, headers=person("mallory@acme"))
-                assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
-                assert answer.headers["content-type"] == "application/problem+json"
+        for operation in OPERATIONS:
+            if operation.signed_in:
+                path = f"/kombo{operation.path}".replace("{id}", "unknown")
+                response = await client.request(operation.method, path, headers=person("mallory@acme"))
+                assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+                assert response.headers["content-type"] == "application/problem+json"
     assert sandbox.calls == {}
 
 
-async def test_webhooks_the_module_health_and_the_description_ask_nobody(
+async def test_webhooks_the_module_health_and_the_document_do_not_call_the_dependency(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    def never() -> EndUser:
+    def not_called() -> EndUser:
         raise AssertionError
 
-    app, _ = make_app(kombo, never)
+    app, _ = make_app(kombo, not_called)
     event = b'{"id":"e","type":"sync-finished","data":{}}'
     async with running(app) as client:
         signature = {"X-Kombo-Signature": sign(event, WEBHOOK_SECRET)}
@@ -141,10 +143,10 @@ async def test_webhooks_the_module_health_and_the_description_ask_nobody(
 async def test_the_origin_is_checked_before_the_dependency_and_the_dependency_before_the_body(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
-    asked: list[str] = []
+    calls: list[str] = []
 
     def end_user(x_person: Annotated[str | None, Header()] = None) -> EndUser | None:
-        asked.append("who")
+        calls.append("end_user")
         return None if x_person is None else EndUser("ada@acme.example", "Acme", "acme")
 
     app, _ = make_app(kombo, end_user)
@@ -153,17 +155,17 @@ async def test_the_origin_is_checked_before_the_dependency_and_the_dependency_be
     async with running(app) as client:
 
         async def code(headers: dict[str, str], body: bytes) -> tuple[int, str]:
-            answer = await client.post("/kombo/links", headers=headers, content=body)
-            return answer.status_code, answer.json()["code"]
+            response = await client.post("/kombo/links", headers=headers, content=body)
+            return response.status_code, response.json()["code"]
 
         assert await code(cross | plain, large) == (403, "cross_origin")
-        assert asked == []
+        assert calls == []
         assert await code(plain, large) == (401, "unauthenticated")
         assert await code(ADA | plain, large) == (415, "invalid_request")
         assert await code(ADA | JSON, large) == (413, "invalid_request")
         assert await code(ADA | JSON, b"{") == (400, "invalid_request")
         assert await code(ADA | JSON, b'{"x":1}') == (422, "invalid_request")
-        assert len(asked) == 5
+        assert len(calls) == 5
 
 
 async def test_an_http_exception_of_the_dependency_is_a_problem_with_its_headers(
@@ -174,17 +176,17 @@ async def test_an_http_exception_of_the_dependency_is_a_problem_with_its_headers
 
     app, _ = make_app(kombo, end_user)
     async with running(app) as client:
-        answer = await client.post("/kombo/links", json={})
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    assert (answer.json()["detail"], answer.headers["x-reason"]) == ('{"ask": "Grace"}', "role")
-    assert answer.headers["content-type"] == "application/problem+json"
+        response = await client.post("/kombo/links", json={})
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+    assert (response.json()["detail"], response.headers["x-reason"]) == ('{"ask": "Grace"}', "role")
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 def a_mapping() -> dict[str, str]:
     return {"email": "ada@acme.example"}
 
 
-def half_an_identity() -> EndUser:
+def incomplete_identity() -> EndUser:
     return EndUser(email="ada@acme.example", organization_name="Acme", origin_id="")
 
 
@@ -200,21 +202,23 @@ def deep(_below: Annotated[EndUser, Depends(a_bug)]) -> EndUser:
     raise AssertionError
 
 
-@pytest.mark.parametrize("end_user", [a_mapping, half_an_identity, a_bug, a_redirect, deep])
-async def test_a_dependency_that_fails_or_gives_something_else_is_the_hosts_bug(
+@pytest.mark.parametrize("end_user", [a_mapping, incomplete_identity, a_bug, a_redirect, deep])
+async def test_a_dependency_that_fails_or_returns_something_else_is_an_identity_error(
     end_user: Any, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
     app, _ = make_app(kombo, end_user)
     async with running(app) as client:
-        answer = await client.post("/kombo/links", json={})
-    assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
+        response = await client.post("/kombo/links", json={})
+    assert (response.status_code, response.json()["code"]) == (500, "identity_error")
     [record] = [record for record in caplog.records if record.name == "kombo_embed.auth"]
     assert record.message == "identity.failed"
-    assert "a secret" not in answer.text + caplog.text + str(vars(record))
+    assert "a secret" not in response.text + caplog.text + str(vars(record))
     assert sandbox.calls == {}
 
 
-async def test_wrong_parameters_of_the_dependency_are_told_by_field(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_invalid_parameters_of_the_dependency_are_named_by_field(
+    kombo: httpx.AsyncBaseTransport,
+) -> None:
     def end_user(x_tenant: Annotated[int, Header()]) -> EndUser:
         return EndUser("ada@acme.example", "Acme", str(x_tenant))
 
@@ -223,25 +227,25 @@ async def test_wrong_parameters_of_the_dependency_are_told_by_field(kombo: httpx
         missing = await client.post("/kombo/links", json={})
         wrong = await client.post("/kombo/links", headers={"X-Tenant": "seven"}, json={})
         right = await client.post("/kombo/links", headers={"X-Tenant": "7"}, json={})
-    for answer in (missing, wrong):
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert [error["field"] for error in answer.json()["errors"]] == ["header.x-tenant"]
-        assert "seven" not in answer.text
+    for response in (missing, wrong):
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+        assert response.headers["content-type"] == "application/problem+json"
+        assert [error["field"] for error in response.json()["errors"]] == ["header.x-tenant"]
+        assert "seven" not in response.text
     assert right.status_code == 200
 
 
-async def test_a_security_scheme_decides_and_stands_in_the_document(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_a_security_scheme_is_applied_and_documented(kombo: httpx.AsyncBaseTransport) -> None:
     def end_user(given: Annotated[HTTPAuthorizationCredentials, Depends(BEARER)]) -> EndUser | None:
         return EndUser("ada@acme.example", "Acme", "acme") if given.credentials == "good" else None
 
     app, _ = make_app(kombo, end_user)
     async with running(app) as client:
-        nobody = await client.post("/kombo/links", json={})
+        missing = await client.post("/kombo/links", json={})
         wrong = await client.post("/kombo/links", headers={"Authorization": "Bearer bad"}, json={})
         right = await client.post("/kombo/links", headers={"Authorization": "Bearer good"}, json={})
-    assert [answer.status_code for answer in (nobody, wrong, right)] == [401, 401, 200]
-    assert nobody.headers["www-authenticate"] == "Bearer"
+    assert [response.status_code for response in (missing, wrong, right)] == [401, 401, 200]
+    assert missing.headers["www-authenticate"] == "Bearer"
     paths = app.openapi()["paths"]
     assert paths["/kombo/links"]["post"]["security"] == [{"HTTPBearer": []}]
     assert "security" not in paths["/kombo/health"]["get"]
@@ -254,7 +258,7 @@ async def test_the_hosts_tests_can_override_the_dependency(kombo: httpx.AsyncBas
         assert (await client.post("/kombo/links", json={})).status_code == 200
 
 
-async def test_what_a_dependency_opened_is_closed_after_the_answer_was_made(
+async def test_a_generator_dependency_is_closed_after_the_response_was_made(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
     seen: list[str] = []
@@ -271,7 +275,7 @@ async def test_what_a_dependency_opened_is_closed_after_the_answer_was_made(
     assert seen == ["opened", "closed"] * 2
 
 
-async def test_without_a_dependency_the_embeds_own_end_user_is_asked(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_without_a_dependency_the_embeds_own_end_user_is_used(kombo: httpx.AsyncBaseTransport) -> None:
     embed = KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo)
     app = FastAPI()
     embed.install(app)
@@ -282,7 +286,7 @@ async def test_without_a_dependency_the_embeds_own_end_user_is_asked(kombo: http
             assert (await client.post(f"{base}/links", json={})).json()["code"] == "unauthenticated"
 
 
-async def test_the_mount_of_an_embed_without_end_user_asks_nobody_and_says_why(
+async def test_the_mount_of_an_embed_without_end_user_is_an_identity_error(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
     embed = KomboEmbed(settings=make_settings(), http_transport=kombo)
@@ -292,24 +296,28 @@ async def test_the_mount_of_an_embed_without_end_user_asks_nobody_and_says_why(
     async with running(app) as client:
         assert (await client.post("/api/hr/links", headers=ADA, json={})).status_code == 200
         calls = dict(sandbox.calls)
-        answer = await client.post("/kombo/links", headers=ADA, json={})
-        assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
+        response = await client.post("/kombo/links", headers=ADA, json={})
+        assert (response.status_code, response.json()["code"]) == (500, "identity_error")
     assert "has no end_user" in logged_reason(caplog)
     assert sandbox.calls == calls
 
 
-async def test_where_nothing_else_opens_it_the_first_request_does(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_the_first_request_opens_the_embed_if_nothing_else_does(
+    kombo: httpx.AsyncBaseTransport,
+) -> None:
     embed = KomboEmbed(settings=make_settings(), http_transport=kombo)
     app = FastAPI()
     app.include_router(router(embed, end_user=current_end_user), prefix="/kombo")
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://app.example") as client:
-        answers = await asyncio.gather(*(client.post("/kombo/links", headers=ADA, json={}) for _ in range(5)))
-    assert {answer.status_code for answer in answers} == {200}
+        responses = await asyncio.gather(
+            *(client.post("/kombo/links", headers=ADA, json={}) for _ in range(5))
+        )
+    assert {response.status_code for response in responses} == {200}
     await embed.close()
 
 
-async def test_wrong_settings_are_told_to_the_log_where_the_first_request_opens(
+async def test_the_log_names_invalid_settings_if_the_first_request_opens_the_embed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = FastAPI()
@@ -317,13 +325,14 @@ async def test_wrong_settings_are_told_to_the_log_where_the_first_request_opens(
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://app.example") as client:
         for method, path in (("POST", "/kombo/links"), ("PUT", "/kombo/links"), ("GET", "/kombo/links/")):
-            answer = await client.request(method, path)
-            assert (answer.status_code, answer.json()["code"]) == (500, "configuration")
-            assert "KOMBO_API_KEY" not in answer.text
-    assert "KOMBO_API_KEY" in caplog.text
+            response = await client.request(method, path)
+            assert (response.status_code, response.json()["code"]) == (500, "configuration")
+            assert "KOMBO_API_KEY" not in response.text
+    assert all("KOMBO_API_KEY" in str(vars(record)) for record in caplog.records)
+    assert {record.message for record in caplog.records} == {"start.failed"}
 
 
-async def test_two_embeds_stand_in_one_app(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_two_embeds_can_share_one_app(kombo: httpx.AsyncBaseTransport) -> None:
     app = FastAPI()
     for name in ("eu", "us"):
         settings = make_settings(environment=name, database_url=f"sqlite+aiosqlite:///{name}.db")
@@ -353,22 +362,22 @@ async def test_pages_of_allowed_origins_can_call_it_and_read_its_errors(
             ("GET", "/links", ADA, 405),
             ("GET", "/links/", ADA, 404),
         ):
-            answer = await client.request(method, f"/kombo{path}", headers=headers | page)
-            assert answer.status_code == status
-            assert answer.headers.get_list("access-control-allow-origin") == [ALLOWED]
-            assert answer.headers["content-type"].startswith("application/")
-        for call in OPERATIONS:
-            asking = {"Origin": ALLOWED, "Access-Control-Request-Method": call.method}
-            asked = await client.options(f"/kombo{call.path}", headers=asking)
-            assert asked.status_code == 200
-            assert asked.headers["access-control-allow-origin"] == ALLOWED
+            response = await client.request(method, f"/kombo{path}", headers=headers | page)
+            assert response.status_code == status
+            assert response.headers.get_list("access-control-allow-origin") == [ALLOWED]
+            assert response.headers["content-type"].startswith("application/")
+        for operation in OPERATIONS:
+            preflight = {"Origin": ALLOWED, "Access-Control-Request-Method": operation.method}
+            allowed = await client.options(f"/kombo{operation.path}", headers=preflight)
+            assert allowed.status_code == 200
+            assert allowed.headers["access-control-allow-origin"] == ALLOWED
             other = await client.options(
-                f"/kombo{call.path}", headers=asking | {"Origin": "https://evil.test"}
+                f"/kombo{operation.path}", headers=preflight | {"Origin": "https://evil.test"}
             )
             assert "access-control-allow-origin" not in other.headers
 
 
-async def test_other_methods_and_slashes_are_problems_and_nothing_is_made_from_the_host_header(
+async def test_other_methods_and_slashes_are_problems_and_never_redirects(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
     app, _ = make_app(kombo)
@@ -377,12 +386,12 @@ async def test_other_methods_and_slashes_are_problems_and_nothing_is_made_from_t
         assert (method.status_code, method.headers["allow"]) == (405, "POST")
         both = await client.put("/kombo/integrations/x")
         assert both.headers["allow"] == "DELETE, GET"
-        for call in OPERATIONS:
-            path = f"/kombo{call.path}/".replace("{id}", "unknown")
+        for operation in OPERATIONS:
+            path = f"/kombo{operation.path}/".replace("{id}", "unknown")
             for verb in ("GET", "POST", "DELETE", "OPTIONS"):
-                answer = await client.request(verb, path, headers={"Host": "evil.test"})
-                assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-                assert "location" not in answer.headers
+                response = await client.request(verb, path, headers={"Host": "evil.test"})
+                assert (response.status_code, response.json()["code"]) == (404, "not_found")
+                assert "location" not in response.headers
 
 
 class BrokenCache(MemoryLinkCache):
@@ -390,49 +399,49 @@ class BrokenCache(MemoryLinkCache):
         raise RuntimeError(f"broken for {key.environment}")
 
 
-async def test_what_fails_after_the_dependency_is_not_blamed_on_it(
+async def test_an_exception_after_the_dependency_is_not_an_identity_error(
     kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = BrokenCache(size=1, lifetime=60, clock=ManualClock())
+    cache = BrokenCache(size=1, lifetime_seconds=60, clock=ManualClock())
     embed = KomboEmbed(settings=make_settings(), http_transport=kombo, link_cache=cache)
     app = FastAPI()
     app.include_router(router(embed, end_user=current_end_user), prefix="/kombo")
     async with embed:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://app.example") as client:
-            with pytest.raises(RuntimeError, match="broken for default"):  # the host's server answers 500
+            with pytest.raises(RuntimeError, match="broken for default"):  # the host's server responses 500
                 await client.post("/kombo/links", headers=ADA, json={})
     assert "identity.failed" not in caplog.text
 
 
-def test_the_hosts_document_has_every_call_with_its_bodies_answers_and_problems(
+def test_the_hosts_document_has_every_operation_with_its_bodies_responses_and_problems(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
     app, _ = make_app(kombo)
     document = app.openapi()
     validate(document)
-    told = {
+    documented = {
         (method.upper(), path.removeprefix("/kombo")): operation
         for path, item in document["paths"].items()
         for method, operation in item.items()
     }
-    assert told.keys() == {(call.method, call.path) for call in OPERATIONS}
-    for call in OPERATIONS:
-        operation = told[call.method, call.path]
-        assert operation["summary"] == call.summary
-        assert operation["tags"] == ["Kombo Connect"]
-        assert ("requestBody" in operation) is (call.body is not None or call.path == "/webhooks")
+    assert documented.keys() == {(operation.method, operation.path) for operation in OPERATIONS}
+    for operation in OPERATIONS:
+        described = documented[operation.method, operation.path]
+        assert described["summary"] == operation.summary
+        assert described["tags"] == ["Kombo Connect"]
+        assert ("requestBody" in described) is (operation.body is not None or operation.path == "/webhooks")
         problems = {
-            status: answer
-            for status, answer in operation["responses"].items()
-            if int(status) >= 400 and int(status) not in call.answers
+            status: response
+            for status, response in described["responses"].items()
+            if int(status) >= 400 and int(status) not in operation.responses
         }
-        if call.signed_in:
+        if operation.signed_in:
             assert {"401", "403", "422", "500"} <= problems.keys()
-        for answer in problems.values():
+        for response in problems.values():
             schema = {"$ref": "#/components/schemas/KomboProblem"}
-            assert answer["content"] == {"application/problem+json": {"schema": schema}}
-    link = told["POST", "/links"]
+            assert response["content"] == {"application/problem+json": {"schema": schema}}
+    link = documented["POST", "/links"]
     assert link["responses"]["200"]["content"]["application/json"]["schema"] == {
         "$ref": "#/components/schemas/KomboLink"
     }
@@ -442,7 +451,7 @@ def test_the_hosts_document_has_every_call_with_its_bodies_answers_and_problems(
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-def test_without_fastapi_it_says_what_to_install() -> None:
+def test_without_fastapi_the_error_names_the_extra() -> None:
     program = (
         "import sys; sys.modules['fastapi'] = None\n"
         "from kombo_embed import ConfigurationError\n"

@@ -1,3 +1,5 @@
+"""Link options of the host: per request, over the settings."""
+
 from __future__ import annotations
 
 import json
@@ -12,7 +14,7 @@ from kombo_embed.sandbox import Sandbox
 from tests.support import make_settings, person, running, who_the_header_names
 
 
-class Watched(httpx.AsyncBaseTransport):
+class RecordingTransport(httpx.AsyncBaseTransport):
     def __init__(self, kombo: httpx.AsyncBaseTransport) -> None:
         self._kombo = kombo
         self.bodies: list[dict[str, object]] = []
@@ -22,35 +24,35 @@ class Watched(httpx.AsyncBaseTransport):
         return await self._kombo.handle_async_request(request)
 
 
-async def per_organisation(_connection: HTTPConnection, end_user: EndUser) -> LinkOptions:
+async def per_organization(_connection: HTTPConnection, end_user: EndUser) -> LinkOptions:
     if end_user.origin_id == "acme":
         return LinkOptions(scope_config_id="scope-of-acme", remote_environment="test")
     return LinkOptions()
 
 
-async def test_the_host_decides_per_request_over_the_settings(kombo: httpx.AsyncBaseTransport) -> None:
-    watched = Watched(kombo)
+async def test_options_of_the_host_override_the_settings_per_request(kombo: httpx.AsyncBaseTransport) -> None:
+    recording = RecordingTransport(kombo)
     app = Starlette()
-    settings = make_settings(scope_config_id="everybody's", enable_field_mapping=True)
+    settings = make_settings(scope_config_id="scope-of-all", enable_field_mapping=True)
     KomboEmbed(
         end_user=who_the_header_names,
-        link_options=per_organisation,
+        link_options=per_organization,
         settings=settings,
-        http_transport=watched,
+        http_transport=recording,
     ).install(app)
     async with running(app) as client:
         tool = {"integration_tool": "personio"}
         await client.post("/kombo/links", headers=person("ada@acme"), json=tool)
         await client.post("/kombo/links", headers=person("alan@bletchley"), json=tool)
-    acme, bletchley = watched.bodies
+    acme, bletchley = recording.bodies
     assert (acme["scope_config_id"], acme["remote_environment"]) == ("scope-of-acme", "test")
-    assert bletchley["scope_config_id"] == "everybody's"
+    assert bletchley["scope_config_id"] == "scope-of-all"
     assert "remote_environment" not in bletchley
     assert acme["enable_field_mapping"] is bletchley["enable_field_mapping"] is True
 
 
 @pytest.mark.parametrize("wrong", [lambda *_: {"scope_config_id": "x"}, lambda *_: 1 / 0])
-async def test_options_that_are_none_are_the_hosts_bug(
+async def test_a_callable_that_fails_or_returns_something_else_is_an_identity_error(
     wrong: object, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     app = Starlette()
@@ -61,6 +63,6 @@ async def test_options_that_are_none_are_the_hosts_bug(
         http_transport=kombo,
     ).install(app)
     async with running(app) as client:
-        answer = await client.post("/kombo/links", headers=person("ada@acme"), json={})
-    assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
+        response = await client.post("/kombo/links", headers=person("ada@acme"), json={})
+    assert (response.status_code, response.json()["code"]) == (500, "identity_error")
     assert sandbox.calls == {}

@@ -1,3 +1,5 @@
+"""`KomboEmbedMiddleware` and ``install``: lifespan, routing, and errors at the start."""
+
 from __future__ import annotations
 
 import sqlite3
@@ -26,7 +28,7 @@ def make_embed(kombo: httpx.AsyncBaseTransport, **settings: Any) -> KomboEmbed:
 
 
 async def asgi_app_without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-    """As an ASGI framework that knows HTTP only, such as Django."""
+    """Like an ASGI framework without lifespan support, such as Django."""
     if scope["type"] != "http":
         raise ValueError("unsupported")
     await PlainTextResponse("the host's")(scope, receive, send)
@@ -51,7 +53,7 @@ async def test_with_a_path_it_serves_the_routes_in_front_of_any_asgi_app(
             assert (await client.get(other)).text == "the host's"
 
 
-async def test_where_no_lifespan_runs_the_first_request_opens(
+async def test_without_lifespan_events_the_first_request_opens_the_embed(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     embed = make_embed(kombo)
@@ -63,7 +65,7 @@ async def test_where_no_lifespan_runs_the_first_request_opens(
     assert minted(sandbox) == 1
 
 
-async def test_a_host_that_refuses_lifespan_is_served_all_the_same(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_a_host_that_rejects_lifespan_is_served(kombo: httpx.AsyncBaseTransport) -> None:
     embed = make_embed(kombo)
     app = KomboEmbedMiddleware(asgi_app_without_lifespan, embed=embed, path="/kombo")
     with pytest.raises((LifespanNotSupported, ValueError)):
@@ -74,7 +76,7 @@ async def test_a_host_that_refuses_lifespan_is_served_all_the_same(kombo: httpx.
     await embed.close()
 
 
-async def test_what_comes_after_the_host_has_stopped_is_refused_and_opens_nothing(
+async def test_requests_after_shutdown_are_rejected_and_open_nothing(
     kombo: httpx.AsyncBaseTransport, log: LogRecorder
 ) -> None:
     embed = make_embed(kombo)
@@ -92,22 +94,24 @@ async def test_what_comes_after_the_host_has_stopped_is_refused_and_opens_nothin
         assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 200
 
 
-async def test_the_hosts_handlers_find_the_embed_in_the_state_and_other_requests_are_untouched(
+async def test_host_handlers_find_the_embed_in_the_state_and_read_their_own_bodies(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
-    async def show(request: Request) -> Response:
-        found = await request.state.kombo.integrations("acme")
-        return JSONResponse({"body": (await request.body()).decode(), "integrations": found})
+    async def handle(request: Request) -> Response:
+        integrations = await request.state.kombo.integrations("acme")
+        return JSONResponse({"body": (await request.body()).decode(), "integrations": integrations})
 
-    app = Starlette(routes=[Route("/mine", show, methods=["POST"])])
+    app = Starlette(routes=[Route("/mine", handle, methods=["POST"])])
     embed = make_embed(kombo)
     embed.install(app)
     async with running(app) as client:
-        answer = await client.post("/mine", content=b"not ours to read")
-    assert answer.json() == {"body": "not ours to read", "integrations": []}
+        response = await client.post("/mine", content=b"not ours to read")
+    assert response.json() == {"body": "not ours to read", "integrations": []}
 
 
-async def test_wrong_settings_stop_the_start_with_their_message(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_invalid_settings_stop_the_start_with_a_message_that_names_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("KOMBO_REGION", "mars")
     embed = KomboEmbed(end_user=who_the_header_names)
     app = Starlette()
@@ -126,20 +130,20 @@ async def test_wrong_settings_stop_the_start_with_their_message(monkeypatch: pyt
     assert "KOMBO_REGION" in sent[0]["message"]
 
 
-async def test_wrong_settings_where_no_lifespan_runs_are_a_problem_that_names_no_setting(
+async def test_without_lifespan_events_invalid_settings_are_a_problem_that_names_no_setting(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     embed = KomboEmbed(end_user=who_the_header_names)
     app = KomboEmbedMiddleware(asgi_app_without_lifespan, embed=embed, path="/kombo")
     async with in_process(app) as client:
-        answer = await client.post("/kombo/links", headers=ADA, json={})
-        assert (answer.status_code, answer.json()["code"]) == (500, "configuration")
-        assert "KOMBO_API_KEY" not in answer.text
+        response = await client.post("/kombo/links", headers=ADA, json={})
+        assert (response.status_code, response.json()["code"]) == (500, "configuration")
+        assert "KOMBO_API_KEY" not in response.text
         assert (await client.get("/")).text == "the host's"
     assert any("KOMBO_API_KEY" in str(vars(record)) for record in caplog.records)
 
 
-async def test_without_an_identity_it_does_not_start(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_without_an_end_user_callable_it_does_not_start(kombo: httpx.AsyncBaseTransport) -> None:
     with pytest.raises(ConfigurationError, match="end_user"):
         await KomboEmbed(settings=make_settings(), http_transport=kombo).open()
 
@@ -156,7 +160,7 @@ async def test_the_routes_can_be_mounted_by_hand(kombo: httpx.AsyncBaseTransport
             assert (await client.post(f"{path}/links", json={})).json()["code"] == "unauthenticated"
 
 
-async def test_it_can_be_started_again_after_it_was_stopped(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_it_can_start_again_after_shutdown(kombo: httpx.AsyncBaseTransport) -> None:
     embed = make_embed(kombo)
     for _ in range(2):
         app = Starlette()
@@ -165,7 +169,7 @@ async def test_it_can_be_started_again_after_it_was_stopped(kombo: httpx.AsyncBa
             assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 200
 
 
-async def test_the_mount_path_comes_from_the_settings_or_from_the_call(
+async def test_the_mount_path_comes_from_the_settings_or_the_argument(
     kombo: httpx.AsyncBaseTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = Starlette()
@@ -179,7 +183,7 @@ async def test_the_mount_path_comes_from_the_settings_or_from_the_call(
             assert (await client.get(f"{path}/health")).status_code == 200
 
 
-async def test_health_needs_no_login_and_tells_when_the_database_is_gone(
+async def test_health_needs_no_login_and_fails_without_the_database(
     kombo: httpx.AsyncBaseTransport, sandbox: Sandbox
 ) -> None:
     app = Starlette()
@@ -205,11 +209,11 @@ async def test_the_identity_callable_may_raise_an_http_exception(kombo: httpx.As
     app = Starlette()
     KomboEmbed(end_user=forbidden, settings=make_settings(), http_transport=kombo).install(app)
     async with running(app) as client:
-        answer = await client.post("/kombo/links", json={})
-    assert answer.status_code == 403
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"] == "forbidden"
-    assert answer.json()["detail"] == "Only administrators connect tools."
+        response = await client.post("/kombo/links", json={})
+    assert response.status_code == 403
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["code"] == "forbidden"
+    assert response.json()["detail"] == "Only administrators connect tools."
 
 
 @pytest.mark.parametrize(
@@ -221,14 +225,14 @@ async def test_the_identity_callable_may_raise_an_http_exception(kombo: httpx.As
         lambda _: 1 / 0,
     ],
 )
-async def test_half_an_identity_is_the_hosts_bug_and_gets_no_link(
+async def test_an_incomplete_identity_is_an_identity_error_and_gets_no_link(
     wrong: Any, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = Starlette()
     KomboEmbed(end_user=wrong, settings=make_settings(), http_transport=kombo).install(app)
     async with running(app) as client:
-        answer = await client.post("/kombo/links", json={})
-    assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
+        response = await client.post("/kombo/links", json={})
+    assert (response.status_code, response.json()["code"]) == (500, "identity_error")
     assert sandbox.calls == {}
     assert any(record.message.startswith("identity.failed") for record in caplog.records)
 
@@ -236,5 +240,5 @@ async def test_half_an_identity_is_the_hosts_bug_and_gets_no_link(
 async def test_two_embeds_cannot_be_installed_at_one_path(kombo: httpx.AsyncBaseTransport) -> None:
     app = Starlette()
     make_embed(kombo).install(app)
-    with pytest.raises(ConfigurationError, match=r"/kombo is taken.*MOUNT_PATH"):
+    with pytest.raises(ConfigurationError, match=r"mount at /kombo.*MOUNT_PATH"):
         make_embed(kombo).install(app)

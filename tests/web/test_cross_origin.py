@@ -1,6 +1,6 @@
-"""Who may call from where, every cell written down: Sec-Fetch-Site x Origin x content type, POST and DELETE.
+"""The cross-origin check, with every cell written out: Sec-Fetch-Site x Origin x content type.
 
-``missing`` with a body of no content type is 415 as well; a missing content type here means no body at all.
+A missing content type in the tables means that there is no body at all.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ junk            allowed  | 204  415  415  204
 
 
 def rows(table: str) -> list[tuple[str, str, list[int]]]:
-    """The table's rows, which are all there: no cell is left to a default."""
+    """Return the table's rows; none may be missing."""
     lines = [line.replace("|", " ").split() for line in table.strip().splitlines()[1:]]
     assert len({(site, origin) for site, origin, *_ in lines}) == len(lines) == 6 * len(ORIGINS)
     assert all(len(statuses) == len(CONTENT_TYPES) for _, _, *statuses in lines)
@@ -116,14 +116,14 @@ def headers_of(site: str, origin: str, content_type: str) -> dict[str, str]:
         headers["Sec-Fetch-Site"] = site
     if (sent := ORIGINS[origin]) is not None:
         headers["Origin"] = sent
-    if (said := CONTENT_TYPES[content_type]) is not None:
-        headers["Content-Type"] = said
+    if (value := CONTENT_TYPES[content_type]) is not None:
+        headers["Content-Type"] = value
     return headers
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    """One app for all the cells: they leave nothing behind that another would see."""
+    """Yield a client of one app for all cells, which do not affect each other."""
     sandbox = Sandbox(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET)
     database = tmp_path_factory.mktemp("matrix") / "kombo_embed.db"
     app, _ = make_host(
@@ -138,54 +138,54 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[http
 
 
 @pytest.mark.parametrize(("site", "origin", "statuses"), rows(POSTS))
-async def test_a_post_is_answered_as_the_table_says(
+async def test_a_post_has_the_status_in_the_table(
     site: str, origin: str, statuses: list[int], client: httpx.AsyncClient
 ) -> None:
     for content_type, status in zip(CONTENT_TYPES, statuses, strict=True):
         body = b"" if content_type == "missing" else b"{}"
-        answer = await client.post(
+        response = await client.post(
             "/kombo/links", headers=headers_of(site, origin, content_type), content=body
         )
-        assert answer.status_code == status, content_type
+        assert response.status_code == status, content_type
         if status != 200:
-            assert answer.json()["code"] == {403: "cross_origin", 415: "invalid_request"}[status]
+            assert response.json()["code"] == {403: "cross_origin", 415: "invalid_request"}[status]
 
 
 @pytest.mark.parametrize(("site", "origin", "statuses"), rows(DELETES))
-async def test_a_delete_is_answered_as_the_table_says(
+async def test_a_delete_has_the_status_in_the_table(
     site: str, origin: str, statuses: list[int], client: httpx.AsyncClient
 ) -> None:
     connected = await connect(client)
     for content_type, status in zip(CONTENT_TYPES, statuses, strict=True):
         body = b"" if content_type == "missing" else b"{}"
-        answer = await client.request(
+        response = await client.request(
             "DELETE",
             f"/kombo/integrations/{connected}",
             headers=headers_of(site, origin, content_type),
             content=body,
         )
-        assert answer.status_code == status, content_type
+        assert response.status_code == status, content_type
         assert (connected in await listed(client)) is (status != 204)
         if status == 204:
             connected = await connect(client)
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-async def test_a_body_that_does_not_say_what_it_is_is_not_read(
-    method: str, client: httpx.AsyncClient
-) -> None:
+async def test_a_body_without_a_content_type_is_rejected(method: str, client: httpx.AsyncClient) -> None:
     connected = await connect(client)
     path = "/kombo/links" if method == "POST" else f"/kombo/integrations/{connected}"
-    answer = await client.request(method, path, headers=ADA, content=b"{}")
-    assert (answer.status_code, answer.json()["code"]) == (415, "invalid_request")
+    response = await client.request(method, path, headers=ADA, content=b"{}")
+    assert (response.status_code, response.json()["code"]) == (415, "invalid_request")
     assert connected in await listed(client)
 
 
-async def test_a_delete_takes_no_fields(client: httpx.AsyncClient) -> None:
+async def test_a_delete_accepts_no_fields(client: httpx.AsyncClient) -> None:
     connected = await connect(client)
-    answer = await client.request("DELETE", f"/kombo/integrations/{connected}", headers=ADA, json={"all": 1})
-    assert answer.status_code == 422
-    assert [error["field"] for error in answer.json()["errors"]] == ["all"]
+    response = await client.request(
+        "DELETE", f"/kombo/integrations/{connected}", headers=ADA, json={"all": 1}
+    )
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == ["all"]
     assert connected in await listed(client)
 
 
@@ -206,17 +206,17 @@ async def test_a_delete_takes_no_fields(client: httpx.AsyncClient) -> None:
         ("localhost:8000", "http://localhost:8000"),
     ],
 )
-async def test_the_same_host_and_port_is_this_origin(
+async def test_the_same_host_and_port_is_our_own_origin(
     host: str, origin: str, client: httpx.AsyncClient
 ) -> None:
-    answer = await client.post("/kombo/links", headers=ADA | {"Host": host, "Origin": origin}, json={})
-    assert answer.status_code == 200
+    response = await client.post("/kombo/links", headers=ADA | {"Host": host, "Origin": origin}, json={})
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize(
     ("host", "origin"),
     [
-        ("app.example", "https://app.good.test.evil.test"),  # siblings of the allowed one
+        ("app.example", "https://app.good.test.evil.test"),  # lookalikes of the allowed origin
         ("app.example", "https://evil-app.good.test"),
         ("app.example", "https://sub.app.good.test"),
         ("app.example", "https://good.test"),
@@ -232,7 +232,7 @@ async def test_the_same_host_and_port_is_this_origin(
         ("app.example", "https://app.good.test, https://evil.test"),
         ("app.example", "https://evil.test, https://app.good.test"),
         ("app.example", "https://app.good.test https://evil.test"),
-        ("app.example", "https://app.example.evil.test"),  # siblings of our own
+        ("app.example", "https://app.example.evil.test"),  # lookalikes of our own origin
         ("app.example", "https://evil-app.example"),
         ("app.example", "https://sub.app.example"),
         ("app.example", "https://example"),
@@ -279,18 +279,18 @@ async def test_the_same_host_and_port_is_this_origin(
         ("app.example?", "https://app.example"),
     ],
 )
-async def test_everything_that_only_looks_like_an_allowed_origin_is_refused(
+async def test_lookalikes_of_allowed_origins_are_refused(
     host: str, origin: str, client: httpx.AsyncClient
 ) -> None:
     sent = {"Host": host, "Origin": origin} | ADA
     headers = [(name.encode(), value.encode("latin-1")) for name, value in sent.items()]
-    answer = await client.post("/kombo/links", headers=headers, json={})
-    assert (answer.status_code, answer.json()["code"]) == (403, "cross_origin")
-    assert "access-control-allow-origin" not in answer.headers
+    response = await client.post("/kombo/links", headers=headers, json={})
+    assert (response.status_code, response.json()["code"]) == (403, "cross_origin")
+    assert "access-control-allow-origin" not in response.headers
 
 
 @pytest.mark.parametrize(
-    "more",
+    "repeated",
     [
         [("Origin", ALLOWED), ("Origin", "https://evil.test")],
         [("Origin", "https://evil.test"), ("Origin", ALLOWED)],
@@ -302,19 +302,19 @@ async def test_everything_that_only_looks_like_an_allowed_origin_is_refused(
         [("Sec-Fetch-Site", "Same-Origin")],
     ],
 )
-async def test_a_header_that_is_there_twice_or_is_spelt_otherwise_vouches_for_nothing(
-    more: list[tuple[str, str]], client: httpx.AsyncClient
+async def test_a_repeated_or_malformed_header_proves_nothing(
+    repeated: list[tuple[str, str]], client: httpx.AsyncClient
 ) -> None:
-    headers = [*ADA.items(), ("Content-Type", "application/json"), *more]
-    answer = await client.post("/kombo/links", headers=headers, content=b"{}")
-    assert (answer.status_code, answer.json()["code"]) == (403, "cross_origin")
+    headers = [*ADA.items(), ("Content-Type", "application/json"), *repeated]
+    response = await client.post("/kombo/links", headers=headers, content=b"{}")
+    assert (response.status_code, response.json()["code"]) == (403, "cross_origin")
 
 
 numbers = itertools.count()
 
 
 async def connect(client: httpx.AsyncClient) -> str:
-    """Put an integration on record, as Kombo's webhook tells of it; our id of it."""
+    """Record an integration through a webhook; return its public id."""
     before = await listed(client)
     number = next(numbers)
     event = (
@@ -328,5 +328,5 @@ async def connect(client: httpx.AsyncClient) -> str:
 
 
 async def listed(client: httpx.AsyncClient) -> set[str]:
-    answer = await client.get("/kombo/integrations", headers=ADA)
-    return {row["id"] for row in answer.json()["integrations"]}
+    response = await client.get("/kombo/integrations", headers=ADA)
+    return {row["id"] for row in response.json()["integrations"]}

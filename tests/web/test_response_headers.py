@@ -1,4 +1,4 @@
-"""What every answer of ours carries, and what none is made from: the Host header."""
+"""The headers of every response; and no response depends on the Host header."""
 
 from __future__ import annotations
 
@@ -20,34 +20,38 @@ ADA = person("ada@acme")
 EVIL = "evil.test"
 
 
-def is_guarded(answer: httpx.Response, *, kept: str = "no-store") -> bool:
+def has_our_headers(response: httpx.Response, *, cache_control: str = "no-store") -> bool:
     return (
-        answer.headers.get_list("cache-control"),
-        answer.headers.get_list("x-content-type-options"),
-        answer.headers.get_list("referrer-policy"),
-    ) == ([kept], ["nosniff"], ["no-referrer"])
+        response.headers.get_list("cache-control"),
+        response.headers.get_list("x-content-type-options"),
+        response.headers.get_list("referrer-policy"),
+    ) == ([cache_control], ["nosniff"], ["no-referrer"])
 
 
-async def test_every_success_of_every_call_carries_them(
+async def test_every_success_of_every_operation_has_them(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     app, _ = make_host(kombo, allow_disconnect=True, enable_field_mapping=True)
     seen: set[tuple[str, str]] = set()
 
     async def call(method: str, path: str, route: str = "", **sent: Any) -> httpx.Response:
-        answer = await client.request(method, f"/kombo{path}", **{"headers": ADA, **sent})
-        assert answer.is_success, answer.text
-        # The module is the same for everybody: it may be kept, and is asked for again by its tag.
-        assert is_guarded(answer, kept="no-cache" if path == "/kombo-embed.js" else "no-store"), path
+        response = await client.request(method, f"/kombo{path}", **{"headers": ADA, **sent})
+        assert response.is_success, response.text
+        # The module is the same for everyone: it may be stored, and is revalidated by its entity tag.
+        assert has_our_headers(
+            response, cache_control="no-cache" if path == "/kombo-embed.js" else "no-store"
+        ), path
         seen.add((method, route or path))
-        if "etag" in answer.headers:
-            tag, known = "", answer
-            while known.headers["etag"] != tag:  # what Kombo is asked for after a completion may come between
+        if "etag" in response.headers:
+            tag, known = "", response
+            while known.headers["etag"] != tag:  # the details read after a completion may change it
                 tag = known.headers["etag"]
                 known = await client.request(method, f"/kombo{path}", headers=ADA | {"If-None-Match": tag})
             assert known.status_code == 304
-            assert is_guarded(known, kept="no-cache" if path == "/kombo-embed.js" else "no-store"), path
-        return answer
+            assert has_our_headers(
+                known, cache_control="no-cache" if path == "/kombo-embed.js" else "no-store"
+            ), path
+        return response
 
     async with running(app) as client:
         deliver_webhooks(sandbox, Recorder(app, seen))
@@ -67,67 +71,71 @@ async def test_every_success_of_every_call_carries_them(
 
 
 class Recorder:
-    """Sees what the webhooks of the sandbox are answered."""
+    """Checks the responses to the sandbox's webhooks."""
 
     def __init__(self, app: Any, seen: set[tuple[str, str]]) -> None:
         self._app = app
         self._seen = seen
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def look(message: Any) -> None:
+        async def check(message: Any) -> None:
             if message["type"] == "http.response.start":
-                answer = httpx.Response(message["status"], headers=message["headers"])
+                response = httpx.Response(message["status"], headers=message["headers"])
                 assert message["status"] == 204
-                assert is_guarded(answer)
+                assert has_our_headers(response)
                 self._seen.add(("POST", "/webhooks"))
             await send(message)
 
-        await self._app(scope, receive, look)
+        await self._app(scope, receive, check)
 
 
-@pytest.mark.parametrize("call", OPERATIONS, ids=lambda call: f"{call.method} {call.path}")
-async def test_every_refusal_carries_them(call: Any, kombo: httpx.AsyncBaseTransport) -> None:
+@pytest.mark.parametrize(
+    "operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}"
+)
+async def test_every_problem_has_them(operation: Any, kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo)
-    path = f"/kombo{call.path}".replace("{id}", "unknown")
+    path = f"/kombo{operation.path}".replace("{id}", "unknown")
     async with running(app) as client:
-        answers = [
+        responses = [
             await client.request("PATCH", path),
-            await client.request(call.method, f"{path}/nowhere"),
-            await client.request(call.method, f"{path}/"),
+            await client.request(operation.method, f"{path}/nowhere"),
+            await client.request(operation.method, f"{path}/"),
         ]
-        if call.signed_in:
-            answers.append(await client.request(call.method, path))
-        if call.checks_origin:
-            answers.append(await client.request(call.method, path, headers={"Origin": "https://evil.test"}))
-        if call.path == "/webhooks":
-            answers.append(await client.request(call.method, path))
-    for answer in answers:
-        assert answer.is_client_error
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert is_guarded(answer)
+        if operation.signed_in:
+            responses.append(await client.request(operation.method, path))
+        if operation.checks_origin:
+            responses.append(
+                await client.request(operation.method, path, headers={"Origin": "https://evil.test"})
+            )
+        if operation.path == "/webhooks":
+            responses.append(await client.request(operation.method, path))
+    for response in responses:
+        assert response.is_client_error
+        assert response.headers["content-type"] == "application/problem+json"
+        assert has_our_headers(response)
 
 
 @pytest.mark.parametrize("framework", [Starlette, FastAPI])
-async def test_no_answer_is_made_from_the_host_header(
+async def test_no_response_depends_on_the_host_header(
     framework: type[Starlette], kombo: httpx.AsyncBaseTransport
 ) -> None:
-    """Also not by the host's router, which redirects to paths with another slash at the end."""
+    """Nor does a redirect of the host's router to a path with or without a slash at the end."""
     app = framework()
     KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo).install(app)
-    paths = {f"/kombo{call.path}".replace("{id}", "unknown") for call in OPERATIONS}
+    paths = {f"/kombo{operation.path}".replace("{id}", "unknown") for operation in OPERATIONS}
     async with running(app) as client:
         for path in sorted(paths | {"/kombo", "/kombo//links", "/kombo/%2e%2e/links", "/kombo/nowhere"}):
             for slash in ("", "/"):
                 for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PATCH"):
                     sent = {"Host": EVIL, "X-Forwarded-Host": EVIL, "Forwarded": f"host={EVIL}"}
-                    answer = await client.request(method, path + slash, headers=ADA | sent)
-                    assert "location" not in answer.headers, (method, path)
-                    assert not answer.is_redirect
-                    assert EVIL not in answer.text
+                    response = await client.request(method, path + slash, headers=ADA | sent)
+                    assert "location" not in response.headers, (method, path)
+                    assert not response.is_redirect
+                    assert EVIL not in response.text
 
 
 async def test_an_app_can_be_mounted_at_the_root(kombo: httpx.AsyncBaseTransport) -> None:
-    app = Starlette(routes=[Route("/own", lambda _: PlainTextResponse("never reached"))])
+    app = Starlette(routes=[Route("/own", lambda _: PlainTextResponse("not reached"))])
     embed = KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo)
     embed.install(app, path="/")
     async with running(app) as client:

@@ -1,4 +1,4 @@
-"""The host's callable decides by what it raises; whatever else goes wrong in it is told to its operator."""
+"""What the host's ``end_user`` callable raises: its HTTPException is the response, all else is logged."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acm
 CONNECTION = HTTPConnection({"type": "http", "headers": []})
 
 
-def raising(error: BaseException) -> Any:
+def raises(error: BaseException) -> Any:
     async def end_user(_connection: HTTPConnection) -> EndUser | None:
         raise error
 
     return end_user
 
 
-async def asked(end_user: Any, kombo: httpx.AsyncBaseTransport) -> httpx.Response:
+async def post_links(end_user: Any, kombo: httpx.AsyncBaseTransport) -> httpx.Response:
     app, _ = make_host(kombo, end_user=end_user)
     async with running(app) as client:
         return await client.post("/kombo/links", json={})
@@ -53,24 +53,24 @@ async def asked(end_user: Any, kombo: httpx.AsyncBaseTransport) -> httpx.Respons
     ],
 )
 @pytest.mark.parametrize("kind", [HTTPException, fastapi.HTTPException])
-async def test_an_http_exception_is_a_problem_of_its_status_with_its_headers(
+async def test_an_http_exception_is_a_problem_with_its_status_and_headers(
     kind: type[HTTPException], status: int, code: str, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     error = kind(
         status, "Ask your administrator.", headers={"WWW-Authenticate": "Bearer", "Retry-After": "9"}
     )
-    answer = await asked(raising(error), kombo)
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert answer.json()["status"] == status
-    assert answer.json()["detail"] == "Ask your administrator."
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert answer.headers["retry-after"] == "9"
+    response = await post_links(raises(error), kombo)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.json()["status"] == status
+    assert response.json()["detail"] == "Ask your administrator."
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.headers["retry-after"] == "9"
     assert sandbox.calls == {}
 
 
 @pytest.mark.parametrize(
-    ("detail", "told"),
+    ("detail", "text"),
     [
         (
             {"reason": "not an administrator", "ask": ["Grace"]},
@@ -79,18 +79,18 @@ async def test_an_http_exception_is_a_problem_of_its_status_with_its_headers(
         (["a", 1, None], '["a", 1, null]'),
         (7, "7"),
         ("", ""),
-        (object(), "The application gave no reason that can be told."),
-        ({1: {2}}, "The application gave no reason that can be told."),
+        (object(), "The application refused the request with a reason that is not JSON."),
+        ({1: {2}}, "The application refused the request with a reason that is not JSON."),
     ],
 )
-async def test_a_detail_that_is_no_text_is_told_as_json(
-    detail: Any, told: str, kombo: httpx.AsyncBaseTransport
+async def test_a_detail_that_is_not_text_becomes_json(
+    detail: Any, text: str, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    answer = await asked(raising(fastapi.HTTPException(403, detail)), kombo)
-    assert (answer.status_code, answer.json()["detail"]) == (403, told)
+    response = await post_links(raises(fastapi.HTTPException(403, detail)), kombo)
+    assert (response.status_code, response.json()["detail"]) == (403, text)
 
 
-async def test_the_hosts_headers_neither_double_ours_nor_break_the_answer(
+async def test_the_hosts_headers_neither_repeat_ours_nor_break_the_response(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
     headers: Any = {
@@ -104,14 +104,14 @@ async def test_the_hosts_headers_neither_double_ours_nor_break_the_answer(
         "X Space": "a",
         "X-Kept": "yes",
     }
-    answer = await asked(raising(HTTPException(429, headers=headers)), kombo)
-    assert answer.status_code == 429
-    assert answer.headers.get_list("cache-control") == ["no-store"]
-    assert answer.headers.get_list("referrer-policy") == ["no-referrer"]
-    assert answer.headers.get_list("content-type") == ["application/problem+json"]
-    assert answer.json()["title"] == "Refused"
-    assert (answer.headers["retry-after"], answer.headers["x-kept"]) == ("7", "yes")
-    assert not {"x-split", "set-cookie", "x-foreign", "x space"} & set(answer.headers)
+    response = await post_links(raises(HTTPException(429, headers=headers)), kombo)
+    assert response.status_code == 429
+    assert response.headers.get_list("cache-control") == ["no-store"]
+    assert response.headers.get_list("referrer-policy") == ["no-referrer"]
+    assert response.headers.get_list("content-type") == ["application/problem+json"]
+    assert response.json()["title"] == "Refused"
+    assert (response.headers["retry-after"], response.headers["x-kept"]) == ("7", "yes")
+    assert not {"x-split", "set-cookie", "x-foreign", "x space"} & set(response.headers)
 
 
 @pytest.mark.parametrize(
@@ -128,25 +128,25 @@ async def test_the_hosts_headers_neither_double_ours_nor_break_the_answer(
         ExceptionGroup("one", [ExceptionGroup("within", [ValueError("a secret")])]),
     ],
 )
-async def test_anything_else_is_the_hosts_bug_and_its_log_names_the_place(
+async def test_any_other_exception_is_an_identity_error_and_the_log_names_the_line(
     error: Exception, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer = await asked(raising(error), kombo)
-    assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
+    response = await post_links(raises(error), kombo)
+    assert (response.status_code, response.json()["code"]) == (500, "identity_error")
     reason = logged_reason(caplog)
     assert reason.startswith("end_user raised ")
-    assert "a secret" not in answer.text + caplog.text + reason
+    assert "a secret" not in response.text + caplog.text + reason
     assert sandbox.calls == {}
 
 
-async def test_the_only_failure_of_a_task_group_counts_as_itself(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_the_only_exception_of_a_task_group_counts_as_itself(kombo: httpx.AsyncBaseTransport) -> None:
     async def in_a_group(_connection: HTTPConnection) -> EndUser | None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(raising(HTTPException(403, "Not you."))(None))
+            group.create_task(raises(HTTPException(403, "Not you."))(None))
         return ADA
 
-    answer = await asked(in_a_group, kombo)
-    assert (answer.status_code, answer.json()["detail"]) == (403, "Not you.")
+    response = await post_links(in_a_group, kombo)
+    assert (response.status_code, response.json()["detail"]) == (403, "Not you.")
 
 
 class Object:
@@ -176,11 +176,11 @@ def with_a_future(_connection: HTTPConnection) -> Awaitable[EndUser | None]:
     "end_user",
     [plainly, asynchronously, with_an_awaitable, with_a_future, Object(), functools.partial(asynchronously)],
 )
-async def test_any_callable_will_do(end_user: Any, kombo: httpx.AsyncBaseTransport) -> None:
-    assert (await asked(end_user, kombo)).status_code == 200
+async def test_any_callable_is_accepted(end_user: Any, kombo: httpx.AsyncBaseTransport) -> None:
+    assert (await post_links(end_user, kombo)).status_code == 200
 
 
-async def test_a_caller_that_leaves_cancels_the_callable_and_that_is_no_failure_of_it(
+async def test_cancellation_reaches_the_callable_and_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     reached = asyncio.Event()
@@ -199,11 +199,11 @@ async def test_a_caller_that_leaves_cancels_the_callable_and_that_is_no_failure_
 
 
 class Stopping(BaseException):
-    """As KeyboardInterrupt, which would end the tests."""
+    """Like KeyboardInterrupt, which would end the tests."""
 
 
 @pytest.mark.parametrize("error", [Stopping(), BaseExceptionGroup("stopping", [Stopping(), ValueError()])])
-async def test_what_ends_the_process_passes_through(error: BaseException) -> None:
+async def test_exceptions_that_end_the_process_propagate(error: BaseException) -> None:
     with pytest.raises(BaseException) as raised:  # noqa: PT011 - exactly this one
-        await CallableResolver(raising(error))(CONNECTION)
+        await CallableResolver(raises(error))(CONNECTION)
     assert raised.value is error

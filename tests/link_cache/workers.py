@@ -1,4 +1,4 @@
-"""Several hosts of one Kombo environment in one process, as if each had a process of its own."""
+"""Several hosts of one Kombo environment in this process, each like a worker process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADA, GRACE = person("ada@acme"), person("grace@acme")
 
 
 class HeldTransport(httpx.AsyncBaseTransport):
-    """Holds every call to Kombo until it is opened."""
+    """Holds every call to Kombo until ``open`` is set."""
 
     def __init__(self, kombo: httpx.AsyncBaseTransport) -> None:
         self._kombo = kombo
@@ -36,24 +36,24 @@ class HeldTransport(httpx.AsyncBaseTransport):
 
 @dataclass
 class Worker:
-    """One host, as if in a process of its own."""
+    """One host."""
 
     client: httpx.AsyncClient
     embed: KomboEmbed
 
-    async def ask(self, who: dict[str, str] = ADA, **body: Any) -> httpx.Response:
+    async def request_link(self, who: dict[str, str] = ADA, **body: Any) -> httpx.Response:
         return await self.client.post("/kombo/links", headers=who, json=body)
 
     async def link(self, who: dict[str, str] = ADA, **body: Any) -> str:
-        answer = await self.ask(who, **body)
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["link"])
+        response = await self.request_link(who, **body)
+        assert response.status_code == 200, response.text
+        return str(response.json()["link"])
 
     async def complete(self, sandbox: Sandbox, link: str, tool: str) -> None:
         flow = await sandbox.complete(link, tool)
         body = {"activation_token": flow.activation_token}
-        answer = await self.client.post("/kombo/completions", headers=ADA, json=body)
-        assert answer.status_code == 201, answer.text
+        response = await self.client.post("/kombo/completions", headers=ADA, json=body)
+        assert response.status_code == 201, response.text
 
     async def health(self) -> dict[str, Any]:
         return dict((await self.client.get("/kombo/health")).json())
@@ -64,8 +64,8 @@ async def workers(
     count: int, kombo: httpx.AsyncBaseTransport, redis: RedisServer | None = None, **settings: Any
 ) -> AsyncIterator[list[Worker]]:
     async with AsyncExitStack() as stack:
-        found = []
+        started = []
         for _ in range(count):
             app, embed = make_host(kombo, **{"redis_url": redis and redis.url, **settings})
-            found.append(Worker(await stack.enter_async_context(running(app)), embed))
-        yield found
+            started.append(Worker(await stack.enter_async_context(running(app)), embed))
+        yield started

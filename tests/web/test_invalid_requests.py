@@ -1,3 +1,5 @@
+"""Invalid requests: their problems, and the order of the checks."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -6,7 +8,7 @@ import httpx
 import pytest
 
 from kombo_embed.sandbox import Sandbox
-from tests.support import make_host, person, running
+from tests.support import make_host, minted, person, running
 
 ADA = person("ada@acme")
 JSON = {"Content-Type": "application/json"}
@@ -45,15 +47,15 @@ JSON = {"Content-Type": "application/json"}
         ("/completions", b'{"activation_token": "a", "origin_id": "b"}', 422, ["origin_id"]),
     ],
 )
-async def test_a_body_that_cannot_be_used_is_told_by_field_and_kombo_is_not_asked(
+async def test_an_invalid_body_is_a_problem_that_names_its_fields_and_kombo_is_not_called(
     path: str, body: bytes, status: int, fields: list[str], sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     app, _ = make_host(kombo)
     async with running(app) as client:
-        answer = await client.post(f"/kombo{path}", headers=ADA | JSON, content=body)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
+        response = await client.post(f"/kombo{path}", headers=ADA | JSON, content=body)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
     assert problem["code"] == "invalid_request"
     assert problem["status"] == status
     assert [error["field"] for error in problem["errors"]] == fields
@@ -61,7 +63,7 @@ async def test_a_body_that_cannot_be_used_is_told_by_field_and_kombo_is_not_aske
     assert sandbox.calls == {}
 
 
-async def test_a_body_without_a_length_is_not_read_past_the_limit(
+async def test_a_body_without_a_length_is_not_read_beyond_the_limit(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     sent = 0
@@ -74,13 +76,13 @@ async def test_a_body_without_a_length_is_not_read_past_the_limit(
 
     app, _ = make_host(kombo)
     async with running(app) as client:
-        answer = await client.post("/kombo/links", headers=ADA | JSON, content=endless())
-    assert answer.status_code == 413
+        response = await client.post("/kombo/links", headers=ADA | JSON, content=endless())
+    assert response.status_code == 413
     assert sent < 10
     assert sandbox.calls == {}
 
 
-async def test_an_id_that_cannot_be_one_of_ours_is_not_there(
+async def test_an_impossible_public_id_is_not_found(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, database_url: str
 ) -> None:
     app, _ = make_host(kombo, database_url=database_url, allow_disconnect=True)
@@ -88,22 +90,22 @@ async def test_an_id_that_cannot_be_one_of_ours_is_not_there(
     async with running(app) as client:
         for public_id in ("%00", "a" * 21 + "%00", "%ED%A0%80", "%F0%9F%98%80", "a" * 4000):
             for method, path in calls:
-                answer = await client.request(method, f"/kombo/integrations/{public_id}{path}", headers=ADA)
-                assert (answer.status_code, answer.json()["code"]) == (404, "integration_not_found")
+                response = await client.request(method, f"/kombo/integrations/{public_id}{path}", headers=ADA)
+                assert (response.status_code, response.json()["code"]) == (404, "integration_not_found")
     assert sandbox.calls == {}
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "json"])
-async def test_only_json_is_read(
+async def test_other_content_types_than_json_are_rejected(
     content_type: str, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     app, _ = make_host(kombo)
     async with running(app) as client:
-        answer = await client.post(
+        response = await client.post(
             "/kombo/links", headers=ADA | {"Content-Type": content_type}, content=b"{}"
         )
-    assert answer.status_code == 415
-    assert answer.json()["code"] == "invalid_request"
+    assert response.status_code == 415
+    assert response.json()["code"] == "invalid_request"
     assert sandbox.calls == {}
 
 
@@ -117,7 +119,7 @@ async def test_only_json_is_read(
         ({"Content-Type": "application/json"}, b'{"integration_tool": null, "language": null}'),
     ],
 )
-async def test_an_empty_body_asks_for_the_default_link(
+async def test_an_empty_body_requests_the_default_link(
     headers: dict[str, str], body: bytes, kombo: httpx.AsyncBaseTransport
 ) -> None:
     app, _ = make_host(kombo)
@@ -125,7 +127,7 @@ async def test_an_empty_body_asks_for_the_default_link(
         assert (await client.post("/kombo/links", headers=ADA | headers, content=body)).status_code == 200
 
 
-async def test_the_browser_chooses_within_what_is_allowed(
+async def test_the_browser_chooses_within_the_allowed_tools_and_categories(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
     app, _ = make_host(kombo, allowed_tools="personio,hibob", allowed_categories="HRIS,ATS")
@@ -140,7 +142,7 @@ async def test_the_browser_chooses_within_what_is_allowed(
             "integration_tool",
             "integration_category",
         }
-        # Without a tool, the end user could choose any on Kombo's page.
+        # Without a tool, the end user could choose any tool on Kombo's page.
         assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 422
         assert sandbox.calls == {}
         allowed = {"integration_tool": "hibob", "integration_category": "ATS"}
@@ -154,7 +156,7 @@ async def test_the_only_allowed_tool_is_preset(sandbox: Sandbox, kombo: httpx.As
         assert (await sandbox.complete(link)).integration_id.startswith("hibob:")
 
 
-async def test_unknown_paths_and_methods_are_problems_and_come_before_everything_else(
+async def test_unknown_paths_and_methods_are_problems_and_are_checked_first(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
     app, _ = make_host(kombo)
@@ -167,14 +169,14 @@ async def test_unknown_paths_and_methods_are_problems_and_come_before_everything
         assert (await client.get("/kombo/")).json()["code"] == "not_found"
 
 
-async def test_checks_come_in_their_order(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_the_checks_run_in_their_documented_order(kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo)
     cross, plain = {"Sec-Fetch-Site": "cross-site"}, {"Content-Type": "text/plain"}
     async with running(app) as client:
 
         async def code(headers: dict[str, str], body: bytes) -> tuple[int, str]:
-            answer = await client.post("/kombo/links", headers=headers, content=body)
-            return answer.status_code, answer.json()["code"]
+            response = await client.post("/kombo/links", headers=headers, content=body)
+            return response.status_code, response.json()["code"]
 
         large = b"x" * 300_000
         assert await code(cross | plain, large) == (403, "cross_origin")
@@ -183,3 +185,24 @@ async def test_checks_come_in_their_order(kombo: httpx.AsyncBaseTransport) -> No
         assert await code(ADA | JSON, large) == (413, "invalid_request")
         assert await code(ADA | JSON, b"{") == (400, "invalid_request")
         assert await code(ADA | JSON, b'{"x":1}') == (422, "invalid_request")
+
+
+async def test_requests_to_webhooks_are_not_checked_for_their_origin(kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo)
+    async with running(app) as client:
+        response = await client.post(
+            "/kombo/webhooks", headers={"Sec-Fetch-Site": "cross-site"}, content=b"{}"
+        )
+    assert response.json()["code"] == "webhook_rejected"
+
+
+async def test_a_repeated_small_body_is_parsed_to_the_same_choice(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo)
+    bodies = [{"language": "de"}, {"language": "fr"}, {"language": "xx"}] * 2
+    async with running(app) as client:
+        responses = [await client.post("/kombo/links", headers=ADA, json=body) for body in bodies]
+    assert [response.status_code for response in responses] == [200, 200, 422] * 2
+    assert responses[0].json() == responses[3].json() != responses[1].json()
+    assert minted(sandbox) == 2

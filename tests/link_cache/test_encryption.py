@@ -1,4 +1,4 @@
-"""No two people, and no two purposes, share a link: not in memory, and not by the name of a key in Redis."""
+"""No two end users, and no two requests, share a link: neither in memory nor by a key in Redis."""
 
 from __future__ import annotations
 
@@ -14,29 +14,9 @@ from kombo_embed.link_cache.encryption import LinkCipher
 from kombo_embed.models import AnyLinkRequest, CacheKey, LinkRequest, RelinkRequest, SetupRequest
 
 PAIRS = 1_000_000 if os.environ.get("LINKS_SOAK") else 5_000
-PIECES = [
-    "a",
-    "A",
-    "ß",
-    "ss",
-    "é",
-    "e\u0301",
-    "İ",
-    "i",
-    "ﬁ",
-    "fi",
-    ":",
-    "|",
-    ",",
-    "\\",
-    '"',
-    "]",
-    "\1",
-    " ",
-    "\u200b",
-    "1",
-]
-SPELLINGS: list[Callable[[str], str]] = [
+PIECES = ["a", "A", "ß", "ss", "é", "e\u0301", "İ", "i", "ﬁ", "fi"]
+PIECES += [":", "|", ",", "\\", '"', "]", "\1", " ", "\u200b", "1"]
+VARIATIONS: list[Callable[[str], str]] = [
     str.casefold,
     str.upper,
     str.strip,
@@ -47,25 +27,25 @@ SPELLINGS: list[Callable[[str], str]] = [
     lambda text: text.replace(":", "|"),
     lambda text: text + "\1",
 ]
-SEALS = [LinkCipher(), LinkCipher([Fernet.generate_key().decode()])]
+CIPHERS = [LinkCipher(), LinkCipher([Fernet.generate_key().decode()])]
 
 
-def test_different_people_never_share_a_key() -> None:
+def test_different_end_users_never_share_a_key() -> None:
     dice = random.Random(7)  # noqa: S311 - the same pairs each time
     compared = 0
     while compared < PAIRS:
         one = (text(dice), text(dice), text(dice))
-        other = alike(dice, one)
+        other = similar(dice, one)
         if one == other or not all(part.strip() for part in (*one, *other)):
             continue
         compared += 1
         first, second = key_of(one), key_of(other)
         assert first != second
-        seal = SEALS[compared % 2]
-        assert seal.name_of("link", first) != seal.name_of("link", second)
+        cipher = CIPHERS[compared % 2]
+        assert cipher.name_of("link", first) != cipher.name_of("link", second)
 
 
-def test_everything_that_is_asked_for_is_in_the_name() -> None:
+def test_every_part_of_a_request_changes_the_name_in_redis() -> None:
     end_user = EndUser(email="a@b.example", organization_name="B", origin_id="b")
     requests: list[AnyLinkRequest] = [
         LinkRequest("HRIS", "en"),
@@ -84,22 +64,31 @@ def test_everything_that_is_asked_for_is_in_the_name() -> None:
     ]
     keys = [CacheKey("default", end_user, request) for request in requests]
     keys += [CacheKey("us", end_user, requests[0])]
-    for seal in SEALS:
-        names = {seal.name_of(kind, key) for key in keys for kind in ("link", "lease")}
+    for cipher in CIPHERS:
+        names = {cipher.name_of(kind, key) for key in keys for kind in ("link", "lease")}
         assert len(names) == 2 * len(keys)
-        assert {seal.name_of("link", key) for key in keys} <= names  # the same each time
-    assert SEALS[0].name_of("link", keys[0]) != SEALS[1].name_of("link", keys[0])
+        assert {cipher.name_of("link", key) for key in keys} <= names  # the same each time
+    assert CIPHERS[0].name_of("link", keys[0]) != CIPHERS[1].name_of("link", keys[0])
+
+
+def test_the_first_key_encrypts_and_every_key_decrypts() -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    encrypted = LinkCipher([old]).encrypt(b"a link")
+    assert b"a link" not in encrypted
+    assert LinkCipher([new, old]).decrypt(encrypted) == b"a link"
+    assert LinkCipher([new]).decrypt(encrypted) is None
+    assert LinkCipher([new]).decrypt(LinkCipher([new, old]).encrypt(b"a link")) == b"a link"
 
 
 def text(dice: random.Random) -> str:
     return "".join(dice.choices(PIECES, k=dice.randint(1, 4)))
 
 
-def alike(dice: random.Random, one: tuple[str, str, str]) -> tuple[str, str, str]:
-    """Others that a careless key takes for the same: spelt otherwise, or cut at another place."""
+def similar(dice: random.Random, one: tuple[str, str, str]) -> tuple[str, str, str]:
+    """Return a triple that a careless key confuses with this one: normalized, or split at another place."""
     if dice.random() < 0.5:
-        spell = dice.choice(SPELLINGS)
-        return (spell(one[0]), spell(one[1]), spell(one[2]))
+        vary = dice.choice(VARIATIONS)
+        return (vary(one[0]), vary(one[1]), vary(one[2]))
     separator = dice.choice([":", "|", ",", "\1", '","', ""])
     whole = separator.join(one)
     cuts = sorted(dice.sample(range(1, len(whole)), 2)) if len(whole) > 2 else [1, 2]

@@ -8,15 +8,17 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limits import parse
 from limits.aio.storage import Storage
+from limits.aio.strategies import MovingWindowRateLimiter
 
 from kombo_embed import EndUser
+from kombo_embed.clock import ManualClock
 from kombo_embed.errors import RateLimited
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate
 from kombo_embed.sandbox import Sandbox
 from tests.redis_server import RedisServer
 from tests.support import (
-    ManualClock,
     exchanged,
     make_host,
     minted,
@@ -34,6 +36,10 @@ def end_user(name: str = "ada", origin_id: str = "acme") -> EndUser:
     return EndUser(email=f"{name}@acme.example", organization_name="Acme", origin_id=origin_id)
 
 
+def make_clock() -> ManualClock:
+    return ManualClock(time=lambda: 1_790_000_000.0, monotonic=lambda: 1000.0)
+
+
 def make_rate(
     clock: ManualClock,
     rate: str = "3/minute",
@@ -41,6 +47,7 @@ def make_rate(
     environment: str = "default",
     storage: Storage | None = None,
 ) -> EndUserRate:
+    storage = BoundedStorage(size=1000, clock=clock) if storage is None else storage
     return EndUserRate(rate, name="link", environment=environment, clock=clock, storage=storage)
 
 
@@ -53,8 +60,8 @@ async def times_allowed(rate: EndUserRate, who: EndUser, *, tries: int = 10) -> 
     return tries
 
 
-async def test_an_act_more_than_the_rate_allows_is_told_with_the_seconds_until_the_next() -> None:
-    clock = ManualClock()
+async def test_an_act_beyond_the_rate_is_rejected_with_the_seconds_until_the_next() -> None:
+    clock = make_clock()
     rate = make_rate(clock)
     for pause in (10, 5, 0.5):
         await rate.spend(end_user())
@@ -70,8 +77,8 @@ async def test_an_act_more_than_the_rate_allows_is_told_with_the_seconds_until_t
     await rate.spend(end_user())
 
 
-async def test_what_was_refused_does_not_count() -> None:
-    clock = ManualClock()
+async def test_a_rejected_act_does_not_count() -> None:
+    clock = make_clock()
     rate = make_rate(clock)
     assert await times_allowed(rate, end_user()) == 3
     for _ in range(59):
@@ -81,8 +88,8 @@ async def test_what_was_refused_does_not_count() -> None:
     assert await times_allowed(rate, end_user()) == 3
 
 
-async def test_the_window_moves_so_that_two_windows_together_allow_no_burst() -> None:
-    clock = ManualClock()
+async def test_two_adjacent_windows_allow_no_burst() -> None:
+    clock = make_clock()
     rate = make_rate(clock, "10/minute")
     clock.advance(59)
     assert await times_allowed(rate, end_user(), tries=20) == 10
@@ -90,21 +97,22 @@ async def test_the_window_moves_so_that_two_windows_together_allow_no_burst() ->
     assert await times_allowed(rate, end_user()) == 0
 
 
-async def test_a_wall_clock_that_is_corrected_changes_nothing() -> None:
-    clock = ManualClock()
+async def test_correcting_the_wall_clock_changes_nothing() -> None:
+    wall_time = 1_790_000_000.0
+    clock = ManualClock(time=lambda: wall_time, monotonic=lambda: 1000.0)
     rate = make_rate(clock)
     assert await times_allowed(rate, end_user()) == 3
-    clock.now -= 7200
+    wall_time -= 7200
     clock.advance(61)
     assert await times_allowed(rate, end_user()) == 3
-    clock.now += 7200
+    wall_time += 7200
     with pytest.raises(RateLimited) as refused:
         await rate.spend(end_user())
     assert refused.value.retry_after == 60
 
 
-async def test_people_organisations_and_environments_are_counted_apart() -> None:
-    clock = ManualClock()
+async def test_end_users_origin_ids_and_environments_are_counted_separately() -> None:
+    clock = make_clock()
     storage = BoundedStorage(size=100, clock=clock)
     rate, other = make_rate(clock, storage=storage), make_rate(clock, environment="us", storage=storage)
     for who in (end_user(), end_user("grace"), end_user(origin_id="acme-2")):
@@ -117,15 +125,15 @@ async def test_people_organisations_and_environments_are_counted_apart() -> None
 @settings(max_examples=50, deadline=None)
 def test_no_two_end_users_share_a_count(people: list[tuple[str, str]]) -> None:
     async def count() -> None:
-        rate = make_rate(ManualClock(), "1/minute")
+        rate = make_rate(make_clock(), "1/minute")
         for origin_id, local in people:
             await rate.spend(EndUser(email=f"{local}@x", organization_name="x", origin_id=origin_id))
 
     asyncio.run(count())
 
 
-async def test_the_storage_is_bounded_and_forgets_what_has_ended() -> None:
-    clock = ManualClock()
+async def test_the_storage_is_bounded_and_removes_expired_acts() -> None:
+    clock = make_clock()
     storage = BoundedStorage(size=50, clock=clock)
     rate = make_rate(clock, storage=storage)
     for number in range(200):
@@ -137,8 +145,8 @@ async def test_the_storage_is_bounded_and_forgets_what_has_ended() -> None:
     assert len(storage) == 30
 
 
-async def test_the_end_user_who_is_busy_is_not_the_one_who_is_forgotten() -> None:
-    clock = ManualClock()
+async def test_the_least_recently_active_end_users_are_evicted_first() -> None:
+    clock = make_clock()
     rate = make_rate(clock, storage=BoundedStorage(size=5, clock=clock))
     assert await times_allowed(rate, end_user()) == 3
     for number in range(40):
@@ -146,8 +154,20 @@ async def test_the_end_user_who_is_busy_is_not_the_one_who_is_forgotten() -> Non
         assert await times_allowed(rate, end_user()) == 0
 
 
+async def test_clearing_forgets_acts() -> None:
+    clock = make_clock()
+    storage = BoundedStorage(size=50, clock=clock)
+    rate = make_rate(clock, "1/minute", storage=storage)
+    await rate.spend(end_user())
+    assert await storage.check()
+    assert await storage.reset() == 1
+    await rate.spend(end_user())
+    await MovingWindowRateLimiter(storage).clear(parse("1/minute"), "link", "of-another")
+    assert await times_allowed(rate, end_user()) == 0
+
+
 async def test_counting_starts_neither_a_task_nor_a_thread() -> None:
-    rate = make_rate(ManualClock(), "100/minute")
+    rate = make_rate(make_clock(), "100/minute")
     tasks, threads = asyncio.all_tasks(), threading.active_count()
     for number in range(50):
         await rate.spend(end_user(f"p{number}"))
@@ -158,7 +178,7 @@ async def test_counting_starts_neither_a_task_nor_a_thread() -> None:
 async def test_mints_are_limited_per_end_user_and_cached_links_cost_nothing(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    clock = ManualClock()
+    clock = make_clock()
     app, _ = make_host(kombo, clock=clock, link_rate="2/minute")
     async with running(app) as client:
         for _ in range(5):
@@ -169,7 +189,7 @@ async def test_mints_are_limited_per_end_user_and_cached_links_cost_nothing(
         assert refused.headers["retry-after"] == "60"
         assert refused.headers["content-type"] == "application/problem+json"
         assert minted(sandbox) == 2
-        # The cached link is still there, somebody else is not concerned, and nothing of it was cached.
+        # The cached link and other end users are not affected, and the rejection was not cached.
         assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 200
         assert (await client.post("/kombo/links", headers=GRACE, json=FRESH)).status_code == 200
         clock.advance(60)
@@ -177,7 +197,7 @@ async def test_mints_are_limited_per_end_user_and_cached_links_cost_nothing(
 
 
 async def test_every_kind_of_link_counts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
-    app, _ = make_host(kombo, clock=ManualClock(), link_rate="1/minute")
+    app, _ = make_host(kombo, clock=make_clock(), link_rate="1/minute")
     async with running(app) as client:
         link = (await client.post("/kombo/links", headers=GRACE, json={})).json()["link"]
         flow = await sandbox.complete(link, "personio")
@@ -190,54 +210,52 @@ async def test_every_kind_of_link_counts(sandbox: Sandbox, kombo: httpx.AsyncBas
         assert (await client.post(f"{integration}/relink", headers=ADA)).status_code == 200
 
 
-async def test_callers_who_join_a_mint_cost_nothing_and_a_limit_is_told_to_all_of_them(
+async def test_callers_that_join_a_mint_do_not_count_and_all_of_them_are_rejected_together(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    app, _ = make_host(kombo, clock=ManualClock(), link_rate="1/minute")
+    app, _ = make_host(kombo, clock=make_clock(), link_rate="1/minute")
     async with running(app) as client:
 
-        async def ask(body: dict[str, bool]) -> httpx.Response:
+        async def request_link(body: dict[str, bool]) -> httpx.Response:
             return await client.post("/kombo/links", headers=ADA, json=body)
 
-        answers = await asyncio.gather(*(ask({}) for _ in range(20)))
+        answers = await asyncio.gather(*(request_link({}) for _ in range(20)))
         assert {answer.status_code for answer in answers} == {200}
-        answers = await asyncio.gather(*(ask(FRESH) for _ in range(20)))
+        answers = await asyncio.gather(*(request_link(FRESH) for _ in range(20)))
         assert {answer.json()["code"] for answer in answers} == {"rate_limited"}
         assert {answer.headers["retry-after"] for answer in answers} == {"60"}
     assert minted(sandbox) == 1
 
 
-async def test_a_mint_that_fails_counts_too(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
-    app, _ = make_host(kombo, clock=ManualClock(), link_rate="1/minute")
+async def test_a_failed_mint_counts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo, clock=make_clock(), link_rate="1/minute")
     await order_fault(sandbox, "/connect/create-link", "unauthorized")
     async with running(app) as client:
         assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 502
         assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 429
 
 
-async def test_completions_are_limited_before_kombo_or_the_database_is_asked(
+async def test_completions_are_limited_before_kombo_or_the_database_is_called(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
-    clock = ManualClock()
+    clock = make_clock()
     app, _ = make_host(kombo, clock=clock, completion_rate="2/minute")
     async with running(app) as client:
         for _ in range(2):
             wrong = await client.post("/kombo/completions", headers=ADA, json={"activation_token": "made-up"})
             assert wrong.status_code == 422
-        asked = exchanged(sandbox)
+        before = exchanged(sandbox)
         with sqlite3.connect("kombo_embed.db") as database:
-            database.execute("drop table kombo_embed_completions")  # whoever asks it now gets a 503
+            database.execute("drop table kombo_embed_completions")  # a query now fails with 503
         refused = await client.post("/kombo/completions", headers=ADA, json={"activation_token": "made-up"})
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert refused.headers["retry-after"] == "60"
-        assert exchanged(sandbox) == asked == 2
+        assert exchanged(sandbox) == before == 2
         other = await client.post("/kombo/completions", headers=GRACE, json={"activation_token": "made-up"})
         assert other.status_code == 503
 
 
-async def test_an_operators_magic_links_are_not_limited(
-    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
-) -> None:
+async def test_magic_links_are_not_limited(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> None:
     app, embed = make_host(kombo, link_rate="1/day")
     async with running(app):
         for _ in range(3):
@@ -245,7 +263,7 @@ async def test_an_operators_magic_links_are_not_limited(
     assert minted(sandbox) == 3
 
 
-async def test_the_refusal_names_nobody(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_the_rejection_contains_no_personal_data(kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo, link_rate="1/minute", end_user=who_the_header_names)
     async with running(app) as client:
         for body in ({}, FRESH):
@@ -268,7 +286,7 @@ async def test_processes_that_share_a_redis_share_the_rates(
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
 
 
-async def test_without_its_redis_each_process_counts_for_itself(
+async def test_during_a_redis_outage_each_process_counts_by_itself(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
     app, _ = make_host(kombo, link_rate="2/minute", redis_url=redis_server.url)

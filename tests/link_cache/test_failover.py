@@ -1,4 +1,4 @@
-"""Redis stopped, paused, full, read-only or started anew under requests: nobody is answered with an error."""
+"""Redis is stopped, paused, full, read-only or restarted under load, and no request fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from kombo_embed.sandbox import Sandbox
-from tests.links.workers import ADA, GRACE, HeldTransport, Worker, workers
+from tests.link_cache.workers import ADA, GRACE, HeldTransport, Worker, workers
 from tests.redis_server import RedisServer
 from tests.support import LogRecorder, eventually, minted, person
 
@@ -24,65 +24,65 @@ def log() -> Iterator[LogRecorder]:
     logging.getLogger("kombo_embed").removeHandler(recorder)
 
 
-def said(log: LogRecorder, event: str) -> int:
-    return sum(event in line for line in log.lines)
+def count(log: LogRecorder, event: str) -> int:
+    return sum(f" {event} " in line for line in log.lines)
 
 
-async def are_back(*several: Worker) -> None:
+async def until_recovered(*several: Worker) -> None:
     async with asyncio.timeout(30):
         while [worker for worker in several if (await worker.health())["status"] != "ok"]:  # noqa: ASYNC110 - HTTP
             await asyncio.sleep(0.05)
 
 
-async def test_a_start_without_redis_works_says_so_and_finds_it_later(
+async def test_a_start_without_redis_succeeds_logs_it_and_recovers_later(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, redis_server: RedisServer, log: LogRecorder
 ) -> None:
     redis_server.stop()
     async with workers(2, kombo, redis_server) as (first, second):
-        assert said(log, "redis.gone: ConnectionError") == 2
+        assert count(log, "redis.unavailable") == log.text().count("'error': 'ConnectionError'") == 2
         assert await first.link() != await second.link()
         assert await first.health() == {"status": "degraded", "checks": {"store": "ok", "redis": "gone"}}
         redis_server.start()
-        await are_back(first, second)
+        await until_recovered(first, second)
         assert await first.link() == await second.link()
-    assert (said(log, "redis.gone"), said(log, "redis.back")) == (2, 2)
+    assert (count(log, "redis.unavailable"), count(log, "redis.recovered")) == (2, 2)
     assert minted(sandbox) == 3
 
 
 @pytest.mark.parametrize("fault", ["stop", "pause", "full", "read-only"])
-async def test_while_redis_is_gone_each_worker_mints_once_and_nobody_sees_an_error(
+async def test_during_an_outage_each_worker_mints_once_and_no_request_fails(
     fault: str, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, redis_server: RedisServer, log: LogRecorder
 ) -> None:
     people = [person(f"p{number}@acme") for number in range(10)]
     async with workers(2, kombo, redis_server) as (first, second):
         await first.link()
-        spoil(redis_server, fault)
+        break_redis(redis_server, fault)
         for _ in range(3):
-            answers = await asyncio.gather(*(w.ask(who) for w in (first, second) for who in people))
+            answers = await asyncio.gather(*(w.request_link(who) for w in (first, second) for who in people))
             assert {answer.status_code for answer in answers} == {200}
         assert minted(sandbox) == 1 + 2 * len(people)
         assert (await first.health())["status"] == (await second.health())["status"] == "degraded"
-        repair(redis_server, fault)
-        await are_back(first, second)
+        repair_redis(redis_server, fault)
+        await until_recovered(first, second)
         assert await first.link(people[0]) == await second.link(people[0])
-    assert (said(log, "redis.gone"), said(log, "redis.back")) == (2, 2)
+    assert (count(log, "redis.unavailable"), count(log, "redis.recovered")) == (2, 2)
 
 
-async def test_a_redis_that_stands_still_holds_the_first_request_up_briefly_and_the_rest_not_at_all(
+async def test_a_paused_redis_delays_the_first_request_only_by_the_deadline(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
     async with workers(1, kombo, redis_server) as (worker,):
         await worker.link(GRACE)
         redis_server.pause()
-        # Without its deadline, this waits for ever. How much less it is, benchmarks measure.
+        # Without the deadline, this never ends. The benchmarks measure how long it takes.
         async with asyncio.timeout(20):
             await worker.link()
-        asked = await worker.ask()
-        assert asked.headers["cache-status"].startswith("kombo-embed; hit")
+        again = await worker.request_link()
+        assert again.headers["cache-status"].startswith("kombo-embed; hit")
         redis_server.resume()
 
 
-async def test_a_link_that_was_dropped_while_redis_was_away_is_not_there_when_it_is_back(
+async def test_a_link_invalidated_during_an_outage_is_a_miss_after_the_recovery(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer, sandbox: Sandbox
 ) -> None:
     async with workers(2, kombo, redis_server) as (first, second):
@@ -92,13 +92,13 @@ async def test_a_link_that_was_dropped_while_redis_was_away_is_not_there_when_it
         await first.complete(sandbox, ours, "personio")
         during = await second.link(GRACE)
         redis_server.resume()
-        await are_back(first, second)
+        await until_recovered(first, second)
         later = [await worker.link(GRACE) for worker in (first, second)]
     assert old not in [during, *later]
     assert later[0] == later[1]
 
 
-async def test_a_redis_that_comes_back_with_old_links_hands_out_none_that_was_dropped(
+async def test_a_redis_restarted_from_a_snapshot_serves_no_invalidated_link(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer, sandbox: Sandbox
 ) -> None:
     async with workers(1, kombo, redis_server) as (first,):
@@ -108,60 +108,62 @@ async def test_a_redis_that_comes_back_with_old_links_hands_out_none_that_was_dr
         assert await first.link(GRACE) != old
         redis_server.stop()
         redis_server.start()
-        assert redis_server.command("DBSIZE") != b":0"  # it has what it saved before the drop
-        await first.link(GRACE)  # sees that it was gone
-        await are_back(first)
+        assert (
+            redis_server.command("DBSIZE") != b":0"
+        )  # it has loaded the snapshot of before the invalidation
+        await first.link(GRACE)  # detects the restart
+        await until_recovered(first)
         assert await first.link(GRACE) != old
     async with workers(1, kombo, redis_server) as (another,):
         assert await another.link(GRACE) != old
 
 
-async def test_a_drop_that_is_on_record_is_told_to_redis_by_the_next_start(
+async def test_a_start_replays_the_invalidations_in_the_database(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer, sandbox: Sandbox
 ) -> None:
     async with workers(1, kombo, redis_server) as (first,):
         old, ours = await first.link(GRACE), await first.link()
-    async with workers(1, kombo) as (crashes,):  # knows no Redis, so it records and cannot drop there
-        await crashes.complete(sandbox, ours, "personio")
+    async with workers(1, kombo) as (without_redis,):  # as if it crashed after the transaction
+        await without_redis.complete(sandbox, ours, "personio")
     async with workers(1, kombo, redis_server) as (later,):
         new = await later.link(GRACE)
         assert new != old
     async with workers(1, kombo, redis_server) as (latest,):
-        assert await latest.link(GRACE) == new  # told once, and not to those minted since
+        assert await latest.link(GRACE) == new  # each invalidation is applied once, so later links stay
 
 
-async def test_a_mint_that_redis_does_not_live_to_see_is_kept_in_memory(
+async def test_a_mint_during_which_redis_stops_is_cached_in_memory(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
-    gate = HeldTransport(kombo)
-    async with workers(1, gate, redis_server) as (worker,):
-        minting = asyncio.create_task(worker.ask())
-        await gate.reached.wait()
+    held = HeldTransport(kombo)
+    async with workers(1, held, redis_server) as (worker,):
+        minting = asyncio.create_task(worker.request_link())
+        await held.reached.wait()
         redis_server.stop()
-        gate.open.set()
+        held.open.set()
         answer = await minting
         assert answer.headers["cache-status"] == "kombo-embed; fwd=uri-miss; stored"
         assert await worker.link() == answer.json()["link"]
-        assert gate.calls == 1
+        assert held.calls == 1
 
 
-async def test_whoever_waits_for_another_worker_when_redis_goes_mints_for_itself(
+async def test_a_request_that_waits_for_another_worker_when_redis_stops_mints_itself(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
-    gate = HeldTransport(kombo)
-    async with workers(1, gate, redis_server) as (slow,), workers(1, kombo, redis_server) as (waiting,):
+    held = HeldTransport(kombo)
+    async with workers(1, held, redis_server) as (slow,), workers(1, kombo, redis_server) as (waiting,):
         minting = asyncio.create_task(slow.link())
-        await gate.reached.wait()
-        asked = redis_server.calls("evalsha")
+        await held.reached.wait()
+        before = redis_server.calls("evalsha")
         waiter = asyncio.create_task(waiting.link())
-        await eventually(lambda: redis_server.calls("evalsha") > asked + 3)
+        await eventually(lambda: redis_server.calls("evalsha") > before + 3)
         redis_server.stop()
         assert await waiter
-        gate.open.set()
+        held.open.set()
         assert await minting != await waiter
 
 
-async def test_callers_that_leave_are_no_trouble(
+async def test_callers_that_disconnect_during_an_outage_disturb_no_others(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
     async with workers(1, kombo, redis_server) as (worker,):
@@ -177,7 +179,7 @@ async def test_callers_that_leave_are_no_trouble(
         redis_server.resume()
 
 
-def spoil(redis: RedisServer, fault: str) -> None:
+def break_redis(redis: RedisServer, fault: str) -> None:
     faults: dict[str, Any] = {
         "stop": redis.stop,
         "pause": redis.pause,
@@ -187,7 +189,7 @@ def spoil(redis: RedisServer, fault: str) -> None:
     faults[fault]()
 
 
-def repair(redis: RedisServer, fault: str) -> None:
+def repair_redis(redis: RedisServer, fault: str) -> None:
     repairs: dict[str, Any] = {
         "stop": redis.start,
         "pause": redis.resume,

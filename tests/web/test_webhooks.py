@@ -1,3 +1,5 @@
+"""``POST /webhooks``: signatures, storage and malformed events."""
+
 from __future__ import annotations
 
 import json
@@ -27,12 +29,12 @@ def signed(event: dict[str, Any], secret: str = WEBHOOK_SECRET) -> dict[str, Any
     return {"content": body, "headers": {"X-Kombo-Signature": sign(body, secret)}}
 
 
-async def test_a_signed_event_is_recorded_before_it_is_answered(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_a_signed_event_is_recorded_before_the_response(kombo: httpx.AsyncBaseTransport) -> None:
     app, embed = make_host(kombo)
     async with running(app) as client:
         for _ in range(3):
-            answer = await client.post("/kombo/webhooks", **signed(CREATED))
-            assert (answer.status_code, answer.content) == (204, b"")
+            response = await client.post("/kombo/webhooks", **signed(CREATED))
+            assert (response.status_code, response.content) == (204, b"")
         found = await embed.integrations("acme")
     assert [(i.integration_id, i.category, i.tool) for i in found] == [("personio:abc", "ATS", "personio")]
     with sqlite3.connect("kombo_embed.db") as database:
@@ -41,7 +43,7 @@ async def test_a_signed_event_is_recorded_before_it_is_answered(kombo: httpx.Asy
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
-async def test_no_content_type_is_asked_of_kombo(content_type: str, kombo: httpx.AsyncBaseTransport) -> None:
+async def test_the_content_type_is_ignored(content_type: str, kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo)
     request = signed(CREATED)
     request["headers"]["Content-Type"] = content_type
@@ -50,7 +52,7 @@ async def test_no_content_type_is_asked_of_kombo(content_type: str, kombo: httpx
 
 
 @pytest.mark.parametrize("type_", ["sync-finished", "integration-sneezed", "data-changed"])
-async def test_events_of_other_types_are_kept_and_answered(
+async def test_events_of_other_types_are_stored_and_acknowledged(
     type_: str, kombo: httpx.AsyncBaseTransport
 ) -> None:
     app, _ = make_host(kombo)
@@ -66,7 +68,7 @@ async def test_events_of_other_types_are_kept_and_answered(
 
 
 @pytest.mark.parametrize("secret", ["old", "new"])
-async def test_while_secrets_are_rotated_either_one_signs(
+async def test_during_a_rotation_either_secret_is_accepted(
     secret: str, kombo: httpx.AsyncBaseTransport
 ) -> None:
     app, _ = make_host(kombo, webhook_secret="old,new")
@@ -74,7 +76,7 @@ async def test_while_secrets_are_rotated_either_one_signs(
         assert (await client.post("/kombo/webhooks", **signed(CREATED, secret))).status_code == 204
 
 
-async def test_a_wrong_signature_is_refused_before_anything_else_is_looked_at(
+async def test_the_signature_is_verified_before_anything_else(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
     app, embed = make_host(kombo)
@@ -83,23 +85,23 @@ async def test_a_wrong_signature_is_refused_before_anything_else_is_looked_at(
     async with running(app) as client:
         for signature in [None, "", good + "=", good[:-1], good.upper(), "é" * 43, f"{good},{good}"]:
             headers = {} if signature is None else {"X-Kombo-Signature": signature.encode()}
-            answer = await client.post("/kombo/webhooks", content=body, headers=headers)
-            assert (answer.status_code, answer.json()["code"]) == (401, "webhook_rejected")
+            response = await client.post("/kombo/webhooks", content=body, headers=headers)
+            assert (response.status_code, response.json()["code"]) == (401, "webhook_rejected")
         broken = await client.post("/kombo/webhooks", content=b"{", headers={"X-Kombo-Signature": good})
         assert broken.status_code == 401
-        reserialised = json.dumps(json.loads(body)).encode()
+        reserialized = json.dumps(json.loads(body)).encode()
         other = await client.post(
-            "/kombo/webhooks", content=reserialised, headers={"X-Kombo-Signature": good}
+            "/kombo/webhooks", content=reserialized, headers={"X-Kombo-Signature": good}
         )
         assert other.status_code == 401
         assert await embed.integrations("acme") == []
 
 
-async def test_without_a_secret_nothing_is_believed(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_without_a_secret_every_event_is_rejected(kombo: httpx.AsyncBaseTransport) -> None:
     app, embed = make_host(kombo, webhook_secret=())
     async with running(app) as client:
-        answer = await client.post("/kombo/webhooks", **signed(CREATED, ""))
-        assert (answer.status_code, answer.json()["code"]) == (503, "webhooks_not_configured")
+        response = await client.post("/kombo/webhooks", **signed(CREATED, ""))
+        assert (response.status_code, response.json()["code"]) == (503, "webhooks_not_configured")
         assert await embed.integrations("acme") == []
 
 
@@ -111,18 +113,18 @@ async def test_without_a_secret_nothing_is_believed(kombo: httpx.AsyncBaseTransp
         ({"id": "1", "type": "x", "data": "text"}, "data"),
     ],
 )
-async def test_a_signed_body_that_is_no_event_is_told_by_field(
+async def test_a_signed_body_that_is_not_an_event_is_a_problem_that_names_the_field(
     event: dict[str, Any], field: str, kombo: httpx.AsyncBaseTransport
 ) -> None:
     app, _ = make_host(kombo)
     async with running(app) as client:
-        answer = await client.post("/kombo/webhooks", **signed(event))
-    assert answer.status_code == 422
-    assert field in [error["field"] for error in answer.json()["errors"]]
+        response = await client.post("/kombo/webhooks", **signed(event))
+    assert response.status_code == 422
+    assert field in [error["field"] for error in response.json()["errors"]]
 
 
-async def test_a_body_of_over_a_megabyte_is_refused(kombo: httpx.AsyncBaseTransport) -> None:
+async def test_a_body_of_over_a_megabyte_is_too_large(kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo)
     async with running(app) as client:
-        answer = await client.post("/kombo/webhooks", content=b"x" * 1_100_000)
-    assert answer.status_code == 413
+        response = await client.post("/kombo/webhooks", content=b"x" * 1_100_000)
+    assert response.status_code == 413

@@ -1,0 +1,247 @@
+"""Builds the parts of one running mount and joins them, one method per part."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from kombo_embed.clock import SystemClock
+from kombo_embed.composition.identity import choose_resolver
+from kombo_embed.core.completions import Completions
+from kombo_embed.core.flow import ConnectionFlow
+from kombo_embed.core.housekeeping import Housekeeping
+from kombo_embed.core.links import LinkIssuer
+from kombo_embed.core.reconcile import Reconciler
+from kombo_embed.core.tools import ToolCatalogue
+from kombo_embed.errors import ConfigurationError
+from kombo_embed.events.dispatcher import Dispatcher
+from kombo_embed.kombo.client import KomboClient
+from kombo_embed.link_cache.invalidation import InvalidationPoller
+from kombo_embed.link_cache.memory import MemoryLinkCache
+from kombo_embed.ports import Collaborators, EventHandler, LinkCache
+from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
+from kombo_embed.settings import Settings, is_on_this_machine, near_miss_variables
+from kombo_embed.store.store import Store
+from kombo_embed.web.browser_module import load_browser_module
+from kombo_embed.web.endpoints import Services
+from kombo_embed.web.openapi import openapi_document
+
+if TYPE_CHECKING:
+    from kombo_embed.link_cache.failover import FailoverLinkCache
+    from kombo_embed.link_cache.redis import RedisLinkStore
+
+logger = logging.getLogger("kombo_embed")
+
+
+class Closable(Protocol):
+    """A part that has to be closed."""
+
+    def aclose(self) -> Awaitable[None]:
+        """Close it."""
+
+
+Part = TypeVar("Part", bound=Closable)
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, collaborators: Collaborators, handlers: Mapping[str, Sequence[EventHandler]]
+) -> AsyncIterator[Services]:
+    """Open everything that a mount needs, yield it, and close it again.
+
+    Raises:
+        ConfigurationError: Neither an argument nor a setting says who is signed in, or an extra is missing.
+        StoreUnavailable: The database cannot be opened.
+    """
+    async with AsyncExitStack() as stack:
+        yield await Composition(settings, collaborators, stack).open(handlers)
+
+
+class Composition:
+    """Builds the parts of one running mount. ``stack`` closes them."""
+
+    def __init__(self, settings: Settings, collaborators: Collaborators, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._collaborators = collaborators
+        self._stack = stack
+        self._clock = collaborators.clock or SystemClock()
+
+    async def open(self, handlers: Mapping[str, Sequence[EventHandler]]) -> Services:
+        """Build everything in order and start the background work last."""
+        self._warn()
+        end_user = choose_resolver(self._settings, self._collaborators, clock=self._clock, stack=self._stack)
+        store = await self._store()
+        redis_cache = self._redis_cache(store)
+        client = self._kombo_client(redis_cache)
+        poller = await self._poller(client, store, redis_cache)
+        rates = await self._rate_storage(redis_cache)
+        dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
+        flow = self._flow(client, store, poller, rates, dispatcher.wake)
+        self._housekeeping(store, dispatcher.wake).start()
+        dispatcher.start()
+        return Services(
+            settings=self._settings,
+            flow=flow,
+            catalogue=self._catalogue(client),
+            reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
+            store=store,
+            redis=redis_cache,
+            end_user=end_user,
+            link_options=self._collaborators.link_options,
+            default_link_options=self._settings.link_options,
+            browser_module=load_browser_module(),
+            openapi=openapi_document(),
+        )
+
+    def _warn(self) -> None:
+        prefix = self._settings.prefix
+        if not self._settings.is_private:
+            logger.warning("settings.api_key_unencrypted", extra={"variable": f"{prefix}API_URL"})
+        for name, meant in near_miss_variables(prefix):
+            logger.warning("settings.unknown_variable", extra={"variable": name, "did_you_mean": meant})
+
+    async def _store(self) -> Store:
+        url = self._settings.database_url.get_secret_value()
+        store = self._closing(Store(url, environment=self._settings.environment, clock=self._clock))
+        await store.open()
+        return store
+
+    def _memory_cache(self) -> MemoryLinkCache:
+        size, lifetime_seconds = self._settings.link_cache_size, self._settings.lifetime_seconds
+        return MemoryLinkCache(size=size, lifetime_seconds=lifetime_seconds, clock=self._clock)
+
+    def _redis_cache(self, store: Store) -> FailoverLinkCache | None:
+        settings = self._settings
+        if settings.redis_url is None or self._collaborators.link_cache is not None:
+            return None
+        try:
+            from kombo_embed.link_cache.failover import FailoverLinkCache  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise ConfigurationError(
+                f"kombo-embed cannot start: {settings.prefix}REDIS_URL is set, but the Redis client is not "
+                "installed. Install kombo-embed with its extra 'redis'."
+            ) from None
+        cache = FailoverLinkCache(
+            self._redis_links(settings.redis_url.get_secret_value()),
+            make_memory=self._memory_cache,
+            find_invalidations=lambda: store.find_invalidations(after=0),
+            environment=settings.environment,
+            mint_timeout_seconds=settings.timeout,
+            clock=self._clock,
+        )
+        return self._closing(cache)
+
+    def _redis_links(self, url: str) -> RedisLinkStore:
+        from kombo_embed.link_cache import encryption, redis, redis_client  # noqa: PLC0415 - an extra
+
+        settings = self._settings
+        if not settings.encryption_keys and not is_on_this_machine(url):
+            variable = f"{settings.prefix}LINK_ENCRYPTION_KEYS"
+            logger.warning("redis.unencrypted_links", extra={"variable": variable})
+        return redis.RedisLinkStore(
+            self._closing(redis_client.RedisClient(url)),
+            encryption.LinkCipher(settings.encryption_keys),
+            environment=settings.environment,
+            lifetime_seconds=settings.lifetime_seconds,
+            margin_seconds=settings.margin_seconds,
+            clock=self._clock,
+        )
+
+    def _kombo_client(self, redis_cache: FailoverLinkCache | None) -> KomboClient:
+        client = KomboClient(
+            base_url=self._settings.base_url,
+            api_key=self._settings.api_key.get_secret_value(),
+            timeout_seconds=self._settings.timeout,
+            connect_timeout_seconds=self._settings.connect_timeout,
+            clock=self._clock,
+            share_cool_down=redis_cache.share_cool_down if redis_cache else None,
+            transport=self._collaborators.http_transport,
+        )
+        return self._closing(client)
+
+    async def _poller(
+        self, client: KomboClient, store: Store, redis_cache: FailoverLinkCache | None
+    ) -> InvalidationPoller:
+        cache: LinkCache | None = self._collaborators.link_cache
+        if cache is None:
+            cache = self._memory_cache() if redis_cache is None else redis_cache
+        poller = InvalidationPoller(
+            store,
+            cache,
+            environment=self._settings.environment,
+            lifetime_seconds=self._settings.lifetime_seconds,
+            clock=self._clock,
+        )
+        await self._closing(poller).start()
+        if redis_cache is not None:
+            await redis_cache.open(apply_cool_down=client.apply_cool_down)
+        return poller
+
+    async def _rate_storage(self, redis_cache: FailoverLinkCache | None) -> BoundedStorage:
+        url, size = self._settings.redis_url, self._settings.link_cache_size
+        if redis_cache is None or url is None:
+            return BoundedStorage(size=size, clock=self._clock)
+        from kombo_embed.link_cache.redis_client import connection_pool  # noqa: PLC0415 - an extra
+
+        pool = connection_pool(url.get_secret_value())
+        storage = SharedStorage(pool, is_up=lambda: redis_cache.is_up, size=size, clock=self._clock)
+        await self._closing(storage).open()
+        return storage
+
+    def _rate(self, name: str, rate: str, storage: BoundedStorage) -> EndUserRate:
+        environment, secret = self._settings.environment, "".join(self._settings.encryption_keys[:1])
+        return EndUserRate(
+            rate, name=name, environment=environment, clock=self._clock, storage=storage, secret=secret
+        )
+
+    def _flow(
+        self,
+        client: KomboClient,
+        store: Store,
+        poller: InvalidationPoller,
+        rates: BoundedStorage,
+        wake_dispatcher: Callable[[], None],
+    ) -> ConnectionFlow:
+        settings = self._settings
+        links = LinkIssuer(
+            settings=settings,
+            client=client,
+            cache=poller.cache,
+            poller=poller,
+            store=store,
+            rate=self._rate("link", settings.link_rate, rates),
+            clock=self._clock,
+        )
+        completions = Completions(
+            client=client,
+            links=self._closing(links),
+            store=store,
+            rate=self._rate("completion", settings.completion_rate, rates),
+            wake_dispatcher=wake_dispatcher,
+        )
+        return ConnectionFlow(
+            settings=settings,
+            client=client,
+            links=links,
+            store=store,
+            completions=self._closing(completions),
+            wake_dispatcher=wake_dispatcher,
+        )
+
+    def _housekeeping(self, store: Store, wake_dispatcher: Callable[[], None]) -> Housekeeping:
+        retention = timedelta(days=self._settings.event_retention)
+        housekeeping = Housekeeping(
+            store, retention=retention, clock=self._clock, wake_dispatcher=wake_dispatcher
+        )
+        return self._closing(housekeeping)
+
+    def _catalogue(self, client: KomboClient) -> ToolCatalogue:
+        allowed = self._settings.allowed_tools
+        return self._closing(ToolCatalogue(client, allowed=allowed, clock=self._clock))
+
+    def _closing(self, part: Part) -> Part:
+        self._stack.push_async_callback(part.aclose)
+        return part

@@ -1,0 +1,187 @@
+"""A Redis client that runs the scripts within one deadline, on a bounded pool and without retries."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakSet
+
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from kombo_embed.errors import ConfigurationError
+from kombo_embed.link_cache import redis_scripts
+from kombo_embed.single_flight import SingleFlight
+
+DEADLINE_SECONDS = 0.25  # for one call, including the PING that follows a late reply
+PING_SHARE = 0.2  # of the deadline
+SLICES = 5  # of each wait
+CONNECT_SECONDS = 1.0
+SOCKET_CONNECT_SECONDS = 5.0  # a backstop: a blocked event loop must not look like a refused connection
+MAX_CONNECTIONS = 10  # per process; further calls wait within their deadline
+
+Argument = bytes | str | int
+
+
+class RedisUnavailable(Exception):
+    """Redis cannot be used. The message is the type of the error, without details such as the address."""
+
+
+class RedisTimeout(RedisUnavailable):
+    """The call missed its deadline, but Redis answers a PING: the process is busy, or a connection broken."""
+
+
+class RedisClient:
+    """Runs the scripts. `connect` before the first one, and after an outage; close it with `aclose`.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``, with redis-py's options in the query.
+        deadline_seconds: How long one call may take.
+
+    Raises:
+        ConfigurationError: The URL has an option that redis-py does not know.
+    """
+
+    def __init__(self, url: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self._deadline_seconds = deadline_seconds
+        self._pool = connection_pool(url, redis_connect_func=self._on_connect)
+        self._redis = Redis(connection_pool=self._pool)
+        self._scripts = {text: self._redis.register_script(text) for text in redis_scripts.ALL}
+        # Reserved for PING, so that it never waits. It reconnects once: servers may close idle connections.
+        self._reserved = Redis.from_url(url, single_connection_client=True, **_options(retries=1))
+        self._pings: SingleFlight[None, bool] = SingleFlight()
+        self._run_id: bytes | None = None
+        self._connected: WeakSet[Connection] = WeakSet()
+
+    async def connect(self) -> None:
+        """Connect anew. Connections that are made later are refused if they reach another server process.
+
+        A restarted server may hold links from before an invalidation, so the caller replays those first.
+
+        Raises:
+            RedisUnavailable: Redis does not answer, or refuses.
+        """
+        self._run_id = None
+        self._connected.clear()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._pool.disconnect(inuse_connections=False)  # they may be half-open
+                await self._reserved.ping()
+                await self._redis.ping()
+        except Exception as error:  # noqa: BLE001 - redis-py raises more than its own errors
+            raise RedisUnavailable(type(error).__name__) from None
+
+    async def run(self, script: str, keys: Sequence[bytes], *arguments: Argument) -> Any:  # noqa: ANN401 - as Redis replies
+        """Run a script and return its reply.
+
+        Raises:
+            RedisTimeout: Redis answers, but not this call in time. The script may have run.
+            RedisUnavailable: Redis does not answer, or refuses. The script may have run.
+        """
+        call = asyncio.get_running_loop().create_task(self._call(script, keys, arguments))
+        try:
+            await self._wait(call)
+        finally:
+            call.cancel()
+        reply = call.result()
+        if isinstance(reply, RedisUnavailable):
+            raise reply
+        return reply
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._pings.aclose()
+        await self._reserved.aclose()
+        await self._pool.aclose()
+
+    async def _call(self, script: str, keys: Sequence[bytes], arguments: Sequence[Argument]) -> Any:  # noqa: ANN401 - as above
+        """Return the reply or the error: raised, it would be logged as unretrieved if the caller has left."""
+        try:
+            return await self._scripts[script](keys=keys, args=arguments)
+        except Exception as error:  # noqa: BLE001 - redis-py raises more than its own errors
+            # A refusal counts too: out of memory, read-only, loading.
+            return RedisUnavailable(type(error).__name__)
+
+    async def _wait(self, call: asyncio.Task[Any]) -> None:
+        """Wait until the call is done. When it is late, one PING decides whether Redis is down."""
+        if await _is_done(call, within_seconds=self._deadline_seconds * (1 - PING_SHARE)):
+            return
+        is_alive, _ = await self._pings.join(None, self._is_alive)
+        if call.done() or (is_alive and await _is_done(call, within_seconds=self._deadline_seconds)):
+            return
+        raise RedisTimeout("TimeoutError") if is_alive else RedisUnavailable("TimeoutError")
+
+    async def _is_alive(self) -> bool:
+        ping = asyncio.get_running_loop().create_task(self._ping())
+        if await _is_done(ping, within_seconds=self._deadline_seconds * PING_SHARE):
+            return ping.result()
+        ping.cancel()
+        await asyncio.gather(ping, return_exceptions=True)
+        return False
+
+    async def _ping(self) -> bool:
+        try:
+            return bool(await self._reserved.ping())
+        except Exception:  # noqa: BLE001 - redis-py raises more than its own errors
+            return False
+
+    async def _on_connect(self, connection: Connection) -> None:
+        await connection.on_connect()
+        run_id = await _run_id(connection)
+        # Where INFO is not permitted, a connection that was lost counts as another server.
+        is_other = run_id != self._run_id if run_id else connection in self._connected
+        if self._run_id is not None and is_other:
+            raise RedisConnectionError("This is another server process.")
+        self._run_id = run_id
+        self._connected.add(connection)
+
+
+def connection_pool(url: str, **options: Any) -> BlockingConnectionPool:  # noqa: ANN401 - redis-py's
+    """Return a bounded pool that never retries. Its callers bound the wait.
+
+    Raises:
+        ConfigurationError: The URL has an option that redis-py does not know.
+    """
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=MAX_CONNECTIONS, timeout=None, **_options(retries=0), **options
+        )
+        pool.make_connection()  # type: ignore[no-untyped-call] # of redis-py
+    except (ValueError, TypeError):
+        raise ConfigurationError(
+            "kombo-embed cannot start: KOMBO_REDIS_URL has a part that redis-py does not take."
+        ) from None
+    return pool
+
+
+def _options(*, retries: int) -> dict[str, Any]:
+    return {
+        "protocol": 2,  # understood by every server
+        "retry": Retry(NoBackoff(), retries),
+        "socket_timeout": None,
+        "socket_connect_timeout": SOCKET_CONNECT_SECONDS,
+    }
+
+
+async def _is_done(task: asyncio.Task[Any], *, within_seconds: float) -> bool:
+    # In slices: a busy event loop is late, and each slice gives it more iterations to read the reply.
+    for _ in range(SLICES):
+        await asyncio.wait({task}, timeout=within_seconds / SLICES)
+        if task.done():
+            return True
+    return False
+
+
+async def _run_id(connection: Connection) -> bytes:
+    """Return the random id of the server process; empty where INFO is not permitted."""
+    await connection.send_command("INFO", "server")
+    try:
+        found = re.search(rb"run_id:(\w+)", await connection.read_response())
+    except ResponseError:
+        return b""
+    return found[1] if found else b""
