@@ -24,17 +24,15 @@ from kombo_embed.web.openapi import (
     describe_request,
     describe_success,
 )
-from kombo_embed.web.problems import MEDIA_TYPE, host_problem_response, problem_response
-from kombo_embed.web.requests import invalid_fields
-from kombo_embed.web.routes import (
-    METHODS_BY_PATH,
-    OPERATIONS,
-    GetServices,
-    Operation,
-    ResponseContent,
+from kombo_embed.web.problems import (
+    MEDIA_TYPE,
+    host_problem_response,
     method_not_allowed,
+    problem_response,
     route_not_found,
 )
+from kombo_embed.web.requests import invalid_fields
+from kombo_embed.web.routes import OPERATIONS, GetServices, Operation, ResponseContent
 from kombo_embed.web.schemas import KomboProblem
 
 try:
@@ -77,10 +75,10 @@ def router(embed: KomboEmbed, end_user: EndUserDependency | None = None) -> APIR
     for operation in OPERATIONS:
         _add_operation(api, operation, embed.services, end_user if operation.signed_in else None)
     # The host's router would answer with a 405 of its own, or redirect to a URL built from the Host header.
-    for path, methods in METHODS_BY_PATH.items():
-        others = [method for method in METHODS if method not in methods]
-        refuse = _always(method_not_allowed(path), embed.services)
-        api.add_route(path, refuse, methods=others, include_in_schema=False)
+    for path in dict.fromkeys(operation.path for operation in OPERATIONS):
+        allowed = {operation.method for operation in OPERATIONS if operation.path == path}
+        refuse = _always(method_not_allowed(allowed), embed.services)
+        api.add_route(path, refuse, methods=[*(set(METHODS) - allowed)], include_in_schema=False)
         missing = _always(route_not_found(), embed.services)
         api.add_route(f"{path}/", missing, methods=list(METHODS), include_in_schema=False)
     return api

@@ -8,8 +8,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from kombo_embed.errors import KomboEmbedError
 from kombo_embed.web.cors import allow_origins
 from kombo_embed.web.endpoints import Services
-from kombo_embed.web.problems import problem_response
-from kombo_embed.web.routes import METHODS_BY_PATH, create_routes, method_not_allowed, route_not_found
+from kombo_embed.web.problems import method_not_allowed, problem_response, route_not_found
+from kombo_embed.web.routes import create_routes
 
 
 def create_app(services: Services) -> ASGIApp:
@@ -19,9 +19,12 @@ def create_app(services: Services) -> ASGIApp:
         return services
 
     routes = create_routes(get_services)
-    routes += [Route(path, _Problem(method_not_allowed(path))) for path in METHODS_BY_PATH]
+    methods: dict[str, set[str]] = {}
+    for route in routes:
+        methods.setdefault(route.path, set()).update(route.methods or ())
+    others = [Route(path, _Problem(method_not_allowed(allowed))) for path, allowed in methods.items()]
     # No redirects to a path with or without a slash: they would be absolute URLs, built from the Host header.
-    router = Router(routes, redirect_slashes=False, default=_Problem(route_not_found()))
+    router = Router([*routes, *others], redirect_slashes=False, default=_Problem(route_not_found()))
     return allow_origins(router, services.settings.allowed_origins)
 
 

@@ -26,7 +26,7 @@ from kombo_embed.store.store import Store
 from kombo_embed.web.requests import (
     WEBHOOK_MAX_BYTES,
     CompletionBody,
-    NoBody,
+    EmptyBody,
     RelinkBody,
     parse_category,
     parse_json,
@@ -121,7 +121,7 @@ async def issue_setup_link(services: Services, request: Request) -> Response:
 async def disconnect(services: Services, request: Request) -> Response:
     """``DELETE /integrations/{id}``."""
     end_user = await _end_user(services, request)
-    await parse_json(request, NoBody)
+    await parse_json(request, EmptyBody)
     await services.flow.disconnect(end_user, request.path_params["id"])
     return no_content_response()
 

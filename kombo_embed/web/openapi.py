@@ -9,13 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from kombo_embed._version import __version__
-from kombo_embed.errors import (
-    KomboEmbedError,
-    KomboRateLimited,
-    KomboUnavailable,
-    RateLimited,
-    StoreUnavailable,
-)
+from kombo_embed.errors import KomboEmbedError, RetryLater
 from kombo_embed.kombo.webhooks import SIGNATURE_HEADER
 from kombo_embed.models import Category
 from kombo_embed.web.endpoints import list_tools, receive_webhook
@@ -25,7 +19,6 @@ from kombo_embed.web.schemas import KomboLink, KomboProblem
 
 COMPONENTS = "#/components/schemas/{model}"
 STRING = {"type": "string"}
-WITH_RETRY_AFTER = (RateLimited, KomboRateLimited, KomboUnavailable, StoreUnavailable)
 DESCRIPTION = (
     "The API that a page calls to connect tools for its signed-in end user. The application's own login "
     "identifies the end user; without a login, operations respond with 401. Operations that change something "
@@ -38,21 +31,7 @@ def openapi_document() -> dict[str, Any]:
     """Return the document of all operations; its paths are relative to where it is served."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        described = describe_request(operation, _reference) | {
-            "operationId": operation.endpoint.__name__,
-            "summary": operation.summary,
-            "responses": {
-                **{
-                    str(status): describe_success(operation, status, _reference)
-                    for status in operation.responses
-                },
-                **describe_not_modified(operation),
-                **describe_problems(operation),
-            },
-        }
-        if not operation.signed_in:
-            described["security"] = []
-        paths.setdefault(operation.path, {})[operation.method.lower()] = described
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": "kombo-embed", "version": __version__, "description": DESCRIPTION},
@@ -108,12 +87,25 @@ def describe_problems(operation: Operation, *more: type[KomboEmbedError]) -> dic
     }
 
 
+def _describe(operation: Operation) -> dict[str, Any]:
+    successes = {
+        str(status): describe_success(operation, status, _reference) for status in operation.responses
+    }
+    return {
+        **describe_request(operation, _reference),
+        "operationId": operation.endpoint.__name__,
+        "summary": operation.summary,
+        "responses": {**successes, **describe_not_modified(operation), **describe_problems(operation)},
+        **({} if operation.signed_in else {"security": []}),
+    }
+
+
 def _problem(kinds: list[type[KomboEmbedError]]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "description": " ".join(dict.fromkeys(f"`{kind.code}`: {_first_line(kind)}" for kind in kinds)),
         "content": {MEDIA_TYPE: {"schema": _reference(KomboProblem)}},
     }
-    if any(kind in WITH_RETRY_AFTER for kind in kinds):
+    if any(issubclass(kind, RetryLater) for kind in kinds):
         described["headers"] = {"Retry-After": _header("Seconds.", type="integer", minimum=1)}
     return described
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -104,6 +105,17 @@ def host_problem_response(error: HTTPException) -> Response:
     return _response(error.status_code, code, _host_detail(error.detail), members={}, headers=headers)
 
 
+def route_not_found() -> errors.RouteNotFound:
+    """Return the error for a path that does not exist."""
+    return errors.RouteNotFound("This path does not exist; openapi.json lists those that do.")
+
+
+def method_not_allowed(allowed: Iterable[str]) -> errors.MethodNotAllowed:
+    """Return the error for a path that has only these methods."""
+    methods = tuple(sorted(allowed))
+    return errors.MethodNotAllowed(f"This path allows only {', '.join(methods)}.", allowed=methods)
+
+
 def _members(error: errors.KomboEmbedError) -> dict[str, Any]:
     match error:
         case errors.InvalidRequest(errors=fields):
@@ -121,13 +133,7 @@ def _headers(error: errors.KomboEmbedError) -> dict[str, str]:
             return {"WWW-Authenticate": challenge}
         case errors.MethodNotAllowed(allowed=allowed):
             return {"Allow": ", ".join(allowed)}
-        case (
-            errors.RateLimited(retry_after=seconds)
-            | errors.IdentityUnavailable(retry_after=seconds)
-            | errors.StoreUnavailable(retry_after=seconds)
-            | errors.KomboRateLimited(retry_after=seconds)
-            | errors.KomboUnavailable(retry_after=seconds)
-        ):
+        case errors.RetryLater(retry_after=seconds):
             return {"Retry-After": str(seconds)}
     return {}
 

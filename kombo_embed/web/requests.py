@@ -71,7 +71,7 @@ class CompletionBody(BaseModel):
     activation_token: str
 
 
-class NoBody(BaseModel):
+class EmptyBody(BaseModel):
     """``DELETE /integrations/{id}``: no body, or ``{}``."""
 
     model_config = ConfigDict(extra="forbid")

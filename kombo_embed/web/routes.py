@@ -223,10 +223,6 @@ OPERATIONS = (
         signed_in=False,
     ),
 )
-METHODS_BY_PATH = {
-    path: tuple(sorted(operation.method for operation in OPERATIONS if operation.path == path))
-    for path in dict.fromkeys(operation.path for operation in OPERATIONS)
-}
 
 
 def create_routes(get_services: GetServices) -> list[Route]:
@@ -252,14 +248,3 @@ class _OperationApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._operation.respond(self._get_services, Request(scope, receive, send))
         await response(scope, receive, send)
-
-
-def method_not_allowed(path: str) -> errors.MethodNotAllowed:
-    """Return the error for a method that this path does not have."""
-    allowed = METHODS_BY_PATH[path]
-    return errors.MethodNotAllowed(f"This path allows only {', '.join(allowed)}.", allowed=allowed)
-
-
-def route_not_found() -> errors.RouteNotFound:
-    """Return the error for a path that does not exist."""
-    return errors.RouteNotFound("This path does not exist; openapi.json lists those that do.")
