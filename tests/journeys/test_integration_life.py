@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -67,15 +68,11 @@ async def life(
 
 
 async def test_its_status_is_read_from_kombo_after_the_completion(life: Life) -> None:
-    for _ in range(200):
-        integration = await life.read()
-        if integration["status"] is not None:
-            break
-    assert (integration["status"], integration["category"], integration["next_action"]) == (
-        "ACTIVE",
-        "HRIS",
-        "none",
-    )
+    async with asyncio.timeout(30):
+        while (integration := await life.read())["status"] is None:
+            pass  # each look is a request
+    read = [integration[name] for name in ("status", "category", "next_action")]
+    assert read == ["ACTIVE", "HRIS", "none"]
 
 
 async def test_an_integration_with_invalid_credentials_is_reconnected_and_keeps_its_id(life: Life) -> None:
