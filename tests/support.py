@@ -74,9 +74,6 @@ def end_user_from_header(connection: HTTPConnection) -> EndUser | None:
     )
 
 
-who_the_header_names = end_user_from_header
-
-
 @asynccontextmanager
 async def running(app: ASGIApp, *, base_url: str = "http://app.example") -> AsyncIterator[httpx.AsyncClient]:
     """Start the app, yield a client that calls it in-process, and stop the app."""

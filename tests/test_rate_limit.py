@@ -19,13 +19,13 @@ from kombo_embed.rate_limit import BoundedStorage, EndUserRate
 from kombo_embed.sandbox import Sandbox
 from tests.redis_server import RedisServer
 from tests.support import (
+    end_user_from_header,
     exchanged,
     make_host,
     minted,
     order_fault,
     person,
     running,
-    who_the_header_names,
 )
 
 ADA, GRACE = person("ada@acme"), person("grace@acme")
@@ -264,7 +264,7 @@ async def test_magic_links_are_not_limited(sandbox: Sandbox, kombo: httpx.AsyncB
 
 
 async def test_the_rejection_contains_no_personal_data(kombo: httpx.AsyncBaseTransport) -> None:
-    app, _ = make_host(kombo, link_rate="1/minute", end_user=who_the_header_names)
+    app, _ = make_host(kombo, link_rate="1/minute", end_user=end_user_from_header)
     async with running(app) as client:
         for body in ({}, FRESH):
             answer = await client.post("/kombo/links", headers=ADA, json=body)

@@ -66,7 +66,7 @@ async def host(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncIterat
 async def wait_until_active(host: Host) -> None:
     async with asyncio.timeout(30):
         while await host.statuses() != ["ACTIVE"] * 3:
-            pass
+            pass  # each look is a database call
 
 
 async def test_changes_of_lost_webhooks_are_recorded_and_raise_events(host: Host) -> None:

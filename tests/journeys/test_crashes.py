@@ -163,7 +163,8 @@ async def until_healthy(client: httpx.AsyncClient) -> None:
 
 def handled(server: Server) -> Counter[tuple[str, str, str]]:
     """Count the events of each type, integration and handler."""
-    lines = (server.folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    file = server.folder / "events.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     events = {(one["handler"], one["id"]): one for one in map(json.loads, lines)}
     return Counter((one["type"], one["integration_id"], handler) for (handler, _), one in events.items())
 

@@ -70,12 +70,9 @@ async def life(
 async def test_its_status_is_read_from_kombo_after_the_completion(life: Life) -> None:
     async with asyncio.timeout(30):
         while (integration := await life.read())["status"] is None:
-            pass
-    assert (integration["status"], integration["category"], integration["next_action"]) == (
-        "ACTIVE",
-        "HRIS",
-        "none",
-    )
+            pass  # each look is a request
+    read = [integration[name] for name in ("status", "category", "next_action")]
+    assert read == ["ACTIVE", "HRIS", "none"]
 
 
 async def test_an_integration_with_invalid_credentials_is_reconnected_and_keeps_its_id(life: Life) -> None:

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from kombo_embed.sandbox import Sandbox
-from tests.link_cache.workers import ADA, GRACE, HeldTransport, Worker, workers
+from tests.fakes import HeldTransport
+from tests.link_cache.workers import ADA, GRACE, Worker, workers
 from tests.redis_server import RedisServer
 from tests.support import LogRecorder, eventually, minted, person
 
@@ -138,9 +139,9 @@ async def test_a_mint_during_which_redis_stops_is_cached_in_memory(
     held = HeldTransport(kombo)
     async with workers(1, held, redis_server) as (worker,):
         minting = asyncio.create_task(worker.request_link())
-        await held.reached.wait()
+        await held.reached()
         redis_server.stop()
-        held.open.set()
+        held.release()
         answer = await minting
         assert answer.headers["cache-status"] == "kombo-embed; fwd=uri-miss; stored"
         assert await worker.link() == answer.json()["link"]
@@ -153,13 +154,13 @@ async def test_a_request_that_waits_for_another_worker_when_redis_stops_mints_it
     held = HeldTransport(kombo)
     async with workers(1, held, redis_server) as (slow,), workers(1, kombo, redis_server) as (waiting,):
         minting = asyncio.create_task(slow.link())
-        await held.reached.wait()
+        await held.reached()
         before = redis_server.calls("evalsha")
         waiter = asyncio.create_task(waiting.link())
         await eventually(lambda: redis_server.calls("evalsha") > before + 3)
         redis_server.stop()
         assert await waiter
-        held.open.set()
+        held.release()
         assert await minting != await waiter
 
 

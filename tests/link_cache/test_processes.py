@@ -28,9 +28,9 @@ ROOT = Path(__file__).parents[2]
 HOST = """
 from starlette.applications import Starlette
 from kombo_embed import KomboEmbed
-from tests.support import who_the_header_names
+from tests.support import end_user_from_header
 app = Starlette()
-KomboEmbed(end_user=who_the_header_names).install(app)
+KomboEmbed(end_user=end_user_from_header).install(app)
 """
 REQUEST = (
     b"POST /kombo/links HTTP/1.1\r\nHost: localhost\r\nX-Person: %b\r\nConnection: close\r\n"

@@ -28,7 +28,8 @@ from kombo_embed.link_cache.redis import RedisLinkStore, parse_failure, serializ
 from kombo_embed.link_cache.redis_client import RedisClient, RedisTimeout, RedisUnavailable
 from kombo_embed.models import CacheKey, ConnectionLink, LinkRequest
 from kombo_embed.sandbox import Sandbox
-from tests.link_cache.workers import GRACE, HeldTransport, workers
+from tests.fakes import HeldTransport
+from tests.link_cache.workers import GRACE, workers
 from tests.redis_server import RedisServer
 from tests.support import LogRecorder, eventually, make_host, minted, order_fault
 
@@ -92,9 +93,9 @@ async def test_a_link_minted_while_another_worker_completes_is_not_cached(
     held = HeldTransport(kombo)
     async with workers(1, held, redis_server) as (slow,), workers(1, kombo, redis_server) as (other,):
         minting = asyncio.create_task(slow.request_link(GRACE))
-        await held.reached.wait()
+        await held.reached()
         await other.complete(sandbox, await other.link(), "personio")
-        held.open.set()
+        held.release()
         assert (await minting).status_code == 200
         assert held.calls == 2  # the invalidated link, and its replacement
         assert await other.link(GRACE) == (await minting).json()["link"]
@@ -107,10 +108,10 @@ async def test_fresh_replaces_the_link_of_all_and_joins_the_mint_of_another_work
     async with workers(1, held, redis_server) as (slow,), workers(2, kombo, redis_server) as (second, third):
         old = await second.link()
         minting = asyncio.create_task(slow.link(fresh=True))
-        await held.reached.wait()
+        await held.reached()
         joining = asyncio.create_task(second.link(fresh=True))
         assert await third.link() == old  # without fresh, there is nothing to wait for
-        held.open.set()
+        held.release()
         assert await minting == await joining == await third.link() != old
     assert minted(sandbox) == 2
 
@@ -122,11 +123,11 @@ async def test_a_failed_mint_fails_the_requests_that_wait_in_other_workers_but_n
     async with workers(1, held, redis_server) as (slow,), workers(3, kombo, redis_server) as others:
         await order_fault(sandbox, "create-link", "unauthorized", times=1)
         minting = asyncio.create_task(slow.request_link())
-        await held.reached.wait()
+        await held.reached()
         before = redis_server.calls("evalsha")
         waiting = [asyncio.create_task(worker.request_link()) for worker in others for _ in range(10)]
         await eventually(lambda: redis_server.calls("evalsha") > before + 60)
-        held.open.set()
+        held.release()
         answers = await asyncio.gather(minting, *waiting)
         assert {answer.json()["code"] for answer in answers} == {"kombo_rejected"}
         assert minted(sandbox) == 1

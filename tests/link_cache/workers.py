@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,22 +15,6 @@ from tests.redis_server import RedisServer
 from tests.support import make_host, person, running
 
 ADA, GRACE = person("ada@acme"), person("grace@acme")
-
-
-class HeldTransport(httpx.AsyncBaseTransport):
-    """Holds every call to Kombo until ``open`` is set."""
-
-    def __init__(self, kombo: httpx.AsyncBaseTransport) -> None:
-        self._kombo = kombo
-        self.open = asyncio.Event()
-        self.reached = asyncio.Event()
-        self.calls = 0
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.calls += 1
-        self.reached.set()
-        await self.open.wait()
-        return await self._kombo.handle_async_request(request)
 
 
 @dataclass

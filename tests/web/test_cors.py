@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from kombo_embed import EndUser, KomboEmbed
 from kombo_embed.web.routes import OPERATIONS
-from tests.support import make_host, make_settings, person, running, who_the_header_names
+from tests.support import end_user_from_header, make_host, make_settings, person, running
 
 ADA = person("ada@acme")
 ALLOWED, OTHER = "https://spa.example.com", "https://evil.example"
@@ -27,7 +27,7 @@ def end_user_that_may_fail(connection: HTTPConnection) -> EndUser | None:
         raise HTTPException(503, headers={"Retry-After": "7"})
     if connection.headers.get("x-person") == "bug":
         raise RuntimeError
-    return who_the_header_names(connection)
+    return end_user_from_header(connection)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ async def test_inside_the_hosts_cors_middleware_each_header_is_sent_once_and_pre
     hosts: list[str], outside: bool, ours_too: bool, kombo: httpx.AsyncBaseTransport
 ) -> None:
     embed = KomboEmbed(
-        end_user=who_the_header_names,
+        end_user=end_user_from_header,
         settings=make_settings(allowed_origins=ALLOWED if ours_too or hosts == ["*"] else ()),
         http_transport=kombo,
     )
@@ -153,7 +153,7 @@ async def test_pages_of_allowed_origins_can_read_that_the_start_failed(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
     embed = KomboEmbed(
-        end_user=who_the_header_names,
+        end_user=end_user_from_header,
         settings=make_settings(
             allowed_origins=ALLOWED, database_url="sqlite+aiosqlite:///no/such/folder/kombo_embed.db"
         ),

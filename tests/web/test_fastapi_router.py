@@ -27,11 +27,11 @@ from tests.support import (
     ManualClock,
     change_state,
     deliver_webhooks,
+    end_user_from_header,
     make_settings,
     minted,
     person,
     running,
-    who_the_header_names,
 )
 
 ADA, OTHER = person("ada@acme"), person("alan@bletchley")
@@ -276,7 +276,7 @@ async def test_a_generator_dependency_is_closed_after_the_response_was_made(
 
 
 async def test_without_a_dependency_the_embeds_own_end_user_is_used(kombo: httpx.AsyncBaseTransport) -> None:
-    embed = KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo)
+    embed = KomboEmbed(end_user=end_user_from_header, settings=make_settings(), http_transport=kombo)
     app = FastAPI()
     embed.install(app)
     app.include_router(router(embed), prefix="/api/hr")

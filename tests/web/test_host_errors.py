@@ -17,7 +17,7 @@ from kombo_embed import EndUser
 from kombo_embed.auth.callable import CallableResolver
 from kombo_embed.sandbox import Sandbox
 from tests.auth.logged import logged_reason
-from tests.support import make_host, running, who_the_header_names
+from tests.support import end_user_from_header, make_host, running
 
 ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
 CONNECTION = HTTPConnection({"type": "http", "headers": []})
@@ -151,7 +151,7 @@ async def test_the_only_exception_of_a_task_group_counts_as_itself(kombo: httpx.
 
 class Object:
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
-        return who_the_header_names(connection) or ADA
+        return end_user_from_header(connection) or ADA
 
 
 def plainly(_connection: HTTPConnection) -> EndUser | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -11,17 +9,8 @@ from starlette.requests import HTTPConnection
 
 from kombo_embed import EndUser, KomboEmbed, LinkOptions
 from kombo_embed.sandbox import Sandbox
-from tests.support import make_settings, person, running, who_the_header_names
-
-
-class RecordingTransport(httpx.AsyncBaseTransport):
-    def __init__(self, kombo: httpx.AsyncBaseTransport) -> None:
-        self._kombo = kombo
-        self.bodies: list[dict[str, object]] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.bodies.append(json.loads(request.content))
-        return await self._kombo.handle_async_request(request)
+from tests.fakes import RecordingTransport
+from tests.support import end_user_from_header, make_settings, person, running
 
 
 async def per_organization(_connection: HTTPConnection, end_user: EndUser) -> LinkOptions:
@@ -35,7 +24,7 @@ async def test_options_of_the_host_override_the_settings_per_request(kombo: http
     app = Starlette()
     settings = make_settings(scope_config_id="scope-of-all", enable_field_mapping=True)
     KomboEmbed(
-        end_user=who_the_header_names,
+        end_user=end_user_from_header,
         link_options=per_organization,
         settings=settings,
         http_transport=recording,
@@ -57,7 +46,7 @@ async def test_a_callable_that_fails_or_returns_something_else_is_an_identity_er
 ) -> None:
     app = Starlette()
     KomboEmbed(
-        end_user=who_the_header_names,
+        end_user=end_user_from_header,
         link_options=wrong,  # type: ignore[arg-type]
         settings=make_settings(),
         http_transport=kombo,

@@ -18,13 +18,13 @@ from starlette.types import Receive, Scope, Send
 from kombo_embed import EndUser, KomboEmbed, KomboEmbedMiddleware
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.sandbox import Sandbox
-from tests.support import LogRecorder, make_settings, minted, person, running, who_the_header_names
+from tests.support import LogRecorder, end_user_from_header, make_settings, minted, person, running
 
 ADA = person("ada@acme")
 
 
 def make_embed(kombo: httpx.AsyncBaseTransport, **settings: Any) -> KomboEmbed:
-    return KomboEmbed(end_user=who_the_header_names, settings=make_settings(**settings), http_transport=kombo)
+    return KomboEmbed(end_user=end_user_from_header, settings=make_settings(**settings), http_transport=kombo)
 
 
 async def asgi_app_without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,7 +113,7 @@ async def test_invalid_settings_stop_the_start_with_a_message_that_names_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KOMBO_REGION", "mars")
-    embed = KomboEmbed(end_user=who_the_header_names)
+    embed = KomboEmbed(end_user=end_user_from_header)
     app = Starlette()
     embed.install(app)
     sent: list[dict[str, Any]] = []
@@ -133,7 +133,7 @@ async def test_invalid_settings_stop_the_start_with_a_message_that_names_them(
 async def test_without_lifespan_events_invalid_settings_are_a_problem_that_names_no_setting(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    embed = KomboEmbed(end_user=who_the_header_names)
+    embed = KomboEmbed(end_user=end_user_from_header)
     app = KomboEmbedMiddleware(asgi_app_without_lifespan, embed=embed, path="/kombo")
     async with in_process(app) as client:
         response = await client.post("/kombo/links", headers=ADA, json={})
@@ -177,7 +177,7 @@ async def test_the_mount_path_comes_from_the_settings_or_the_argument(
     make_embed(kombo).install(app, path="/from/call")
     monkeypatch.setenv("KOMBO_MOUNT_PATH", "/from/environment")
     monkeypatch.setenv("KOMBO_API_KEY", "ks_dev_x")
-    KomboEmbed(end_user=who_the_header_names, http_transport=kombo).install(app)
+    KomboEmbed(end_user=end_user_from_header, http_transport=kombo).install(app)
     async with running(app) as client:
         for path in ("/from/settings", "/from/call", "/from/environment"):
             assert (await client.get(f"{path}/health")).status_code == 200

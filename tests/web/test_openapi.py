@@ -23,11 +23,11 @@ from kombo_embed.web.schemas import KomboIntegration, serialize_integration
 from tests.support import (
     WEBHOOK_SECRET,
     ManualClock,
+    end_user_from_header,
     make_host,
     order_fault,
     person,
     running,
-    who_the_header_names,
 )
 
 ADA = person("ada@acme")
@@ -232,7 +232,7 @@ async def posted(client: httpx.AsyncClient, path: str, **sent: Any) -> httpx.Res
 
 
 def end_user_that_may_fail(connection: Any) -> Any:
-    return 7 if connection.headers.get("x-person") == "broken" else who_the_header_names(connection)
+    return 7 if connection.headers.get("x-person") == "broken" else end_user_from_header(connection)
 
 
 def test_every_problem_belongs_to_some_operation() -> None:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from kombo_embed import KomboEmbed
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.web.routes import OPERATIONS
-from tests.support import deliver_webhooks, make_host, make_settings, person, running, who_the_header_names
+from tests.support import deliver_webhooks, end_user_from_header, make_host, make_settings, person, running
 
 ADA = person("ada@acme")
 EVIL = "evil.test"
@@ -121,7 +121,7 @@ async def test_no_response_depends_on_the_host_header(
 ) -> None:
     """Nor does a redirect of the host's router to a path with or without a slash at the end."""
     app = framework()
-    KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo).install(app)
+    KomboEmbed(end_user=end_user_from_header, settings=make_settings(), http_transport=kombo).install(app)
     paths = {f"/kombo{operation.path}".replace("{id}", "unknown") for operation in OPERATIONS}
     async with running(app) as client:
         for path in sorted(paths | {"/kombo", "/kombo//links", "/kombo/%2e%2e/links", "/kombo/nowhere"}):
@@ -136,7 +136,7 @@ async def test_no_response_depends_on_the_host_header(
 
 async def test_an_app_can_be_mounted_at_the_root(kombo: httpx.AsyncBaseTransport) -> None:
     app = Starlette(routes=[Route("/own", lambda _: PlainTextResponse("not reached"))])
-    embed = KomboEmbed(end_user=who_the_header_names, settings=make_settings(), http_transport=kombo)
+    embed = KomboEmbed(end_user=end_user_from_header, settings=make_settings(), http_transport=kombo)
     embed.install(app, path="/")
     async with running(app) as client:
         assert (await client.get("/health")).status_code == 200
