@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocketClose
 
 from kombo_embed import ports
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
 from kombo_embed.integration import EVENT_TYPES, Integration, Reconciliation
 from kombo_embed.lifetime import Lifetime
-from kombo_embed.middleware import BareMountPath, KomboEmbedMiddleware
+from kombo_embed.middleware import KomboEmbedMiddleware
 from kombo_embed.models import EndUser, LinkOptions
+from kombo_embed.mount import EmbedApp, EmbedMount
 
 if TYPE_CHECKING:
     import httpx
@@ -70,6 +70,7 @@ class KomboEmbed:
         self._handlers: dict[str, list[ports.EventHandler]] = {}
         self._lifetime: Lifetime[tuple[Services, ASGIApp]] = Lifetime(self._open_all)
         self._allowed_origins: tuple[str, ...] = ()
+        self._app = EmbedApp(self, self._serve)
 
     def install(self, app: Starlette, path: str | None = None) -> None:
         """Add the middleware and the routes to a Starlette or FastAPI app.
@@ -82,20 +83,21 @@ class KomboEmbed:
         """
         from kombo_embed.settings import read_mount_path  # noqa: PLC0415 - as in _open_all
 
-        mount = Mount(path or read_mount_path(self._settings), app=self.app)
+        mount = EmbedMount(path or read_mount_path(self._settings), app=self.app)
         if any(isinstance(route, Mount) and route.path == mount.path for route in app.router.routes):
             raise ConfigurationError(
                 f"This app already has a mount at {mount.path}. Give this KomboEmbed a MOUNT_PATH of its own "
                 "(or install(app, path=...)), and an ENVIRONMENT of its own."
             )
         app.add_middleware(KomboEmbedMiddleware, embed=self)
-        bare = [Route(mount.path, BareMountPath(self.app))] if mount.path else []
+        # A mount does not match its own path: the host would redirect to a URL built from the Host header.
+        bare = [Route(mount.path, self.app)] if mount.path else []
         app.router.routes[:0] = [mount, *bare]
 
     @property
     def app(self) -> ASGIApp:
-        """The routes as an ASGI app, to mount by hand."""
-        return self._serve
+        """The routes as an ASGI app, to mount by hand or to run by a server."""
+        return self._app
 
     def routes(self) -> list[Route]:
         """Return the routes one by one, for a router of your own."""
@@ -218,9 +220,6 @@ class KomboEmbed:
         await self.close()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await WebSocketClose()(scope, receive, send)
-            return
         try:
             _, app = await self._lifetime.ensure_open()
         except KomboEmbedError as error:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from kombo_embed.auth.callable import CallableResolver, refusal_of
@@ -136,8 +136,12 @@ def _endpoint(
     async def respond_to(request: Request, resolved: Any = Depends(end_user)) -> Response:  # noqa: ANN401, B008 - it may return anything; FastAPI cannot read a local name in an annotation
         request.scope[DEPENDENCIES_SOLVED] = True
 
+        async def current_end_user(connection: HTTPConnection) -> Any:  # noqa: ANN401 - as above
+            del connection
+            return resolved
+
         async def get_services_of_request() -> Services:
-            return replace(await get_services(), end_user=CallableResolver(lambda _: resolved))
+            return replace(await get_services(), end_user=CallableResolver(current_end_user))
 
         return await operation.respond(get_services_of_request, request)
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from kombo_embed.errors import ConfigurationError
 from kombo_embed.logs import mute_loggers, muted
 from kombo_embed.urls import is_loopback
 
@@ -83,16 +84,23 @@ class HttpClient:
     ) -> None:
         mute_loggers(*FOREIGN_LOGGERS)
         self._timeout_seconds = timeout_seconds
-        self._client = httpx.AsyncClient(
-            headers={**HEADERS, **(headers or {})},
-            timeout=httpx.Timeout(timeout_seconds, connect=min(connect_timeout_seconds, timeout_seconds)),
-            limits=LIMITS,
-            follow_redirects=False,
-            # Calls are made for different people: a cookie of one call must not be sent with another.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            trust_env=not is_loopback(urlsplit(url).hostname or ""),
-            transport=transport,
-        )
+        try:
+            self._client = httpx.AsyncClient(
+                headers={**HEADERS, **(headers or {})},
+                timeout=httpx.Timeout(timeout_seconds, connect=min(connect_timeout_seconds, timeout_seconds)),
+                limits=LIMITS,
+                follow_redirects=False,
+                # Calls are made for different people: a cookie of one call must not be sent with another.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                trust_env=not is_loopback(urlsplit(url).hostname or ""),
+                transport=transport,
+            )
+        except Exception as error:  # httpx reads the environment
+            raise ConfigurationError(
+                f"kombo-embed cannot start: the HTTP client cannot be created ({type(error).__name__}). "
+                "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (SOCKS needs the package socksio), "
+                "SSL_CERT_FILE and SSL_CERT_DIR."
+            ) from error
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Generic, TypeVar
 
-from kombo_embed.errors import StoreUnavailable
+from kombo_embed.errors import ConfigurationError, KomboEmbedError, StoreUnavailable
 
 Opened = TypeVar("Opened")
 
@@ -43,8 +43,20 @@ class Lifetime(Generic[Opened]):
             raise StoreUnavailable("kombo-embed was closed: the app is shutting down.")
         async with self._opening:
             if self._opened is None:
-                self._opened = await self._open_all(self._stack)
+                self._opened = await self._open()
             return self._opened
+
+    async def _open(self) -> Opened:
+        try:
+            return await self._open_all(self._stack)
+        except KomboEmbedError:
+            raise
+        except Exception as error:
+            # Its message may contain a URL with a password, so it stays in the traceback of the cause.
+            raise ConfigurationError(
+                f"kombo-embed cannot start: opening it raised {type(error).__name__}. The "
+                "cause may be a setting, a missing package, or a variable of proxies or certificates."
+            ) from error
 
     async def close(self) -> None:
         """Close everything. The next request may open it again."""

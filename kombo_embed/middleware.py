@@ -28,21 +28,6 @@ class Mountable(Protocol):
         """Close everything and reject later requests."""
 
 
-class BareMountPath:
-    """Serves the mount path without a trailing slash.
-
-    A Starlette ``Mount`` does not match it, so the host's router would redirect to an absolute URL built from
-    the Host header, which the client chooses.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        await self._app(scope, receive, send)
-
-
 class KomboEmbedMiddleware:
     """Opens ``embed`` when the host starts and closes it after the host has stopped.
 
@@ -64,7 +49,7 @@ class KomboEmbedMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "lifespan":
-            await _Lifespan(self._embed, receive, send).run(self.app, scope)
+            await Lifespan(self._embed, receive, send).run(self.app, scope)
             return
         if scope["type"] in {"http", "websocket"}:
             scope.setdefault("state", {})[STATE_KEY] = self._embed
@@ -77,7 +62,7 @@ class KomboEmbedMiddleware:
         await self.app(scope, receive, send)
 
 
-class _Lifespan:
+class Lifespan:
     """One lifespan of the host, with the embed's opening before it and its closing after it."""
 
     def __init__(self, embed: Mountable, receive: Receive, send: Send) -> None:
@@ -87,6 +72,7 @@ class _Lifespan:
         self._is_open = False
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
+        """Run the lifespan of ``app``."""
         try:
             await app(scope, self._open_at_startup, self._close_at_end)
         except KomboEmbedError as error:

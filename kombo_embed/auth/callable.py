@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import fields
-from types import NoneType
-from typing import get_args
+from typing import cast, get_args
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
@@ -19,7 +20,6 @@ from kombo_embed.ports import EndUserCallable, LinkOptionsCallable
 
 logger = logging.getLogger("kombo_embed.auth")
 
-RESULTS = (EndUser, LinkOptions, NoneType)
 ERROR_STATUSES = range(400, 600)
 
 
@@ -90,12 +90,18 @@ def refusal_of(name: str, error: Exception) -> HTTPException | IdentityError:
 
 async def _call(name: str, function: Callable[..., object], *arguments: object) -> object:
     try:
-        result = function(*arguments)
-        if isinstance(result, RESULTS):
-            return result
+        if _is_async(function):
+            return await cast("Awaitable[object]", function(*arguments))
+        # A plain callable may block, in a database query for example.
+        result = await run_in_threadpool(function, *arguments)
         return await result if inspect.isawaitable(result) else result
     except Exception as error:  # noqa: BLE001 - the host's code may raise anything
         raise refusal_of(name, error) from None
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    call = function.func if isinstance(function, functools.partial) else function
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004 - it may be async
 
 
 def _logged(reason: str) -> IdentityError:

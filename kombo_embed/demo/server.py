@@ -21,6 +21,7 @@ from kombo_embed import KomboEmbed, Settings
 from kombo_embed.demo.app import create_app
 from kombo_embed.demo.people import ORGANIZATIONS, PEOPLE
 from kombo_embed.sandbox import Sandbox
+from kombo_embed.sandbox.local_only import LocalOnly, changes_something
 from kombo_embed.sandbox.server import (
     LOOPBACK,
     Server,
@@ -65,7 +66,9 @@ async def _run(port: int, sandbox_port: int, *, host: str, open_browser: bool) -
             if open_browser:
                 _open_browser(f"http://localhost:{port}/")
 
-        await serve_until(stop, [Server(app, sockets), *sandbox_servers], announce)
+        # The mount protects itself, and Kombo's webhooks may arrive through a tunnel with another Host.
+        guarded = LocalOnly(app, is_protected=changes_something, exempt=f"{app.state.mount_path}/")
+        await serve_until(stop, [Server(guarded, sockets), *sandbox_servers], announce)
 
 
 def _with_sandbox(stack: AsyncExitStack, port: int, sandbox_url: str) -> tuple[Starlette, ASGIApp]:

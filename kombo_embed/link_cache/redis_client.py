@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from weakref import WeakSet
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
@@ -24,6 +25,19 @@ SLICES = 5  # of each wait
 CONNECT_SECONDS = 1.0
 SOCKET_CONNECT_SECONDS = 5.0  # a backstop: a blocked event loop must not look like a refused connection
 MAX_CONNECTIONS = 10  # per process; further calls wait within their deadline
+# Options that are ignored in the URL: they would change what replies look like, or how long a call may take.
+FIXED_OPTIONS = {
+    "decode_responses",
+    "encoding",
+    "encoding_errors",
+    "max_connections",
+    "protocol",
+    "retry_on_error",
+    "retry_on_timeout",
+    "socket_connect_timeout",
+    "socket_timeout",
+    "timeout",
+}
 
 Argument = bytes | str | int
 
@@ -49,7 +63,9 @@ class RedisClient:
         self._redis = Redis(connection_pool=self._pool)
         self._scripts = {text: self._redis.register_script(text) for text in redis_scripts.ALL}
         # Reserved for PING, so that it never waits. It reconnects once: servers may close idle connections.
-        self._reserved = Redis.from_url(url, single_connection_client=True, **_options(retries=1))
+        self._reserved = Redis.from_url(
+            _without_fixed_options(url), single_connection_client=True, **_options(retries=1)
+        )
         self._pings: SingleFlight[None, bool] = SingleFlight()
         self._run_id: bytes | None = None
         self._connected: WeakSet[Connection] = WeakSet()
@@ -136,14 +152,26 @@ def connection_pool(url: str, **options: Any) -> BlockingConnectionPool:  # noqa
     """Return a bounded pool that never retries. Its callers bound the wait. Raises as `RedisClient`."""
     try:
         pool = BlockingConnectionPool.from_url(
-            url, max_connections=MAX_CONNECTIONS, timeout=None, **_options(retries=0), **options
+            _without_fixed_options(url),
+            max_connections=MAX_CONNECTIONS,
+            timeout=None,
+            **_options(retries=0),
+            **options,
         )
         pool.make_connection()  # type: ignore[no-untyped-call] # of redis-py
-    except (ValueError, TypeError):
+    except Exception as error:
+        # redis-py raises more than its own errors for options such as ssl_cert_reqs=CERT_NONE.
         raise ConfigurationError(
-            "kombo-embed cannot start: KOMBO_REDIS_URL has a part that redis-py does not take."
-        ) from None
+            "kombo-embed cannot start: KOMBO_REDIS_URL has an option that redis-py does not accept "
+            f"({type(error).__name__})."
+        ) from error
     return pool
+
+
+def _without_fixed_options(url: str) -> str:
+    parts = urlsplit(url)
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    return parts._replace(query=urlencode([one for one in options if one[0] not in FIXED_OPTIONS])).geturl()
 
 
 def _options(*, retries: int) -> dict[str, Any]:

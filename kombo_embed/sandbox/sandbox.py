@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import Scope
 
 from kombo_embed.clock import ManualClock
 from kombo_embed.sandbox.api import KomboApi
@@ -18,6 +19,7 @@ from kombo_embed.sandbox.control import Controls, state_data
 from kombo_embed.sandbox.errors import IntegrationUnknown, LinkExpired, LinkUnknown, SandboxError
 from kombo_embed.sandbox.faults import FaultInjector
 from kombo_embed.sandbox.links import Links
+from kombo_embed.sandbox.local_only import LocalOnly, changes_something
 from kombo_embed.sandbox.pages import Pages
 from kombo_embed.sandbox.records import Completion, State
 from kombo_embed.sandbox.responses import handle_error
@@ -103,7 +105,10 @@ class Sandbox:
         pages = Pages(self._links, self._connections)
         return Starlette(
             routes=[*api, *controls.routes(), *pages.routes()],
-            middleware=[Middleware(FaultInjector, state=self._state, routes=api, sleep=sleep)],
+            middleware=[
+                Middleware(LocalOnly, is_protected=_is_control_or_action),
+                Middleware(FaultInjector, state=self._state, routes=api, sleep=sleep),
+            ],
             exception_handlers={SandboxError: _handle_error, HTTPException: _handle_error},
             lifespan=self._lifespan,
         )
@@ -112,6 +117,10 @@ class Sandbox:
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         yield
         await self.aclose()
+
+
+def _is_control_or_action(scope: Scope) -> bool:
+    return scope["path"].startswith("/_sandbox") or changes_something(scope)
 
 
 async def _handle_error(request: Request, error: Exception) -> JSONResponse:

@@ -37,6 +37,13 @@ def _split(value: object) -> object:
     return value
 
 
+def _not_blank(value: SecretStr) -> SecretStr:
+    # With an empty secret, anyone could sign.
+    if not value.get_secret_value().strip():
+        raise ValueError("must not be empty")
+    return value
+
+
 def _header_safe(value: SecretStr) -> SecretStr:
     if re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()) is None:
         raise ValueError("must be printable ASCII without spaces")
@@ -185,7 +192,9 @@ PrivateUrl = Annotated[str, AfterValidator(_private_url)]
 # Lists are separated by commas.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Categories = Annotated[tuple[Category, ...], NoDecode, BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_not_blank)], ...], NoDecode, BeforeValidator(_split)
+]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
 Algorithms = Annotated[tuple[Algorithm, ...], NoDecode, BeforeValidator(_algorithms), Field(min_length=1)]
 EncryptionKeys = Annotated[

@@ -44,14 +44,20 @@ class _ExactPaths:
             if not route.param_convertors
         }
         self._router = router
+        self._not_found = _Problem(route_not_found())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        await self._apps.get((scope["method"], path), self._router)(scope, receive, send)
+        app = self._apps.get((scope["method"], path), self._router)
+        if path.endswith("\n"):
+            app = self._not_found  # a route's pattern would match up to the line feed
+        await app(scope, receive, send)
 
 
 class _Problem:
     """Answers every method with one problem."""
+
+    __name__ = "problem"
 
     def __init__(self, error: KomboEmbedError) -> None:
         self._error = error

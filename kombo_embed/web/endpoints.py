@@ -145,9 +145,12 @@ async def receive_webhook(services: Services, request: Request) -> Response:
 
     Responds after the commit, never before.
     """
-    body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
-    webhooks.verify_signature(body, request.headers.get(webhooks.SIGNATURE_HEADER), secrets)
+    signature = request.headers.get(webhooks.SIGNATURE_HEADER)
+    if not secrets or not signature:
+        webhooks.verify_signature(b"", None, secrets)  # raises: an unsigned body is not read
+    body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
+    webhooks.verify_signature(body, signature, secrets)
     await services.flow.apply_webhook(body)
     return EmbedResponse(status_code=204)
 

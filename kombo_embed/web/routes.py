@@ -204,6 +204,7 @@ class _OperationApp:
     """An operation as an ASGI app, which a `Route` calls without a layer of its own in between."""
 
     def __init__(self, operation: Operation, get_services: GetServices) -> None:
+        self.__name__ = operation.endpoint.__name__  # hosts' middlewares read it
         self._operation = operation
         self._get_services = get_services
 

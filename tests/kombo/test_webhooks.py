@@ -15,7 +15,10 @@ def test_the_signature_is_base64url_of_hmac_sha256_without_padding() -> None:
     assert sign(BODY, "whsec_test") == "y3V5mTzLB-5kYrrx96kor7KMLdgbf6y0iGLSRb3Mwmc"
 
 
-@given(body=st.binary(max_size=300), secret=st.text(min_size=1), other=st.text(min_size=1))
+SECRETS = st.text(min_size=1).filter(str.strip)
+
+
+@given(body=st.binary(max_size=300), secret=SECRETS, other=SECRETS)
 def test_only_the_secret_that_signed_verifies(body: bytes, secret: str, other: str) -> None:
     secret, other = (text.encode("utf-8", "replace").decode() for text in (secret, other))
     signature = sign(body, secret)
@@ -45,3 +48,10 @@ def test_one_changed_bit_invalidates_the_signature(position: int) -> None:
 def test_without_a_secret_nothing_is_verified() -> None:
     with pytest.raises(WebhooksNotConfigured):
         verify_signature(BODY, sign(BODY, ""), [])
+
+
+@pytest.mark.parametrize("secrets", [[""], ["  ", ""], ["a", ""]])
+def test_nothing_is_accepted_with_an_empty_secret(secrets: list[str]) -> None:
+    for secret in ("", "  "):
+        with pytest.raises((WebhooksNotConfigured, WebhookRejected)):
+            verify_signature(b"body", sign(b"body", secret), secrets)

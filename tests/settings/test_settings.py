@@ -357,3 +357,9 @@ def test_encryption_keys_are_fernet_keys_separated_by_commas() -> None:
     for wrong in (f"{first},short", first[:-1], first.replace("=", "!"), "ä" * 44):
         with pytest.raises(ConfigurationError, match="Fernet"):
             Settings(api_key=KEY, link_encryption_keys=wrong)
+
+
+@pytest.mark.parametrize("secrets", [("",), ("a", ""), ("  ",), ("a", "\t", "b")])
+def test_an_empty_webhook_secret_in_code_is_refused(secrets: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="KOMBO_WEBHOOK_SECRET: must not be empty"):
+        Settings(api_key="key", webhook_secret=secrets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from collections.abc import Awaitable
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from kombo_embed import EndUser
+from kombo_embed import EndUser, LinkOptions
 from kombo_embed.auth.callable import CallableResolver
 from kombo_embed.sandbox import Sandbox
 from tests.auth.logged import logged_reason
@@ -166,15 +167,9 @@ def with_an_awaitable(connection: HTTPConnection) -> Awaitable[EndUser | None]:
     return asynchronously(connection)
 
 
-def with_a_future(_connection: HTTPConnection) -> Awaitable[EndUser | None]:
-    future: asyncio.Future[EndUser | None] = asyncio.get_running_loop().create_future()
-    future.set_result(ADA)
-    return future
-
-
 @pytest.mark.parametrize(
     "end_user",
-    [plainly, asynchronously, with_an_awaitable, with_a_future, Object(), functools.partial(asynchronously)],
+    [plainly, asynchronously, with_an_awaitable, Object(), functools.partial(asynchronously)],
 )
 async def test_any_callable_is_accepted(end_user: Any, kombo: httpx.AsyncBaseTransport) -> None:
     assert (await post_links(end_user, kombo)).status_code == 200
@@ -207,3 +202,22 @@ async def test_exceptions_that_end_the_process_propagate(error: BaseException) -
     with pytest.raises(BaseException) as raised:  # noqa: PT011 - exactly this one
         await CallableResolver(raises(error))(CONNECTION)
     assert raised.value is error
+
+
+async def test_plain_callables_run_side_by_side_and_do_not_block_the_event_loop(
+    kombo: httpx.AsyncBaseTransport,
+) -> None:
+    barrier = threading.Barrier(5, timeout=10)  # passed only by five calls at once
+
+    def end_user(_connection: HTTPConnection) -> EndUser:
+        barrier.wait()
+        return ADA
+
+    def link_options(_connection: HTTPConnection, _end_user: EndUser) -> LinkOptions:
+        barrier.wait()
+        return LinkOptions()
+
+    app, _ = make_host(kombo, end_user=end_user, link_options=link_options)
+    async with running(app) as client:
+        responses = await asyncio.gather(*(client.post("/kombo/links", json={}) for _ in range(5)))
+    assert [response.status_code for response in responses] == [200] * 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -126,5 +127,27 @@ async def test_a_signed_body_that_is_not_an_event_is_a_problem_that_names_the_fi
 async def test_a_body_of_over_a_megabyte_is_too_large(kombo: httpx.AsyncBaseTransport) -> None:
     app, _ = make_host(kombo)
     async with running(app) as client:
-        response = await client.post("/kombo/webhooks", content=b"x" * 1_100_000)
+        headers = {"x-kombo-signature": "not verified before the body is complete"}
+        response = await client.post("/kombo/webhooks", headers=headers, content=b"x" * 1_100_000)
     assert response.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "secrets", "status"),
+    [
+        ({}, (WEBHOOK_SECRET,), 401),
+        ({"x-kombo-signature": ""}, (WEBHOOK_SECRET,), 401),
+        ({"x-kombo-signature": "x"}, (), 503),
+    ],
+)
+async def test_a_body_that_cannot_be_verified_is_not_read(
+    kombo: httpx.AsyncBaseTransport, headers: dict[str, str], secrets: tuple[str, ...], status: int
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    app, _ = make_host(kombo, webhook_secret=secrets)
+    async with running(app) as client:
+        response = await client.post("/kombo/webhooks", headers=headers, content=body())
+    assert response.status_code == status

@@ -1,0 +1,58 @@
+"""Keeps web pages of other sites from controlling the sandbox and the demo, or from reading them.
+
+A page can make a browser send requests to a loopback address, and after DNS rebinding read the responses. The
+first is recognized by ``Sec-Fetch-Site`` or ``Origin``, the second by ``Host`` (W3C, Fetch Metadata).
+"""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kombo_embed.urls import is_loopback
+
+# Returns whether only pages of the app's own origin, and programs, may make this request.
+IsProtected = Callable[[Scope], bool]
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+
+class LocalOnly:
+    """Rejects requests whose Host is not this machine, and protected ones from pages of other origins."""
+
+    def __init__(self, app: ASGIApp, *, is_protected: IsProtected, exempt: str = "/v1/") -> None:
+        self._app = app
+        self._is_protected = is_protected
+        self._exempt = exempt
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or reject it with 403."""
+        reason = self._reason(scope) if scope["type"] == "http" else None
+        if reason is None:
+            await self._app(scope, receive, send)
+        else:
+            await JSONResponse({"error": reason}, 403)(scope, receive, send)
+
+    def _reason(self, scope: Scope) -> str | None:
+        if scope["path"].startswith(self._exempt):
+            return None  # Kombo's API: it needs a key, which a page does not have
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not is_loopback(urlsplit(f"//{hosts[0]}").hostname or ""):
+            return "The Host of this request is not this machine. Use http://localhost with the port."
+        if self._is_protected(scope) and not _is_own(headers, hosts[0]):
+            return "Pages of other origins may not make this request."
+        return None
+
+
+def changes_something(scope: Scope) -> bool:
+    """Return whether the request's method is not a safe one (RFC 9110, 9.2.1)."""
+    return scope["method"] not in SAFE_METHODS
+
+
+def _is_own(headers: Headers, host: str) -> bool:
+    sites, origins = headers.getlist("sec-fetch-site"), headers.getlist("origin")
+    if sites:
+        return sites in (["same-origin"], ["none"])
+    return not origins or [urlsplit(origin).netloc for origin in origins] == [host]

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from kombo_embed.sandbox import Sandbox
+from kombo_embed.sandbox.local_only import LocalOnly, changes_something
+
+PROTECTED = [
+    ("GET", "/_sandbox/state"),
+    ("POST", "/_sandbox/reset"),
+    ("POST", "/_sandbox/clock"),
+    ("POST", "/_sandbox/complete"),
+    ("DELETE", "/_sandbox/faults"),
+    ("POST", "/connect/finish"),
+    ("POST", "/connect/fail"),
+]
+OTHER_SITES = [
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"sec-fetch-site": "same-origin, cross-site"},
+    {"origin": "https://evil.example"},
+    {"origin": "http://localhost:8000"},
+    {"origin": "null"},
+]
+
+
+def browser(sandbox: Sandbox, host: str = "localhost:8001") -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(sandbox.app), base_url=f"http://{host}")
+
+
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
+@pytest.mark.parametrize("headers", OTHER_SITES, ids=str)
+async def test_pages_of_other_origins_neither_control_nor_read_the_sandbox(
+    sandbox: Sandbox, method: str, path: str, headers: dict[str, str]
+) -> None:
+    async with browser(sandbox) as client:
+        response = await client.request(method, path, headers=headers, json={})
+    assert response.status_code == 403
+    assert "origins" in response.json()["error"]
+
+
+@pytest.mark.parametrize(("method", "path"), [*PROTECTED, ("GET", "/"), ("GET", "/connect?token=x")])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1"]
+)
+async def test_after_dns_rebinding_nothing_but_the_api_responds(
+    sandbox: Sandbox, method: str, path: str, host: str
+) -> None:
+    async with browser(sandbox, host) as client:
+        response = await client.request(method, path, headers={"sec-fetch-site": "same-origin"}, json={})
+        assert (response.status_code, "Host" in response.json()["error"]) == (403, True)
+        api = await client.get("/v1/check-api-key")
+    assert api.status_code == 401  # the API asks for its key instead
+
+
+@pytest.mark.parametrize("host", ["localhost:8001", "127.0.0.1:8001", "[::1]:8001"])
+@pytest.mark.parametrize(
+    "headers", [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}], ids=str
+)
+async def test_programs_and_the_sandboxs_own_pages_control_it(
+    sandbox: Sandbox, host: str, headers: dict[str, str]
+) -> None:
+    async with browser(sandbox, host) as client:
+        own = {"origin": f"http://{host}"} if headers else {}
+        assert (await client.get("/_sandbox/state", headers=headers)).status_code == 200
+        assert (await client.post("/_sandbox/reset", headers=headers | own, json={})).status_code == 200
+
+
+async def test_a_request_with_two_hosts_is_rejected() -> None:
+    guarded = LocalOnly(Starlette(), is_protected=changes_something)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(guarded), base_url="http://localhost"
+    ) as client:
+        headers = [("host", "localhost"), ("host", "evil.example")]
+        assert (await client.get("/", headers=headers)).status_code == 403
