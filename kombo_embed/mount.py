@@ -47,6 +47,8 @@ def with_whole_path(scope: Scope) -> Scope:
     Behind a proxy that strips a prefix, servers pass the root path without putting it in front of the path.
     """
     path, root_path = scope["path"], scope.get("root_path", "")
+    if path.startswith(root_path + "/") or not root_path:
+        return scope
     for start in (at for at, character in enumerate(root_path) if character == "/"):
         # What was stripped is the beginning of the root path; the rest of it is where the routers mounted us.
         if f"{path}/".startswith(f"{root_path[start:]}/"):
