@@ -67,7 +67,7 @@ def create_link_route(answer: Answer, lifespan: Lifespan[Starlette] | None = Non
 def mounted() -> Starlette:
     """Return kombo-embed as ``install`` mounts it, behind a session or the login that KOMBO_AUTH chooses."""
 
-    def current_end_user(connection: HTTPConnection) -> EndUser | None:
+    async def current_end_user(connection: HTTPConnection) -> EndUser | None:
         user = connection.session.get("user")
         return user and to_end_user(user)
 
