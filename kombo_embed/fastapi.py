@@ -15,18 +15,11 @@ from starlette.responses import Response
 
 from kombo_embed.auth.callable import CallableResolver, refusal_of
 from kombo_embed.errors import ConfigurationError, InvalidRequest, KomboEmbedError
-from kombo_embed.web import routes
+from kombo_embed.web import problems, routes
 from kombo_embed.web.cors import allow_origins_to_read
 from kombo_embed.web.cross_origin import verify_origin
 from kombo_embed.web.endpoints import Services
 from kombo_embed.web.openapi import describe_other_responses, describe_request, describe_success
-from kombo_embed.web.problems import (
-    MEDIA_TYPE,
-    host_problem_response,
-    method_not_allowed,
-    problem_response,
-    route_not_found,
-)
 from kombo_embed.web.requests import invalid_fields
 from kombo_embed.web.schemas import KomboProblem
 
@@ -72,9 +65,9 @@ def router(embed: KomboEmbed, end_user: EndUserDependency | None = None) -> APIR
     # The host's router would answer with a 405 of its own, or redirect to a URL built from the Host header.
     for path in dict.fromkeys(operation.path for operation in routes.OPERATIONS):
         allowed = {operation.method for operation in routes.OPERATIONS if operation.path == path}
-        refuse = _always(method_not_allowed(allowed), embed.services)
+        refuse = _always(problems.method_not_allowed(allowed), embed.services)
         api.add_route(path, refuse, methods=[*(set(METHODS) - allowed)], include_in_schema=False)
-        missing = _always(route_not_found(), embed.services)
+        missing = _always(problems.route_not_found(), embed.services)
         api.add_route(f"{path}/", missing, methods=list(METHODS), include_in_schema=False)
     return api
 
@@ -123,7 +116,7 @@ def _response_class(content: routes.ResponseContent) -> type[Response]:
 
 
 class _ProblemResponse(JSONResponse):
-    media_type = MEDIA_TYPE
+    media_type = problems.MEDIA_TYPE
 
 
 def _endpoint(
@@ -172,9 +165,9 @@ async def _handle(
             verify_origin(request, allowed)
         response = await _handle_with_dependencies(handle, request)
     except KomboEmbedError as error:
-        response = problem_response(error)
+        response = problems.problem_response(error)
     except HTTPException as error:
-        response = host_problem_response(error)
+        response = problems.host_problem_response(error)
     return allow_origins_to_read(response, allowed)
 
 
@@ -195,7 +188,7 @@ def _always(problem: KomboEmbedError, get_services: routes.GetServices) -> Route
         try:
             allowed = (await get_services()).settings.allowed_origins
         except KomboEmbedError as error:
-            return problem_response(error)
-        return allow_origins_to_read(problem_response(problem), allowed)
+            return problems.problem_response(error)
+        return allow_origins_to_read(problems.problem_response(problem), allowed)
 
     return respond

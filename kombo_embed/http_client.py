@@ -22,12 +22,8 @@ from kombo_embed.urls import is_loopback
 
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60)
 FOREIGN_LOGGERS = (
-    "httpx",
-    "httpcore.connection",
-    "httpcore.http11",
-    "httpcore.http2",
-    "httpcore.proxy",
-    "httpcore.socks",
+    *("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2"),
+    *("httpcore.proxy", "httpcore.socks"),
 )
 HEADERS = {
     "Accept": "application/json",
@@ -84,23 +80,12 @@ class HttpClient:
     ) -> None:
         mute_loggers(*FOREIGN_LOGGERS)
         self._timeout_seconds = timeout_seconds
-        try:
-            self._client = httpx.AsyncClient(
-                headers={**HEADERS, **(headers or {})},
-                timeout=httpx.Timeout(timeout_seconds, connect=min(connect_timeout_seconds, timeout_seconds)),
-                limits=LIMITS,
-                follow_redirects=False,
-                # Calls are made for different people: a cookie of one call must not be sent with another.
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                trust_env=not is_loopback(urlsplit(url).hostname or ""),
-                transport=transport,
-            )
-        except Exception as error:  # httpx reads the environment
-            raise ConfigurationError(
-                f"kombo-embed cannot start: the HTTP client cannot be created ({type(error).__name__}). "
-                "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (SOCKS needs the package socksio), "
-                "SSL_CERT_FILE and SSL_CERT_DIR."
-            ) from error
+        self._client = _create_client(
+            headers={**HEADERS, **(headers or {})},
+            timeout=httpx.Timeout(timeout_seconds, connect=min(connect_timeout_seconds, timeout_seconds)),
+            trust_env=not is_loopback(urlsplit(url).hostname or ""),
+            transport=transport,
+        )
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -133,6 +118,19 @@ class HttpClient:
             raise HttpTimeout(f"no response within {self._timeout_seconds:g} s") from None
         except Exception as error:  # noqa: BLE001 - whatever the libraries below raise, in any version
             raise HttpUnreachable(type(error).__name__) from None
+
+
+def _create_client(**options: Any) -> httpx.AsyncClient:  # noqa: ANN401 - those of httpx.AsyncClient
+    # Calls are made for different people: a cookie of one call must not be sent with another.
+    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    try:
+        return httpx.AsyncClient(limits=LIMITS, follow_redirects=False, cookies=cookies, **options)
+    except Exception as error:  # httpx reads the environment
+        raise ConfigurationError(
+            f"kombo-embed cannot start: the HTTP client cannot be created ({type(error).__name__}). "
+            "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (SOCKS needs the package socksio), "
+            "SSL_CERT_FILE and SSL_CERT_DIR."
+        ) from error
 
 
 async def _read(stream: AbstractAsyncContextManager[httpx.Response], max_bytes: int) -> HttpResponse:

@@ -129,12 +129,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
-    """The result of one delivery.
+    """The result of one delivery. It is due again at ``due_at``; None if nothing is left to do.
 
-    Attributes:
-        due_at: When to deliver again; None if nothing is left to do.
-        failed: Whether a handler failed, as opposed to having been postponed.
-        dead: Whether the event is now a dead letter: not delivered again until it is replayed.
+    ``failed``: a handler failed, as opposed to having been postponed. ``dead``: a dead letter, which is not
+    delivered again until it is replayed.
     """
 
     delivery: Delivery

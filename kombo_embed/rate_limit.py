@@ -122,17 +122,10 @@ class BoundedStorage(Storage, MovingWindowSupport):
         self._acts.clear()
         return count
 
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> NoReturn:
-        """Reject the fixed-window strategy."""
+    async def _reject(self, *_: object, **__: object) -> NoReturn:
         raise NotImplementedError
 
-    async def get(self, key: str) -> NoReturn:
-        """Reject the fixed-window strategy."""
-        raise NotImplementedError
-
-    async def get_expiry(self, key: str) -> NoReturn:
-        """Reject the fixed-window strategy."""
-        raise NotImplementedError
+    incr = get = get_expiry = _reject  # of the fixed-window strategy
 
     def __len__(self) -> int:
         return len(self._acts)

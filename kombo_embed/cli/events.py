@@ -61,10 +61,7 @@ def show(
     event = read_records(lambda records: records.find_event(event_id))
     if event is None:
         fail(f"There is no event {event_id}, or several ids begin with it.")
-    if as_json:
-        print_json({"event": asdict(event)})
-    else:
-        print_fields(asdict(event))
+    print_fields(asdict(event), as_json="event" if as_json else None)
 
 
 @app.command("replay")

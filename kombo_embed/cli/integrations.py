@@ -9,7 +9,6 @@ import typer
 from kombo_embed.cli.database import read_records
 from kombo_embed.cli.output import AsJson, distance, fail, print_fields, print_json, print_table
 from kombo_embed.integration import Integration
-from kombo_embed.store.support import Filter
 
 app = typer.Typer(help="List and inspect integrations.", no_args_is_help=True, add_completion=False)
 
@@ -41,8 +40,8 @@ def list_integrations(
     as_json: AsJson = False,
 ) -> None:
     """List integrations, newest first."""
-    chosen = Filter(origin_id=origin_id, tool=tool, status=status, deleted=deleted)
-    rows = read_records(lambda records: records.integrations(chosen, limit=limit))
+    columns = {"origin_id": origin_id, "tool": tool, "status": status}
+    rows = read_records(lambda records: records.integrations(columns, deleted=deleted, limit=limit))
     if as_json:
         print_json({"integrations": [{name: row[name] for name in LISTED} for row in rows]})
     else:
@@ -60,10 +59,7 @@ def show(
     if row is None:
         fail(f"There is no integration {integration_id}.")
     fields = {name: row[name] for name in (*LISTED, "email")} | {"next_action": _next_action(row)}
-    if as_json:
-        print_json({"integration": fields})
-    else:
-        print_fields(fields)
+    print_fields(fields, as_json="integration" if as_json else None)
 
 
 def _print_integrations(rows: list[dict[str, Any]]) -> None:

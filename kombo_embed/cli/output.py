@@ -55,8 +55,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, if_
     Console().print(table)
 
 
-def print_fields(fields: Mapping[str, object]) -> None:
-    """Print names and values, one pair per line."""
+def print_fields(fields: Mapping[str, object], *, as_json: str | None) -> None:
+    """Print names and values, one pair per line, or as a JSON object of this name."""
+    if as_json is not None:
+        print_json({as_json: fields})
+        return
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(overflow="fold")

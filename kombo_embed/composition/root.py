@@ -25,8 +25,7 @@ from kombo_embed.ports import Collaborators, EventHandler, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
 from kombo_embed.settings import Settings, is_on_this_machine, near_miss_variables
 from kombo_embed.store.store import Store
-from kombo_embed.web.browser_module import load_browser_module
-from kombo_embed.web.endpoints import Services
+from kombo_embed.web.endpoints import Services, load_browser_module
 from kombo_embed.web.openapi import openapi_document
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class Composition:
             catalogue=self._catalogue(client),
             reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
             store=store,
-            redis=redis_cache,
+            is_redis_up=(lambda: redis_cache.is_up) if redis_cache else None,
             end_user=end_user,
             link_options=self._collaborators.link_options,
             default_link_options=self._settings.link_options,

@@ -8,17 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from kombo_embed import errors
 from kombo_embed.core.completions import Completions
 from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
 from kombo_embed.core.links import LinkIssuer
-from kombo_embed.errors import (
-    AlreadyConnected,
-    Forbidden,
-    IntegrationNotFound,
-    InvalidRequest,
-    KomboRejected,
-    SetupNotAvailable,
-)
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.kombo import responses, webhooks
 from kombo_embed.kombo.client import KomboClient
@@ -68,7 +61,7 @@ class ConnectionFlow:
                 fresh=choice.fresh,
                 before_mint=lambda: self._refuse_duplicate(end_user, request, options),
             )
-        except KomboRejected as error:
+        except errors.KomboRejected as error:
             raise as_invalid_request(choice, error) from None
 
     async def issue_relink(
@@ -80,7 +73,7 @@ class ConnectionFlow:
         request = RelinkRequest(integration.integration_id, language, options.scope_config_id)
         try:
             return await self._links.issue(end_user, request, fresh=choice.fresh)
-        except KomboRejected as error:
+        except errors.KomboRejected as error:
             if error.kombo_code == responses.NOT_FOUND:
                 raise _not_found() from None
             raise as_invalid_request(choice, error) from None
@@ -94,11 +87,11 @@ class ConnectionFlow:
         request = SetupRequest(integration.integration_id, choice.language or self._settings.language)
         try:
             return await self._links.issue(end_user, request, fresh=choice.fresh)
-        except KomboRejected as error:
+        except errors.KomboRejected as error:
             if error.kombo_code == responses.NOT_FOUND:
                 raise _not_found() from None
             if error.kombo_code == responses.INPUT_INVALID:
-                raise SetupNotAvailable("Kombo has no setup step for this integration.") from None
+                raise errors.SetupNotAvailable("Kombo has no setup step for this integration.") from None
             raise
 
     async def mint_magic_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> str:
@@ -107,7 +100,7 @@ class ConnectionFlow:
         await self._refuse_duplicate(end_user, request, options)
         try:
             return await self._links.mint_magic_link(end_user, request)
-        except KomboRejected as error:
+        except errors.KomboRejected as error:
             raise as_invalid_request(choice, error) from None
 
     async def complete(self, end_user: EndUser, activation_token: str) -> Completion:
@@ -123,7 +116,7 @@ class ConnectionFlow:
         try:
             event = webhooks.parse_event(body)
             report = webhooks.parse_report(event)
-        except InvalidRequest as error:
+        except errors.InvalidRequest as error:
             reason = "; ".join(f"{item.field}: {item.reason}" for item in error.errors)
             logger.warning("webhook.malformed", extra={"reason": reason})
             await self._store.save_malformed_event(body, reason=reason)
@@ -140,11 +133,11 @@ class ConnectionFlow:
         After `StoreUnavailable`, it is deleted at Kombo but not marked here; retrying the same call is safe.
         """
         if not self._settings.allow_disconnect:
-            raise Forbidden("Integrations cannot be deleted here.")
+            raise errors.Forbidden("Integrations cannot be deleted here.")
         integration = await self.integration(end_user, public_id)
         try:
             await self._client.delete_integration(integration.integration_id)
-        except KomboRejected as error:
+        except errors.KomboRejected as error:
             if error.kombo_code != responses.NOT_FOUND:
                 raise
         await self._store.save_deleted(integration)
@@ -177,10 +170,10 @@ class ConnectionFlow:
         if candidates:
             # Prefer a known category over an unknown one, then one that needs reconnecting.
             existing = min(candidates, key=lambda one: (one.category is None, one.next_action != "reconnect"))
-            raise AlreadyConnected(
+            raise errors.AlreadyConnected(
                 f"{request.tool} is already connected. Reconnect it instead.", integration=existing
             )
 
 
-def _not_found() -> IntegrationNotFound:
-    return IntegrationNotFound("There is no such integration.")
+def _not_found() -> errors.IntegrationNotFound:
+    return errors.IntegrationNotFound("There is no such integration.")

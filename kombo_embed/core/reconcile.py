@@ -11,13 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from kombo_embed.errors import (
-    IntegrationNotFound,
-    KomboError,
-    KomboRateLimited,
-    KomboRejected,
-    KomboUnavailable,
-)
+from kombo_embed import errors
 from kombo_embed.integration import ALL_NOT_FOUND, Integration, Reconciliation
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
@@ -80,9 +74,11 @@ class _Waits:
         self._waited_seconds = 0.0
         self._waiting_until = clock.monotonic()
 
-    async def before_retry(self, error: KomboRateLimited | KomboUnavailable, attempts: int) -> bool:
+    async def before_retry(
+        self, error: errors.KomboRateLimited | errors.KomboUnavailable, attempts: int
+    ) -> bool:
         """Wait before another attempt; return False if there should be none."""
-        if isinstance(error, KomboUnavailable) and error.sent and not error.has_retry_after:
+        if isinstance(error, errors.KomboUnavailable) and error.sent and not error.has_retry_after:
             if attempts == ATTEMPTS:
                 return False
             await self._sleep(RETRY_SECONDS)
@@ -160,13 +156,13 @@ class _Run:
     async def _read(self, integration: Integration) -> None:
         try:
             details = await self._details(integration.integration_id)
-        except KomboRejected as error:
+        except errors.KomboRejected as error:
             if error.kombo_code == responses.NOT_FOUND:
                 self.missing.append(integration)
             else:
                 self.failed[integration.integration_id] = error.kombo_code or error.code
             return
-        except (KomboError, IntegrationNotFound) as error:
+        except (errors.KomboError, errors.IntegrationNotFound) as error:
             self.failed[integration.integration_id] = error.code
             return
         self.recognized += 1
@@ -178,7 +174,9 @@ class _Run:
         while True:
             try:
                 return await self.client.integration_details(integration_id)
-            except (KomboRateLimited, KomboUnavailable) as error:
-                attempts += isinstance(error, KomboUnavailable) and error.sent and not error.has_retry_after
+            except (errors.KomboRateLimited, errors.KomboUnavailable) as error:
+                attempts += (
+                    isinstance(error, errors.KomboUnavailable) and error.sent and not error.has_retry_after
+                )
                 if not await self.waits.before_retry(error, attempts):
                     raise

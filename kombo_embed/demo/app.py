@@ -22,13 +22,8 @@ from kombo_embed.demo.responses import asset, page, problem, tagged_json
 
 COOKIE = "fieldnotes_session"  # a name of its own: all ports of localhost share their cookies
 EVENT_TYPES = (
-    "integration.connected",
-    "integration.updated",
-    "integration.deleted",
-    "integration.duplicate",
-    "flow.failed",
-    "flow.abandoned",
-    "kombo.event",
+    *("integration.connected", "integration.updated", "integration.deleted", "integration.duplicate"),
+    *("flow.failed", "flow.abandoned", "kombo.event"),
 )
 
 

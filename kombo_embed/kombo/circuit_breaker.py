@@ -11,14 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from kombo_embed.errors import (
-    KomboError,
-    KomboInvalidResponse,
-    KomboRateLimited,
-    KomboTimeout,
-    KomboUnavailable,
-    RetryLater,
-)
+from kombo_embed import errors
 from kombo_embed.ports import Clock, CoolDown
 
 FAILURES_TO_OPEN = 5  # in a row
@@ -42,8 +35,7 @@ class CircuitBreaker:
     def enter(self, *, sent: bool = False) -> AbstractContextManager[None]:
         """Return the context for one call; what the call raises within it is counted.
 
-        While open, raise `KomboRateLimited` or `KomboUnavailable`. ``sent`` is whether an earlier attempt was
-        sent.
+        While open, raise `KomboRateLimited` or `KomboUnavailable`. ``sent``: an earlier attempt was sent.
         """
         if self._open_until is None:
             return self._counted(probe=False)
@@ -52,8 +44,8 @@ class CircuitBreaker:
             message = "Kombo is not called at the moment: the circuit breaker is open."
             retry_after = max(1, math.ceil(remaining))
             if self._rate_limited:
-                raise KomboRateLimited(message, retry_after=retry_after)
-            raise KomboUnavailable(message, retry_after=retry_after, sent=sent)
+                raise errors.KomboRateLimited(message, retry_after=retry_after)
+            raise errors.KomboUnavailable(message, retry_after=retry_after, sent=sent)
         self._probing = True
         return self._counted(probe=True)
 
@@ -66,12 +58,12 @@ class CircuitBreaker:
         times_opened = self._times_opened
         try:
             yield
-        except (KomboRateLimited, KomboUnavailable, KomboTimeout) as error:
+        except (errors.KomboRateLimited, errors.KomboUnavailable, errors.KomboTimeout) as error:
             self._count_failure(error, probe=probe)
             raise
-        except KomboInvalidResponse:
+        except errors.KomboInvalidResponse:
             raise  # neither a success nor a failure of Kombo's
-        except KomboError:
+        except errors.KomboError:
             self._count_success(times_opened, probe=probe)
             raise
         else:
@@ -85,12 +77,12 @@ class CircuitBreaker:
         if probe or times_opened == self._times_opened:
             self._failures, self._pause_seconds, self._open_until = 0, FIRST_PAUSE_SECONDS, None
 
-    def _count_failure(self, error: KomboError, *, probe: bool) -> None:
-        rate_limited = isinstance(error, KomboRateLimited)
+    def _count_failure(self, error: errors.KomboError, *, probe: bool) -> None:
+        rate_limited = isinstance(error, errors.KomboRateLimited)
         self._failures += 1
         if probe:
             self._pause_seconds = min(self._pause_seconds * 2, MAX_PAUSE_SECONDS)
-        if isinstance(error, RetryLater) and error.has_retry_after:
+        if isinstance(error, errors.RetryLater) and error.has_retry_after:
             cool_down = CoolDown(error.retry_after, rate_limited=rate_limited)
             if self._share_cool_down is not None:
                 self._share_cool_down(cool_down)

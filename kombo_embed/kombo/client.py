@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING
 
 import stamina
 
-from kombo_embed.errors import (
-    ActivationRejected,
-    KomboInvalidResponse,
-    KomboRejected,
-    KomboTimeout,
-    KomboUnavailable,
-)
+from kombo_embed import errors
 from kombo_embed.http_client import HttpBodyRejected, HttpClient, HttpResponse, HttpTimeout, HttpUnreachable
 from kombo_embed.kombo import requests, responses
 from kombo_embed.kombo.circuit_breaker import CircuitBreaker
@@ -85,10 +79,10 @@ class KomboClient:
         """Exchange an activation token for its integration, or raise `ActivationRejected`."""
         try:
             body = await self._call(requests.integration_by_token(activation_token))
-        except KomboRejected as error:
+        except errors.KomboRejected as error:
             # Kombo does not document the code for a used or unknown token, so all codes of this kind count.
             if error.cause == "request":
-                raise ActivationRejected("Kombo does not accept this activation token.") from None
+                raise errors.ActivationRejected("Kombo does not accept this activation token.") from None
             raise
         return responses.parse_integration(body)
 
@@ -123,10 +117,10 @@ class KomboClient:
         try:
             response = await self._send(request, deadline=deadline)
         except HttpTimeout:
-            raise KomboTimeout(f"Kombo did not answer within {self._timeout_seconds:g} s.") from None
+            raise errors.KomboTimeout(f"Kombo did not answer within {self._timeout_seconds:g} s.") from None
         except HttpUnreachable as error:
             logger.warning("kombo.unreachable", extra={"error": str(error)})
-            raise KomboUnavailable(
+            raise errors.KomboUnavailable(
                 "Kombo cannot be reached.", retry_after=responses.RETRY_AFTER_DEFAULT_SECONDS
             ) from None
         if response.status == HTTPStatus.OK:
@@ -148,5 +142,5 @@ class KomboClient:
             )
         except HttpBodyRejected as error:
             if error.response.status == HTTPStatus.OK:
-                raise KomboInvalidResponse(f"Kombo's response cannot be used: {error}.") from None
+                raise errors.KomboInvalidResponse(f"Kombo's response cannot be used: {error}.") from None
             return error.response  # the status says enough about a failure

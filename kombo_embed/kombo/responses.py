@@ -15,13 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
-from kombo_embed.errors import (
-    KomboError,
-    KomboInvalidResponse,
-    KomboRateLimited,
-    KomboRejected,
-    KomboUnavailable,
-)
+from kombo_embed import errors
 from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, Tool
 from kombo_embed.urls import is_loopback
 
@@ -117,7 +111,7 @@ def parse_link(body: bytes) -> str:
     """Return the link in a response; it must be one that may be given to a browser."""
     link = _parse(_LinkEnvelope, body, "link").link
     if not is_safe_link(link):
-        raise KomboInvalidResponse("Kombo's response contains a link that is not https.")
+        raise errors.KomboInvalidResponse("Kombo's response contains a link that is not https.")
     return link
 
 
@@ -160,7 +154,7 @@ def parse_tools(body: bytes) -> list[Tool]:
     ]
 
 
-def parse_error(status: int, retry_after: str | None, body: bytes, *, now: datetime) -> KomboError:
+def parse_error(status: int, retry_after: str | None, body: bytes, *, now: datetime) -> errors.KomboError:
     """Return the error that a response other than 200 means.
 
     Kombo's code decides, and the status only if there is no code: Kombo may change its statuses but not its
@@ -171,9 +165,9 @@ def parse_error(status: int, retry_after: str | None, body: bytes, *, now: datet
     wait_seconds = RETRY_AFTER_DEFAULT_SECONDS if seconds is None else seconds
     if code in RATE_LIMITED or (code is None and status == HTTPStatus.TOO_MANY_REQUESTS):
         message = "Kombo's request limit is reached."
-        return KomboRateLimited(message, retry_after=wait_seconds, has_retry_after=seconds is not None)
+        return errors.KomboRateLimited(message, retry_after=wait_seconds, has_retry_after=seconds is not None)
     if code in UNAVAILABLE or (code is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR):
-        return KomboUnavailable(
+        return errors.KomboUnavailable(
             f"Kombo is not available (status {status}).",
             retry_after=wait_seconds,
             has_retry_after=seconds is not None,
@@ -215,7 +209,7 @@ def _parse(envelope: type[_Envelope[Data]], body: bytes, what: str) -> Data:
     try:
         return envelope.model_validate_json(body).data
     except ValidationError:
-        raise KomboInvalidResponse(f"Kombo's response contains no {what}.") from None
+        raise errors.KomboInvalidResponse(f"Kombo's response contains no {what}.") from None
 
 
 def _parse_code(body: bytes) -> str | None:
@@ -226,13 +220,15 @@ def _parse_code(body: bytes) -> str | None:
     return code if code is not None and CODE.fullmatch(code) else None
 
 
-def _rejection(status: int, code: str | None) -> KomboError:
+def _rejection(status: int, code: str | None) -> errors.KomboError:
     if code is None and status < HTTPStatus.BAD_REQUEST:
-        return KomboInvalidResponse(f"Kombo responded with status {status}, which it does not document.")
+        return errors.KomboInvalidResponse(
+            f"Kombo responded with status {status}, which it does not document."
+        )
     if code in CREDENTIALS or (code is None and status in CREDENTIALS_STATUSES):
         message = "Kombo refused the API key, or this server's address. Check KOMBO_API_KEY and KOMBO_REGION."
-        return KomboRejected(message, kombo_code=code, cause="credentials")
-    return KomboRejected(
+        return errors.KomboRejected(message, kombo_code=code, cause="credentials")
+    return errors.KomboRejected(
         f"Kombo refused the request ({code or status}).",
         kombo_code=code,
         cause="request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "other",

@@ -16,17 +16,10 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field, ValidationError
 
+from kombo_embed import upstream
 from kombo_embed.errors import FieldError, InvalidRequest, WebhookRejected, WebhooksNotConfigured
 from kombo_embed.kombo.responses import KomboId, OpenEnum
 from kombo_embed.models import ORIGIN_ID_MAX_LENGTH
-from kombo_embed.upstream import (
-    FailedFlow,
-    Report,
-    ReportedDeletion,
-    ReportedIntegration,
-    ReportedState,
-    WebhookEvent,
-)
 
 SIGNATURE_HEADER = "X-Kombo-Signature"
 NOT_AN_EVENT = "The body is signed, but it is not an event of Kombo's."
@@ -93,7 +86,7 @@ def verify_signature(body: bytes, signature: str | None, secrets: Iterable[str])
         raise WebhookRejected(f"{SIGNATURE_HEADER} is missing or does not sign this body.")
 
 
-def parse_event(body: bytes) -> WebhookEvent:
+def parse_event(body: bytes) -> upstream.WebhookEvent:
     """Return the event in a verified body, or raise `InvalidRequest`.
 
     Unknown types and fields are accepted, because Kombo adds some.
@@ -106,10 +99,10 @@ def parse_event(body: bytes) -> WebhookEvent:
     except (ValueError, RecursionError):
         raise InvalidRequest(NOT_AN_EVENT, FieldError("body", "is not JSON")) from None
     data = {} if event.data is None else event.data
-    return WebhookEvent(event_id=event.id, type=event.type, data=data)
+    return upstream.WebhookEvent(event_id=event.id, type=event.type, data=data)
 
 
-def parse_report(event: WebhookEvent) -> Report | None:
+def parse_report(event: upstream.WebhookEvent) -> upstream.Report | None:
     """Return what an event reports about an integration or a flow; None for events of other types.
 
     Raises `InvalidRequest` if the event lacks what its type must have.
@@ -119,7 +112,7 @@ def parse_report(event: WebhookEvent) -> Report | None:
             case "integration-created":
                 return _integration(_Integration.model_validate(event.data))
             case "integration-deleted":
-                return ReportedDeletion(_integration(_Integration.model_validate(event.data)))
+                return upstream.ReportedDeletion(_integration(_Integration.model_validate(event.data)))
             case "integration-state-changed":
                 return _state(_State.model_validate(event.data))
             case "connection-flow-failed":
@@ -156,9 +149,9 @@ def _without_lone_surrogates(body: bytes) -> bytes:
         return body  # not JSON: `parse_event` rejects it
 
 
-def _integration(data: _Integration) -> ReportedIntegration:
+def _integration(data: _Integration) -> upstream.ReportedIntegration:
     end_user = data.end_user or _EndUser()
-    return ReportedIntegration(
+    return upstream.ReportedIntegration(
         integration_id=data.id,
         tool=data.tool,
         origin_id=end_user.origin_id,
@@ -168,7 +161,7 @@ def _integration(data: _Integration) -> ReportedIntegration:
     )
 
 
-def _state(data: _State) -> ReportedState:
+def _state(data: _State) -> upstream.ReportedState:
     updated_at = data.updated_at
     if updated_at is not None:
         if updated_at.tzinfo is None:
@@ -177,12 +170,14 @@ def _state(data: _State) -> ReportedState:
             updated_at = updated_at.astimezone(UTC)
         except OverflowError:
             updated_at = None  # outside the range of datetimes, so it cannot be compared
-    return ReportedState(data.integration_id, data.state, data.setup_status, updated_at, data.qa_status)
+    return upstream.ReportedState(
+        data.integration_id, data.state, data.setup_status, updated_at, data.qa_status
+    )
 
 
-def _failure(data: _Failure) -> FailedFlow:
+def _failure(data: _Failure) -> upstream.FailedFlow:
     origin_id = data.end_user.origin_id if data.end_user else None
-    return FailedFlow(origin_id, data.integration_tool, data.integration_category, data.log_url)
+    return upstream.FailedFlow(origin_id, data.integration_tool, data.integration_category, data.log_url)
 
 
 def _not_an_event(error: ValidationError, *, below: str = "") -> InvalidRequest:

@@ -27,16 +27,9 @@ SOCKET_CONNECT_SECONDS = 5.0  # a backstop: a blocked event loop must not look l
 MAX_CONNECTIONS = 10  # per process; further calls wait within their deadline
 # Options that are ignored in the URL: they would change what replies look like, or how long a call may take.
 FIXED_OPTIONS = {
-    "decode_responses",
-    "encoding",
-    "encoding_errors",
-    "max_connections",
-    "protocol",
-    "retry_on_error",
-    "retry_on_timeout",
-    "socket_connect_timeout",
-    "socket_timeout",
-    "timeout",
+    *("decode_responses", "encoding", "encoding_errors", "protocol"),
+    *("max_connections", "retry_on_error", "retry_on_timeout"),
+    *("socket_connect_timeout", "socket_timeout", "timeout"),
 }
 
 Argument = bytes | str | int

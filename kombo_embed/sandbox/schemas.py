@@ -16,20 +16,9 @@ LinkType = Literal["EMBEDDED", "MAGIC_LINK"]
 Status = Literal["ACTIVE", "INVALID", "INACTIVE"]
 SetupStatus = Literal["INCOMPLETE", "FINAL_SYNC_PENDING", "COMPLETED"]
 Order = Literal["browser_first", "webhook_first"]
-FaultMode = Literal[
-    "rate_limited",
-    "unauthorized",
-    "input_invalid",
-    "unknown_code",
-    "null_code",
-    "html_503",
-    "text_502",
-    "empty_500",
-    "foreign_json",
-    "slow",
-    "redirect",
-    "drop",
-]
+KomboErrorMode = Literal["rate_limited", "unauthorized", "input_invalid", "unknown_code", "null_code"]
+GatewayErrorMode = Literal["html_503", "text_502", "empty_500"]
+FaultMode = Literal[KomboErrorMode, GatewayErrorMode, "foreign_json", "slow", "redirect", "drop"]
 
 _CENTURY_SECONDS = 100 * 365 * 86_400
 

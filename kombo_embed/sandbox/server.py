@@ -72,9 +72,9 @@ def bind_port(host: str, port: int, *, option: str) -> Iterator[tuple[list[socke
         try:
             sockets = _listen(stack, host, port)
         except OSError as error:
-            raise PortUnavailable(
-                f"Port {port} {_reason(error)}. Choose another one with {option}."
-            ) from error
+            in_use = error.errno == errno.EADDRINUSE
+            reason = "is in use" if in_use else f"cannot be used ({os.strerror(error.errno or 0)})"
+            raise PortUnavailable(f"Port {port} {reason}. Choose another one with {option}.") from error
         yield sockets, sockets[0].getsockname()[1]
 
 
@@ -152,12 +152,6 @@ def _announce(sandbox: Sandbox, port: int) -> None:
   Ctrl-C ends it.
 """
     print(text, flush=True)  # noqa: T201 - for the person at the terminal
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "is in use"
-    return f"cannot be used ({os.strerror(error.errno or 0)})"
 
 
 def _listen(stack: ExitStack, host: str, port: int) -> list[socket.socket]:

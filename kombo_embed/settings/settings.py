@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -18,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.models import Category, Duplicates, Language, LinkOptions
 from kombo_embed.settings import fields
-from kombo_embed.urls import is_loopback
+from kombo_embed.urls import is_private_url
 
 PREFIX = "KOMBO_"
 EMBEDDED_LINK_SECONDS = 3600  # the lifetime of an EMBEDDED link (Kombo: "Create connection link", link_type)
@@ -117,8 +116,7 @@ class Settings(BaseSettings):
     @property
     def is_private(self) -> bool:
         """Return whether the API key is encrypted in transit (https) or stays on this machine."""
-        parts = urlsplit(self.base_url)
-        return parts.scheme == "https" or is_loopback(parts.hostname or "")
+        return is_private_url(self.base_url)
 
     @property
     def lifetime_seconds(self) -> float:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from kombo_embed import upstream
 from kombo_embed.store import integrations, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.transaction import Transaction
-from kombo_embed.upstream import (
-    FailedFlow,
-    Report,
-    ReportedDeletion,
-    ReportedIntegration,
-    ReportedState,
-    WebhookEvent,
-)
 
 
-async def apply(transaction: Transaction, event: WebhookEvent, report: Report | None) -> str | None:
+async def apply(
+    transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
+) -> str | None:
     """Save an event and what it reports, once; return the origin id whose links it invalidates.
 
     A duplicate delivery returns the origin id, too: the process that received the first one may have crashed
@@ -26,15 +21,17 @@ async def apply(transaction: Transaction, event: WebhookEvent, report: Report | 
     return await _invalidated_origin_id(transaction, event, report)
 
 
-async def _save_report(transaction: Transaction, event: WebhookEvent, report: Report | None) -> None:
+async def _save_report(
+    transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
+) -> None:
     match report:
-        case ReportedIntegration():
+        case upstream.ReportedIntegration():
             await integrations.save(transaction, report, origin_id=report.origin_id, source="webhook")
-        case ReportedDeletion():
+        case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)
-        case ReportedState():
+        case upstream.ReportedState():
             await integrations.save_state(transaction, report)
-        case FailedFlow():
+        case upstream.FailedFlow():
             await write_event(
                 transaction,
                 "flow.failed",
@@ -46,14 +43,14 @@ async def _save_report(transaction: Transaction, event: WebhookEvent, report: Re
 
 
 async def _invalidated_origin_id(
-    transaction: Transaction, event: WebhookEvent, report: Report | None
+    transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
 ) -> str | None:
     match report:
-        case ReportedIntegration(origin_id=reported) | ReportedDeletion(
-            ReportedIntegration(origin_id=reported)
+        case upstream.ReportedIntegration(origin_id=reported) | upstream.ReportedDeletion(
+            upstream.ReportedIntegration(origin_id=reported)
         ):
             pass
-        case ReportedState(status="ACTIVE"):
+        case upstream.ReportedState(status="ACTIVE"):
             reported = None
         case _:
             return None
@@ -61,7 +58,7 @@ async def _invalidated_origin_id(
     return reported if row is None else row["origin_id"] or reported
 
 
-async def _forward(transaction: Transaction, event: WebhookEvent) -> None:
+async def _forward(transaction: Transaction, event: upstream.WebhookEvent) -> None:
     """Write `kombo.event` for an event of another type, with the integration that it is about."""
     integration_id = webhook_events.integration_id_of(event, None)
     row = await integrations.lock_row(transaction, integration_id) if integration_id else None

@@ -25,12 +25,7 @@ BUSY_SECONDS = 5.0  # how long to wait for another writer, a free connection, or
 ATTEMPTS = 5  # of one piece of work, within its deadline
 RECOVERED_AFTER_SECONDS = 5.0  # without a failure: the database may come and go
 # At DEBUG they log statements, parameters and rows, which hold emails; stamina logs each retry.
-LIBRARY_LOGGERS = (
-    "aiosqlite",
-    "sqlalchemy.engine.Engine",
-    "sqlalchemy.pool.impl.AsyncAdaptedQueuePool",
-    "stamina",
-)
+LOGGERS = ("aiosqlite", "sqlalchemy.engine.Engine", "sqlalchemy.pool.impl.AsyncAdaptedQueuePool", "stamina")
 
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
@@ -56,7 +51,7 @@ class Database:
     def __init__(
         self, url: str, *, busy_seconds: float = BUSY_SECONDS, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        mute_loggers(*LIBRARY_LOGGERS)
+        mute_loggers(*LOGGERS)
         kind: type[Sqlite | PostgreSql] = Sqlite if url.startswith("sqlite") else PostgreSql
         self.backend = kind(url, busy_seconds=busy_seconds)
         self._outages = _OutageLog(monotonic)

@@ -184,14 +184,8 @@ def _delivery(row: RowMapping) -> Delivery | None:
         # Another version of this package wrote it; a process of that version delivers it after our lease.
         logger.exception("outbox.unreadable", extra={"row_id": row["id"]})
         return None
-    event = Event(
-        id=row["event_id"],
-        type=row["type"],
-        occurred_at=row["occurred_at"],
-        origin_id=row["origin_id"],
-        integration=integration,
-        data=row["data"],
-    )
+    same = {name: row[name] for name in ("type", "occurred_at", "origin_id", "data")}
+    event = Event(id=row["event_id"], integration=integration, **same)
     return Delivery(
         row_id=row["id"],
         event=event,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -54,16 +54,6 @@ class MalformedEvent:
     first_received_at: datetime
     received_at: datetime
     body: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Selects integrations; None matches any."""
-
-    origin_id: str | None = None
-    tool: str | None = None
-    status: str | None = None
-    deleted: bool = False
 
 
 class RecordsReader:
@@ -139,17 +129,16 @@ class RecordsReader:
             ]
 
     @run_to_completion
-    async def integrations(self, chosen: Filter, *, limit: int) -> list[dict[str, Any]]:
-        """Return the newest integrations that the filter matches, each as its row."""
-        deleted = integrations.c.deleted_at
+    async def integrations(
+        self, columns: Mapping[str, str | None], *, deleted: bool, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return the newest integrations with these values in their columns, as rows; None matches any."""
+        deleted_at = integrations.c.deleted_at
         query = select(integrations).where(
             integrations.c.environment == self._environment,
-            deleted.is_not(None) if chosen.deleted else deleted.is_(None),
+            deleted_at.is_not(None) if deleted else deleted_at.is_(None),
+            *(integrations.c[name] == value for name, value in columns.items() if value is not None),
         )
-        for name in ("origin_id", "tool", "status"):
-            value = getattr(chosen, name)
-            if value is not None:
-                query = query.where(integrations.c[name] == value)
         async with self._database.reading() as connection:
             rows = await connection.execute(query.order_by(integrations.c.id.desc()).limit(limit))
             return [dict(row) for row in rows.mappings()]

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from importlib import resources
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,16 +24,7 @@ from kombo_embed.models import EndUser, LinkOptions
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable
 from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
-from kombo_embed.web.requests import (
-    WEBHOOK_MAX_BYTES,
-    CompletionBody,
-    EmptyBody,
-    RelinkBody,
-    parse_category,
-    parse_json,
-    parse_link_choice,
-    read_body,
-)
+from kombo_embed.web import requests
 from kombo_embed.web.responses import (
     EmbedResponse,
     LinkResponse,
@@ -42,13 +34,7 @@ from kombo_embed.web.responses import (
 )
 from kombo_embed.web.schemas import serialize_integration
 
-
-class SharedCache(Protocol):
-    """The link cache in Redis, as the health check needs it: this room must not import that one."""
-
-    @property
-    def is_up(self) -> bool:
-        """Return whether Redis can be reached."""
+logger = logging.getLogger("kombo_embed.web")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +51,13 @@ class Services:
     browser_module: bytes | None
     openapi: Mapping[str, object]
     reconciler: Reconciler
-    redis: SharedCache | None
+    is_redis_up: Callable[[], bool] | None  # None without Redis
 
 
 async def issue_link(services: Services, request: Request) -> Response:
     """Issue a connection link to the signed-in end user."""
     end_user = await _end_user(services, request)
-    choice = await parse_link_choice(request)
+    choice = await requests.parse_link_choice(request)
     options = await _link_options(services, request, end_user)
     return LinkResponse(await services.flow.issue_link(end_user, choice, options))
 
@@ -79,7 +65,7 @@ async def issue_link(services: Services, request: Request) -> Response:
 async def complete_flow(services: Services, request: Request) -> Response:
     """Record the integration that a finished flow created."""
     end_user = await _end_user(services, request)
-    body = await parse_json(request, CompletionBody)
+    body = await requests.parse_json(request, requests.CompletionBody)
     completion = await services.flow.complete(end_user, body.activation_token)
     content = {"integration": serialize_integration(completion.integration)}
     return json_response(content, status=201 if completion.first else 200)
@@ -103,7 +89,7 @@ async def get_integration(services: Services, request: Request) -> Response:
 async def issue_relink(services: Services, request: Request) -> Response:
     """Issue a link that renews an integration's credentials."""
     end_user = await _end_user(services, request)
-    body = await parse_json(request, RelinkBody)
+    body = await requests.parse_json(request, requests.RelinkBody)
     choice = LinkChoice(language=body.language, fresh=body.fresh)
     options = await _link_options(services, request, end_user)
     public_id = request.path_params["id"]
@@ -113,7 +99,7 @@ async def issue_relink(services: Services, request: Request) -> Response:
 async def issue_setup_link(services: Services, request: Request) -> Response:
     """Issue a link to an integration's remaining setup steps."""
     end_user = await _end_user(services, request)
-    body = await parse_json(request, RelinkBody)
+    body = await requests.parse_json(request, requests.RelinkBody)
     choice = LinkChoice(language=body.language, fresh=body.fresh)
     return LinkResponse(await services.flow.issue_setup_link(end_user, request.path_params["id"], choice))
 
@@ -121,7 +107,7 @@ async def issue_setup_link(services: Services, request: Request) -> Response:
 async def disconnect(services: Services, request: Request) -> Response:
     """Delete an integration, at Kombo too."""
     end_user = await _end_user(services, request)
-    await parse_json(request, EmptyBody)
+    await requests.parse_json(request, requests.EmptyBody)
     await services.flow.disconnect(end_user, request.path_params["id"])
     return EmbedResponse(status_code=204)
 
@@ -129,7 +115,7 @@ async def disconnect(services: Services, request: Request) -> Response:
 async def list_tools(services: Services, request: Request) -> Response:
     """List the tools of a category."""
     end_user = await _end_user(services, request)
-    category = parse_category(request, services.settings)
+    category = requests.parse_category(request, services.settings)
     tools = await services.catalogue.list_tools(category)
     integrations = await services.flow.integrations(end_user.origin_id)
     connected = {integration.tool for integration in integrations if integration.category in (None, category)}
@@ -149,10 +135,20 @@ async def receive_webhook(services: Services, request: Request) -> Response:
     signature = request.headers.get(webhooks.SIGNATURE_HEADER)
     if not secrets or not signature:
         webhooks.verify_signature(b"", None, secrets)  # raises: an unsigned body is not read
-    body = await read_body(request, limit=WEBHOOK_MAX_BYTES)
+    body = await requests.read_body(request, limit=requests.WEBHOOK_MAX_BYTES)
     webhooks.verify_signature(body, signature, secrets)
     await services.flow.apply_webhook(body)
     return EmbedResponse(status_code=204)
+
+
+def load_browser_module() -> bytes | None:
+    """Return the browser module of this installation, or None if it was built without npm."""
+    file = resources.files("kombo_embed") / "web/static/kombo-embed.js"
+    if file.is_file():
+        return file.read_bytes()
+    remedy = "install Node.js, then install kombo-embed again"
+    logger.warning("browser_module.missing", extra={"remedy": remedy})
+    return None
 
 
 async def serve_browser_module(services: Services, request: Request) -> Response:
@@ -180,8 +176,8 @@ async def check_health(services: Services, request: Request) -> Response:
     Does not call Kombo.
     """
     del request
-    redis = services.redis
-    checks = {} if redis is None else {"redis": "ok" if redis.is_up else "gone"}
+    is_up = services.is_redis_up
+    checks = {} if is_up is None else {"redis": "ok" if is_up() else "gone"}
     try:
         await services.store.check()
     except StoreUnavailable:

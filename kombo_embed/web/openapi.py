@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -128,13 +129,8 @@ def _headers(operation: Operation) -> dict[str, Any]:
 
 def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
     if "{id}" in operation.path:
-        yield {
-            "name": "id",
-            "in": "path",
-            "required": True,
-            "schema": STRING,
-            "description": "Our public id.",
-        }
+        required = {"name": "id", "in": "path", "required": True, "schema": STRING}
+        yield required | {"description": "Our public id."}
     if operation.has_etag:
         yield {"name": "If-None-Match", "in": "header", "schema": STRING, "description": "Known ETags."}
     if operation.endpoint is list_tools:
@@ -155,12 +151,9 @@ def _schemas() -> dict[str, Any]:
     contents = [content for operation in OPERATIONS for content in operation.responses.values()]
     responses = {content for content in contents if isinstance(content, type)}
     bodies = {operation.body for operation in OPERATIONS if operation.body is not None}
-    sent = [(model, "serialization") for model in sorted(responses | {KomboProblem}, key=_name)]
-    received = [(model, "validation") for model in sorted(bodies, key=_name)]
+    name = attrgetter("__name__")
+    sent = [(model, "serialization") for model in sorted(responses | {KomboProblem}, key=name)]
+    received = [(model, "validation") for model in sorted(bodies, key=name)]
     _, schemas = models_json_schema([*sent, *received], ref_template=COMPONENTS)  # type: ignore[list-item]
     definitions: dict[str, Any] = schemas["$defs"]
     return definitions
-
-
-def _name(model: type[BaseModel]) -> str:
-    return model.__name__

@@ -78,12 +78,7 @@ PUBLIC_DETAILS = {
     "configuration": "The application's settings are missing or invalid. Its log names them.",
 }
 # A host's HTTPException cannot set these: its problem has them from us, as every problem.
-RESERVED_HEADERS = {
-    "content-type",
-    "content-length",
-    "transfer-encoding",
-    *(name.lower() for name in HEADERS),
-}
+RESERVED_HEADERS = {"content-type", "content-length", "transfer-encoding", *map(str.lower, HEADERS)}
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, 5.5
 

@@ -32,23 +32,19 @@ FIELD_NAME_MAX_LENGTH = 100
 REPORTED_FIELDS = 10
 CACHED_BODIES, CACHED_MAX_BYTES = 128, 256
 SERVER_FIELDS = {
-    "end_user_email",
-    "end_user_organization_name",
-    "end_user_origin_id",
-    "scope_config_id",
-    "remote_environment",
-    "enable_filtering",
-    "enable_field_mapping",
-    "enable_static_ips",
-    "link_type",
+    *("end_user_email", "end_user_organization_name", "end_user_origin_id"),
+    *("scope_config_id", "remote_environment", "link_type"),
+    *("enable_filtering", "enable_field_mapping", "enable_static_ips"),
 }
 Body = TypeVar("Body", bound=BaseModel)
 
 
-class LinkBody(BaseModel):
-    """``POST /links``: what the browser may choose."""
-
+class _StrictBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class LinkBody(_StrictBody):
+    """``POST /links``: what the browser may choose."""
 
     integration_category: Category | None = None
     integration_tool: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[\w.-]+$")
@@ -56,27 +52,21 @@ class LinkBody(BaseModel):
     fresh: bool = False
 
 
-class RelinkBody(BaseModel):
+class RelinkBody(_StrictBody):
     """``POST /integrations/{id}/relink`` and ``/setup-link``."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     language: Language | None = None
     fresh: bool = False
 
 
-class CompletionBody(BaseModel):
+class CompletionBody(_StrictBody):
     """``POST /completions``."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     activation_token: str
 
 
-class EmptyBody(BaseModel):
+class EmptyBody(_StrictBody):
     """``DELETE /integrations/{id}``: no body, or ``{}``."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 async def parse_json(request: Request, model: type[Body]) -> Body:

@@ -80,7 +80,5 @@ def encode_json(content: Mapping[str, object]) -> bytes:
 
 
 def _matches(if_none_match: str | None, etag: str) -> bool:
-    if if_none_match is None:
-        return False
-    candidates = [candidate.strip().removeprefix("W/") for candidate in if_none_match.split(",")]
+    candidates = [candidate.strip().removeprefix("W/") for candidate in (if_none_match or "").split(",")]
     return etag in candidates or "*" in candidates

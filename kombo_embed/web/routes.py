@@ -14,18 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from kombo_embed import errors
 from kombo_embed.errors import KomboEmbedError
-from kombo_embed.web import endpoints
+from kombo_embed.web import endpoints, schemas
 from kombo_embed.web.cross_origin import verify_origin
 from kombo_embed.web.endpoints import Services
 from kombo_embed.web.problems import host_problem_response, problem_response
 from kombo_embed.web.requests import CompletionBody, LinkBody, RelinkBody
-from kombo_embed.web.schemas import (
-    KomboHealth,
-    KomboIntegrationResponse,
-    KomboIntegrationsResponse,
-    KomboLink,
-    KomboToolsResponse,
-)
 
 GetServices = Callable[[], Awaitable[Services]]
 Endpoint = Callable[[Services, Request], Awaitable[Response]]
@@ -94,7 +87,7 @@ OPERATIONS = (
         path="/links",
         endpoint=endpoints.issue_link,
         body=LinkBody,
-        responses={200: KomboLink},
+        responses={200: schemas.KomboLink},
         problems=(*BODY, errors.AlreadyConnected, *STORE, *MINT),
     ),
     Operation(
@@ -102,14 +95,14 @@ OPERATIONS = (
         path="/completions",
         endpoint=endpoints.complete_flow,
         body=CompletionBody,
-        responses={201: KomboIntegrationResponse, 200: KomboIntegrationResponse},
+        responses={201: schemas.KomboIntegrationResponse, 200: schemas.KomboIntegrationResponse},
         problems=(*BODY, errors.ActivationRejected, *STORE, *MINT),
     ),
     Operation(
         method="GET",
         path="/integrations",
         endpoint=endpoints.list_integrations,
-        responses={200: KomboIntegrationsResponse},
+        responses={200: schemas.KomboIntegrationsResponse},
         has_etag=True,
         problems=STORE,
     ),
@@ -117,7 +110,7 @@ OPERATIONS = (
         method="GET",
         path="/integrations/{id}",
         endpoint=endpoints.get_integration,
-        responses={200: KomboIntegrationResponse},
+        responses={200: schemas.KomboIntegrationResponse},
         has_etag=True,
         problems=(errors.IntegrationNotFound, *STORE),
     ),
@@ -126,7 +119,7 @@ OPERATIONS = (
         path="/integrations/{id}/relink",
         endpoint=endpoints.issue_relink,
         body=RelinkBody,
-        responses={200: KomboLink},
+        responses={200: schemas.KomboLink},
         problems=(*BODY, errors.IntegrationNotFound, *STORE, *MINT),
     ),
     Operation(
@@ -134,7 +127,7 @@ OPERATIONS = (
         path="/integrations/{id}/setup-link",
         endpoint=endpoints.issue_setup_link,
         body=RelinkBody,
-        responses={200: KomboLink},
+        responses={200: schemas.KomboLink},
         problems=(*BODY, errors.IntegrationNotFound, errors.SetupNotAvailable, *STORE, *MINT),
     ),
     Operation(
@@ -156,7 +149,7 @@ OPERATIONS = (
         method="GET",
         path="/tools",
         endpoint=endpoints.list_tools,
-        responses={200: KomboToolsResponse},
+        responses={200: schemas.KomboToolsResponse},
         has_etag=True,
         problems=(errors.InvalidRequest, *STORE, *KOMBO),
     ),
@@ -181,7 +174,7 @@ OPERATIONS = (
         method="GET",
         path="/health",
         endpoint=endpoints.check_health,
-        responses={200: KomboHealth, 503: KomboHealth},
+        responses={200: schemas.KomboHealth, 503: schemas.KomboHealth},
         signed_in=False,
     ),
 )
