@@ -13,11 +13,11 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 
 from kombo_embed.errors import KomboTimeout, StoreUnavailable
 from kombo_embed.link_cache.memory import MemoryLinkCache
-from kombo_embed.link_cache.redis import ID_BYTES, RedisLease, RedisLinkStore
+from kombo_embed.link_cache.mint_lease import RedisLease, SharedMintLease
+from kombo_embed.link_cache.redis import ID_BYTES, RedisLinkStore
 from kombo_embed.link_cache.redis_client import RedisTimeout, RedisUnavailable
 from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.ports import Clock, CoolDown, Invalidation, MintLease
@@ -230,15 +230,3 @@ class FailoverLinkCache:
         task = asyncio.get_running_loop().create_task(work, name="kombo-embed redis")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-@dataclass(frozen=True, slots=True)
-class SharedMintLease:
-    """A lease to mint a link for all processes; with a ``link``, another process has minted it already."""
-
-    store_link: Callable[[ConnectionLink], Awaitable[bool]] | None = None
-    link: ConnectionLink | None = None
-
-    async def put(self, link: ConnectionLink) -> bool:
-        """Cache the link unless its origin id was invalidated since the lease, or its last attempt, began."""
-        return self.store_link is None or await self.store_link(link)

@@ -7,17 +7,16 @@ import json
 import math
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from kombo_embed import errors
 from kombo_embed.link_cache import redis_scripts
 from kombo_embed.link_cache.encryption import LinkCipher
+from kombo_embed.link_cache.mint_lease import LEASE_SECONDS, RedisLease
 from kombo_embed.link_cache.redis_client import RedisClient
 from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.ports import Clock, CoolDown, Invalidation
 
 ID_BYTES = 16  # of a mint and of a generation
-LEASE_SECONDS = 5.0  # renewed while the mint runs; the lease of a process that died expires soon
 GENERATION_MARGIN_SECONDS = 60.0  # that a generation outlives its links
 INVALIDATION_MARGIN_SECONDS = 3600.0  # that a marker outlives the links, and so the row in the database
 FAILURE_SECONDS = 5.0  # that waiting processes can read why a mint failed
@@ -33,17 +32,6 @@ FAILURES: dict[str, Callable[..., errors.KomboEmbedError]] = {
         errors.StoreUnavailable,
     )
 }
-
-
-@dataclass(slots=True)
-class RedisLease:
-    """The right to mint a link, among all processes. It watches for invalidations since ``started_ms``."""
-
-    key: CacheKey
-    mint: bytes
-    generation: bytes
-    started_ms: int
-    is_held: bool = True
 
 
 class RedisLinkStore:
