@@ -63,7 +63,7 @@ def make_settings(**values: Any) -> Settings:
     )
 
 
-def end_user_from_header(connection: HTTPConnection) -> EndUser | None:
+async def end_user_from_header(connection: HTTPConnection) -> EndUser | None:
     """Return the end user of the tests' login: ``X-Person: ada@acme`` is Ada of the organization Acme."""
     person = connection.headers.get("x-person")
     if person is None:

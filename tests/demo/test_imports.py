@@ -18,7 +18,7 @@ PUBLIC = {
     "kombo_embed.fastapi.router",
 }
 # The demo's own modules, and the server and its protection, which it shares with the sandbox's command.
-DEMO = ("kombo_embed.demo.", "kombo_embed.sandbox.local_only.", "kombo_embed.sandbox.server.")
+DEMO = ("kombo_embed.demo.", "kombo_embed.sandbox.local_only.", "kombo_embed.sandbox.server")
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

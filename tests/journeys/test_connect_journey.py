@@ -56,7 +56,7 @@ def as_routes_one_by_one(embed: KomboEmbed) -> ASGIApp:
 
 def as_a_router_with_a_dependency(embed: KomboEmbed) -> ASGIApp:
     async def current_end_user(request: HTTPConnection) -> EndUser | None:
-        return end_user_from_header(request)
+        return await end_user_from_header(request)
 
     app = FastAPI()
     app.include_router(router(embed, end_user=current_end_user), prefix="/kombo")

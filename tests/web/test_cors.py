@@ -20,14 +20,14 @@ ALLOWED, OTHER = "https://spa.example.com", "https://evil.example"
 JSON = {"Content-Type": "application/json"}
 
 
-def end_user_that_may_fail(connection: HTTPConnection) -> EndUser | None:
+async def end_user_that_may_fail(connection: HTTPConnection) -> EndUser | None:
     if connection.headers.get("x-person") == "teapot":
         raise HTTPException(418, headers={"X-Reason": "tea"})
     if connection.headers.get("x-person") == "outage":
         raise HTTPException(503, headers={"Retry-After": "7"})
     if connection.headers.get("x-person") == "bug":
         raise RuntimeError
-    return end_user_from_header(connection)
+    return await end_user_from_header(connection)
 
 
 @pytest.mark.parametrize(

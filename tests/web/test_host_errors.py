@@ -152,7 +152,7 @@ async def test_the_only_exception_of_a_task_group_counts_as_itself(kombo: httpx.
 
 class Object:
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
-        return end_user_from_header(connection) or ADA
+        return await end_user_from_header(connection) or ADA
 
 
 def plainly(_connection: HTTPConnection) -> EndUser | None:
