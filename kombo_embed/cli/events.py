@@ -45,10 +45,8 @@ def list_events(
     if as_json:
         print_json({"events": [_without_personal_data(event) for event in events]})
     else:
-        _print_events(
-            events,
-            if_empty="There are no events." if everything else "No event waits, fails or is a dead letter.",
-        )
+        none = "There are no events." if everything else "No event waits, fails or is a dead letter."
+        _print_events(events, if_empty=none)
 
 
 @app.command("show")

@@ -126,10 +126,8 @@ class Completions:
             details = await self._client.integration_details(integration.integration_id)
             await self._store.save_details(details, states_unless_changed_since=integration.updated_at)
         except KomboEmbedError as error:
-            logger.info(
-                "details.unavailable",
-                extra={"integration_id": integration.integration_id, "error_code": error.code},
-            )
+            fields = {"integration_id": integration.integration_id, "error_code": error.code}
+            logger.info("details.unavailable", extra=fields)
         else:
             self._wake_dispatcher()
 

@@ -170,9 +170,8 @@ class ConnectionFlow:
         if candidates:
             # Prefer a known category over an unknown one, then one that needs reconnecting.
             existing = min(candidates, key=lambda one: (one.category is None, one.next_action != "reconnect"))
-            raise errors.AlreadyConnected(
-                f"{request.tool} is already connected. Reconnect it instead.", integration=existing
-            )
+            message = f"{request.tool} is already connected. Reconnect it instead."
+            raise errors.AlreadyConnected(message, integration=existing)
 
 
 def _not_found() -> errors.IntegrationNotFound:

@@ -20,11 +20,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kombo_embed import KomboEmbed, Settings
 from kombo_embed.demo.app import create_app
 from kombo_embed.demo.people import ORGANIZATIONS, PEOPLE
-from kombo_embed.sandbox import Sandbox, server
+from kombo_embed.sandbox import Sandbox
 from kombo_embed.sandbox.local_only import LocalOnly, changes_something
+from kombo_embed.sandbox.server import (
+    LOOPBACK,
+    Server,
+    bind_port,
+    run_until_stopped,
+    serve_until,
+    stop_at_signals,
+)
 
 
-def run(*, port: int, sandbox_port: int, open_browser: bool, host: str = server.LOOPBACK) -> int:
+def run(*, port: int, sandbox_port: int, open_browser: bool, host: str = LOOPBACK) -> int:
     """Serve the demo until Ctrl-C or SIGTERM; return the exit code of the process.
 
     With ``KOMBO_API_KEY`` set (environment or ``.env``) it uses real Kombo and all settings as they are, and
@@ -33,23 +41,23 @@ def run(*, port: int, sandbox_port: int, open_browser: bool, host: str = server.
     Port 0 takes a free one. ``host`` is for the host app only: the sandbox is reachable from this machine
     alone. Raises `ConfigurationError`, and `StoreUnavailable` if the database cannot be opened.
     """
-    return server.run_until_stopped(_run(port, sandbox_port, host=host, open_browser=open_browser))
+    return run_until_stopped(_run(port, sandbox_port, host=host, open_browser=open_browser))
 
 
 async def _run(port: int, sandbox_port: int, *, host: str, open_browser: bool) -> None:
-    stop = server.stop_at_signals()
+    stop = stop_at_signals()
     async with AsyncExitStack() as stack:
-        sockets, port = stack.enter_context(server.bind_port(host, port, option="--port"))
-        sandbox_servers: list[server.Server] = []
+        sockets, port = stack.enter_context(bind_port(host, port, option="--port"))
+        sandbox_servers: list[Server] = []
         sandbox_url = None
         if _is_set("KOMBO_API_KEY"):
             app = create_app(session_secret=secrets.token_urlsafe())
         else:
-            ports = server.bind_port(server.LOOPBACK, sandbox_port, option="--sandbox-port")
+            ports = bind_port(LOOPBACK, sandbox_port, option="--sandbox-port")
             sandbox_sockets, sandbox_port = stack.enter_context(ports)
             sandbox_url = f"http://localhost:{sandbox_port}"
             app, sandbox_app = _with_sandbox(stack, port, sandbox_url)
-            sandbox_servers = [server.Server(sandbox_app, sandbox_sockets)]
+            sandbox_servers = [Server(sandbox_app, sandbox_sockets)]
         # Opened here and not by a lifespan in the server, so that its errors are raised here.
         await stack.enter_async_context(app.state.embed)
 
@@ -60,7 +68,7 @@ async def _run(port: int, sandbox_port: int, *, host: str, open_browser: bool) -
 
         # The mount protects itself, and Kombo's webhooks may arrive through a tunnel with another Host.
         guarded = LocalOnly(app, is_protected=changes_something, exempt=f"{app.state.mount_path}/")
-        await server.serve_until(stop, [server.Server(guarded, sockets), *sandbox_servers], announce)
+        await serve_until(stop, [Server(guarded, sockets), *sandbox_servers], announce)
 
 
 def _with_sandbox(stack: AsyncExitStack, port: int, sandbox_url: str) -> tuple[Starlette, ASGIApp]:

@@ -120,13 +120,11 @@ class RecordsReader:
     @run_to_completion
     async def malformed(self, *, limit: int) -> list[MalformedEvent]:
         """Return the newest signed bodies that could not be parsed."""
-        query = select(malformed_events).where(malformed_events.c.environment == self._environment)
+        columns = (malformed_events.c[name] for name in MalformedEvent.__dataclass_fields__)
+        query = select(*columns).where(malformed_events.c.environment == self._environment)
         newest = query.order_by(malformed_events.c.received_at.desc()).limit(limit)
         async with self._database.reading() as connection:
-            rows = (await connection.execute(newest)).mappings()
-            return [
-                MalformedEvent(**{name: row[name] for name in row if name != "environment"}) for row in rows
-            ]
+            return [MalformedEvent(*row) for row in await connection.execute(newest)]
 
     @run_to_completion
     async def integrations(
@@ -175,10 +173,8 @@ class RecordsReader:
 
     def _event(self, row: RowMapping) -> HostEvent:
         same = {name: row[name] for name in HostEvent.__dataclass_fields__ if name in row}
-        done_handlers = tuple(row["done_handlers"])
-        return HostEvent(
-            **(same | {"id": row["event_id"], "state": self._state(row), "done_handlers": done_handlers})
-        )
+        own = {"id": row["event_id"], "state": self._state(row), "done_handlers": tuple(row["done_handlers"])}
+        return HostEvent(**(same | own))
 
     def _state(self, row: RowMapping) -> str:
         if row["delivered_at"] is not None:

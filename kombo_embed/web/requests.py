@@ -218,9 +218,8 @@ def _has_no_body(request: Request) -> bool:
 
 
 def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(
-        f"The body is larger than {limit} bytes.", FieldError("body", f"is larger than {limit} bytes")
-    )
+    reason = f"is larger than {limit} bytes"
+    return BodyTooLarge(f"The body {reason}.", FieldError("body", reason))
 
 
 def _unknown_field(name: str) -> FieldError:
