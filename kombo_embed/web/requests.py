@@ -140,11 +140,12 @@ def _validate(model: type[Body], body: bytes) -> Body:
     if not isinstance(content, dict):
         raise _invalid([FieldError("body", "must be a JSON object")])
     # Not left to pydantic, which spends more on hundreds of unknown fields than on a hundred good bodies.
-    unknown = [name for name in content if name not in model.model_fields]
+    known = model.model_fields.keys()
+    unknown = [name for name in content if name not in known]
     try:
         if not unknown:
             return model.model_validate(content)
-        model.model_validate({name: content[name] for name in content.keys() & model.model_fields.keys()})
+        model.model_validate({name: content[name] for name in content.keys() & known})
         invalid: list[FieldError] = []
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
