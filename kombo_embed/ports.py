@@ -50,7 +50,7 @@ class RateLimiter(Protocol):
     """Limits how often each end user may do one thing."""
 
     async def spend(self, end_user: EndUser) -> None:
-        """Count one more act of this end user; raise `RateLimited`, counting nothing, at the limit."""
+        """Count one more hit of this end user; raise `RateLimited`, counting nothing, at the limit."""
 
 
 @dataclass(frozen=True, slots=True)

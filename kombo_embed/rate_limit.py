@@ -1,8 +1,8 @@
 """Limits how often each end user may do one thing, in this process or, with Redis, in all of them.
 
 The strategy is the moving window of the library ``limits``: it is exact, so two adjacent windows allow no
-burst of twice the rate, and the seconds until the next act is allowed (``Retry-After``) are known. It keeps
-one time per act, which is little for rates such as 20 a minute.
+burst of twice the rate, and the seconds until the next hit is allowed (``Retry-After``) are known. It keeps
+one time per hit, which is little for rates such as 20 a minute.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kombo_embed.ports import Clock
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
-SWEPT_PER_ACT = 2
+SWEPT_PER_HIT = 2
 DEADLINE_SECONDS = 0.25  # for Redis to count
 CONNECT_SECONDS = 1.0
 
@@ -53,7 +53,7 @@ class EndUserRate:
         self._window = MovingWindowRateLimiter(storage)
 
     async def spend(self, end_user: EndUser) -> None:
-        """Count one more act of this end user; raise `RateLimited`, counting nothing, at the limit."""
+        """Count one more hit of this end user; raise `RateLimited`, counting nothing, at the limit."""
         key = self._key(end_user)
         if await self._window.hit(self._limit, self._name, key):
             return
@@ -73,7 +73,7 @@ class EndUserRate:
 class BoundedStorage(Storage, MovingWindowSupport):
     """Counts in memory, on a clock that is never set back, without background tasks.
 
-    Each act also checks the two end users that were active longest ago, and removes them if their acts have
+    Each hit also checks the two end users that were active longest ago, and removes them if their hits have
     expired, or if more than ``size`` end users are remembered.
     """
 
@@ -81,7 +81,7 @@ class BoundedStorage(Storage, MovingWindowSupport):
         super().__init__()
         self._size = size
         self._clock = clock
-        self._acts: dict[str, deque[float]] = {}  # the most recently active key is the last
+        self._hits: dict[str, deque[float]] = {}  # the most recently active key is the last
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
@@ -89,37 +89,37 @@ class BoundedStorage(Storage, MovingWindowSupport):
         return ()
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count ``amount`` acts if that stays within the limit for the last ``expiry`` seconds."""
+        """Count ``amount`` hits if that stays within the limit for the last ``expiry`` seconds."""
         now = self._clock.monotonic()
-        acts = self._acts.pop(key, None) or deque()
-        while acts and acts[0] <= now - expiry:
-            acts.popleft()
-        is_allowed = len(acts) + amount <= limit
+        hits = self._hits.pop(key, None) or deque()
+        while hits and hits[0] <= now - expiry:
+            hits.popleft()
+        is_allowed = len(hits) + amount <= limit
         if is_allowed:
-            acts.extend([now] * amount)
-        self._acts[key] = acts
+            hits.extend([now] * amount)
+        self._hits[key] = hits
         self._sweep(now - expiry)
         return is_allowed
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return the time of the oldest act that still counts, since the epoch, and how many count."""
+        """Return the time of the oldest hit that still counts, since the epoch, and how many count."""
         del limit
         now = self._clock.monotonic()
-        acts = [act for act in self._acts.get(key, ()) if act > now - expiry]
-        return self._clock.time() - (now - acts[0] if acts else 0), len(acts)
+        hits = [hit for hit in self._hits.get(key, ()) if hit > now - expiry]
+        return self._clock.time() - (now - hits[0] if hits else 0), len(hits)
 
     async def check(self) -> bool:
         """Return whether the storage can be used."""
         return True
 
     async def clear(self, key: str) -> None:
-        """Forget the acts of this key."""
-        self._acts.pop(key, None)
+        """Forget the hits of this key."""
+        self._hits.pop(key, None)
 
     async def reset(self) -> int:
-        """Forget all acts; return of how many keys."""
-        count = len(self._acts)
-        self._acts.clear()
+        """Forget all hits; return of how many keys."""
+        count = len(self._hits)
+        self._hits.clear()
         return count
 
     async def _reject(self, *_: object, **__: object) -> NoReturn:
@@ -128,13 +128,13 @@ class BoundedStorage(Storage, MovingWindowSupport):
     incr = get = get_expiry = _reject  # of the fixed-window strategy
 
     def __len__(self) -> int:
-        return len(self._acts)
+        return len(self._hits)
 
     def _sweep(self, expired_before: float) -> None:
-        for key in list(islice(self._acts, SWEPT_PER_ACT)):
-            acts = self._acts[key]
-            if not acts or acts[-1] <= expired_before or len(self._acts) > self._size:
-                del self._acts[key]
+        for key in list(islice(self._hits, SWEPT_PER_HIT)):
+            hits = self._hits[key]
+            if not hits or hits[-1] <= expired_before or len(self._hits) > self._size:
+                del self._hits[key]
 
 
 class SharedStorage(BoundedStorage):
@@ -152,7 +152,7 @@ class SharedStorage(BoundedStorage):
         )
 
     async def open(self) -> None:
-        """Connect, so that the first act does not wait for it. The link cache reports a failure."""
+        """Connect, so that the first hit does not wait for it. The link cache reports a failure."""
         await self._in_redis(self._redis.check, within_seconds=CONNECT_SECONDS)
 
     async def aclose(self) -> None:
@@ -160,12 +160,12 @@ class SharedStorage(BoundedStorage):
         await self._pool.aclose()
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count ``amount`` acts if that stays within the limit for the last ``expiry`` seconds."""
+        """Count ``amount`` hits if that stays within the limit for the last ``expiry`` seconds."""
         is_allowed = await self._in_redis(lambda: self._redis.acquire_entry(key, limit, expiry, amount))
         return await super().acquire_entry(key, limit, expiry, amount) if is_allowed is None else is_allowed
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return the time of the oldest act that still counts, since the epoch, and how many count."""
+        """Return the time of the oldest hit that still counts, since the epoch, and how many count."""
         window = await self._in_redis(lambda: self._redis.get_moving_window(key, limit, expiry))
         return await super().get_moving_window(key, limit, expiry) if window is None else window
 

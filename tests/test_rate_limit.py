@@ -60,7 +60,7 @@ async def times_allowed(rate: EndUserRate, who: EndUser, *, tries: int = 10) -> 
     return tries
 
 
-async def test_an_act_beyond_the_rate_is_rejected_with_the_seconds_until_the_next() -> None:
+async def test_a_hit_beyond_the_rate_is_rejected_with_the_seconds_until_the_next() -> None:
     clock = make_clock()
     rate = make_rate(clock)
     for pause in (10, 5, 0.5):
@@ -68,7 +68,7 @@ async def test_an_act_beyond_the_rate_is_rejected_with_the_seconds_until_the_nex
         clock.advance(pause)
     with pytest.raises(RateLimited) as refused:
         await rate.spend(end_user())
-    assert refused.value.retry_after == 45  # the first act was 15.5 s ago: 44.5 s, in whole seconds
+    assert refused.value.retry_after == 45  # the first hit was 15.5 s ago: 44.5 s, in whole seconds
     clock.advance(44.4)
     with pytest.raises(RateLimited) as refused:
         await rate.spend(end_user())
@@ -77,7 +77,7 @@ async def test_an_act_beyond_the_rate_is_rejected_with_the_seconds_until_the_nex
     await rate.spend(end_user())
 
 
-async def test_a_rejected_act_does_not_count() -> None:
+async def test_a_rejected_hit_does_not_count() -> None:
     clock = make_clock()
     rate = make_rate(clock)
     assert await times_allowed(rate, end_user()) == 3
@@ -132,7 +132,7 @@ def test_no_two_end_users_share_a_count(people: list[tuple[str, str]]) -> None:
     asyncio.run(count())
 
 
-async def test_the_storage_is_bounded_and_removes_expired_acts() -> None:
+async def test_the_storage_is_bounded_and_removes_expired_hits() -> None:
     clock = make_clock()
     storage = BoundedStorage(size=50, clock=clock)
     rate = make_rate(clock, storage=storage)
