@@ -144,7 +144,7 @@ def _without_lone_surrogates(body: bytes) -> bytes:
     if LONE_SURROGATE.search(body) is None:
         return body
     try:
-        return json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8", "replace")
+        return json.dumps(_DECODER.decode(body.decode()), ensure_ascii=False).encode("utf-8", "replace")
     except (ValueError, RecursionError):
         return body  # not JSON: `parse_event` rejects it
 

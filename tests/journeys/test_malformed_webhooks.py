@@ -81,6 +81,8 @@ UNUSUAL = [
         + b'"}}}',
         422,
     ),
+    (b'{"id":"n12","type":"other","data":{"a":1e999,"b":"half \\ud83d"}}', 204),
+    (b'{"id":"n13","type":"other","data":{"a":1' + b"0" * 5000 + b',"b":"half \\ud83d"}}', 204),
 ]
 
 
