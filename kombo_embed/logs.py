@@ -41,11 +41,6 @@ def muted() -> Iterator[None]:
         _muted.reset(reset)
 
 
-def mute_thread() -> None:
-    """Drop those records for the rest of this thread, which is a driver's own and has no caller's context."""
-    _muted.set(True)
-
-
 class KeyValueFormatter(logging.Formatter):
     """Appends a record's ``extra`` fields as ``key=value``, for logs that people read."""
 

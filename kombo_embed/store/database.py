@@ -12,12 +12,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kombo_embed.errors import StoreUnavailable
 from kombo_embed.logs import mute_loggers, muted
 from kombo_embed.store.postgresql import PostgreSql
 from kombo_embed.store.sqlite import Sqlite
+from kombo_embed.store.transaction import Connection
 
 logger = logging.getLogger("kombo_embed.store")
 
@@ -25,10 +25,16 @@ BUSY_SECONDS = 5.0  # how long to wait for another writer, a free connection, or
 ATTEMPTS = 5  # of one piece of work, within its deadline
 RECOVERED_AFTER_SECONDS = 5.0  # without a failure: the database may come and go
 # At DEBUG they log statements, parameters and rows, which hold emails; stamina logs each retry.
-LOGGERS = ("aiosqlite", "sqlalchemy.engine.Engine", "sqlalchemy.pool.impl.AsyncAdaptedQueuePool", "stamina")
+LOGGERS = (
+    "sqlalchemy.engine.Engine",
+    "sqlalchemy.pool.impl.AsyncAdaptedQueuePool",
+    "sqlalchemy.pool.impl.QueuePool",
+    "stamina",
+)
 
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
+Work = Callable[[], Coroutine[Any, Any, Result]]
 
 
 class HasDatabase(Protocol):
@@ -58,28 +64,31 @@ class Database:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
-    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    def reading(self) -> AbstractAsyncContextManager[Connection]:
         """Open a transaction that only reads."""
         return self._transaction(self.backend.reading())
 
-    def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    def writing(self) -> AbstractAsyncContextManager[Connection]:
         """Open a transaction that may write; when it has ended, its changes are on disk."""
         return self._transaction(self.backend.writing())
 
-    def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    def migrating(self) -> AbstractAsyncContextManager[Connection]:
         """Open a transaction that changes tables, one at a time over all processes."""
         return self._transaction(self.backend.migrating())
 
-    async def run_to_completion(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    async def run_to_completion(self, work: Work[Result], *, reading: bool = False) -> Result:
         """Run a piece of work to its end, even if the caller is cancelled meanwhile.
 
         A transaction that is cancelled half-way could leave the database locked. Work that lost against
-        another transaction, or whose connection broke, is retried within the deadline.
+        another transaction, or whose connection broke, is retried within the deadline. With ``reading``, it
+        opens only transactions that read; on SQLite it does not wait for writers then.
         """
         if self._closed:
             # Nothing would close a connection that is opened from now on.
             raise StoreUnavailable("The database was closed: the app is shutting down.")
-        task = asyncio.get_running_loop().create_task(self._run(work), name="kombo-embed transaction")
+        task = asyncio.get_running_loop().create_task(
+            self._run(work, reading=reading), name="kombo-embed transaction"
+        )
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
@@ -94,18 +103,18 @@ class Database:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._closed = True
         with muted():
-            await self.backend.engine.dispose()
+            await self.backend.aclose()
 
-    async def _run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    async def _run(self, work: Work[Result], *, reading: bool) -> Result:
         try:
-            result = await self._retry(work)
+            result = await self._retry(work, reading=reading)
         except StoreUnavailable as error:
             self._outages.failed(error)
             raise
         self._outages.succeeded()
         return result
 
-    async def _retry(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    async def _retry(self, work: Work[Result], *, reading: bool) -> Result:
         retries = stamina.retry_context(
             on=_may_retry, attempts=ATTEMPTS, timeout=None, wait_initial=0.05, wait_max=1, wait_jitter=0.1
         )
@@ -113,7 +122,7 @@ class Database:
             async with asyncio.timeout(self.backend.deadline_seconds):
                 async for attempt in retries:
                     with attempt:
-                        return await work()
+                        return await self.backend.run(work, reading=reading)
         raise AssertionError("stamina makes at least one attempt")
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
@@ -123,8 +132,8 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(
-        self, transaction: AbstractAsyncContextManager[AsyncConnection]
-    ) -> AsyncIterator[AsyncConnection]:
+        self, transaction: AbstractAsyncContextManager[Connection]
+    ) -> AsyncIterator[Connection]:
         with muted(), self._converted_errors():
             async with transaction as connection:
                 yield connection
@@ -160,17 +169,30 @@ class _OutageLog:
             logger.warning("store.recovered")
 
 
-def run_to_completion(
-    method: Callable[Concatenate[Owner, Parameters], Coroutine[Any, Any, Result]],
-) -> Callable[Concatenate[Owner, Parameters], Coroutine[Any, Any, Result]]:
+Method = Callable[Concatenate[Owner, Parameters], Coroutine[Any, Any, Result]]
+
+
+def run_to_completion(method: Method[Owner, Parameters, Result]) -> Method[Owner, Parameters, Result]:
     """Decorate a method of a class that has a ``_database``; see `Database.run_to_completion`.
 
-    The method may run more than once: outside its transactions it must not change anything twice.
+    The method may run more than once: outside its transactions it must not change anything twice. It awaits
+    nothing but its transactions.
     """
+    return _run_in_database(method, reading=False)
 
+
+def read_only(method: Method[Owner, Parameters, Result]) -> Method[Owner, Parameters, Result]:
+    """Decorate a method that opens only transactions that read; otherwise as `run_to_completion`."""
+    return _run_in_database(method, reading=True)
+
+
+def _run_in_database(
+    method: Method[Owner, Parameters, Result], *, reading: bool
+) -> Method[Owner, Parameters, Result]:
     @functools.wraps(method)
     async def run(self: Owner, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        return await self._database.run_to_completion(lambda: method(self, *args, **kwargs))
+        work = functools.partial(method, self, *args, **kwargs)
+        return await self._database.run_to_completion(work, reading=reading)
 
     return run
 

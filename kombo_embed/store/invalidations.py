@@ -30,11 +30,12 @@ async def find(transaction: Transaction, *, after: int) -> list[Invalidation]:
     """Return the invalidations with row ids after this one, in order."""
     columns = link_invalidations.c
     query = (
-        select(columns.id, columns.drop_id, columns.origin_id)
+        select(columns.id.label("row_id"), columns.drop_id.label("invalidation_id"), columns.origin_id)
         .where(columns.environment == transaction.environment, columns.id > after)
         .order_by(columns.id)
     )
-    return [Invalidation(*row) for row in await transaction.connection.execute(query)]
+    rows = await transaction.connection.execute(query)
+    return [Invalidation(**row) for row in rows.mappings()]
 
 
 async def prune(transaction: Transaction, *, before: datetime) -> None:

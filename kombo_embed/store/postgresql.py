@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, DateTime, event, func, make_url, text
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -49,6 +49,8 @@ SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit
  set_config('idle_in_transaction_session_timeout', '{idle_ms}', true)
 """
 
+Result = TypeVar("Result")
+
 
 class PostgreSql:
     """One PostgreSQL database. A connection that broke is replaced, and its work is retried.
@@ -89,6 +91,15 @@ class PostgreSql:
 
     def verify_settings(self) -> None:
         """Do nothing: only connecting shows whether the URL is right."""
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, Result]], *, reading: bool) -> Result:
+        """Run work; readers and writers do not wait for each other."""
+        del reading
+        return await work()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a transaction that only reads."""

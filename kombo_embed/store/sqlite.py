@@ -1,37 +1,57 @@
-"""SQLite: one file that all processes of one machine share, with one writer at a time."""
+"""SQLite: one file that all processes of one machine share, with one writer at a time.
+
+A transaction runs in one thread, from its first statement to its commit. All other writers wait for it, so it
+must not wait for the event loop between its statements, as it would with a driver for asyncio.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import logging
+import random
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, event, literal
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Dialect,
+    Engine,
+    Executable,
+    create_engine,
+    event,
+    literal,
+    make_url,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
-from sqlalchemy.util import await_only
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from kombo_embed.errors import ConfigurationError
-from kombo_embed.logs import mute_thread
+from kombo_embed.store.group_commit import GroupCommit
 from kombo_embed.store.tables import UtcDateTime
 
 logger = logging.getLogger("kombo_embed.store")
 
+READERS = 4  # threads in which transactions that only read run beside the one of the writers
 # Keys of SQLAlchemy's execution options and of its `info` per connection.
 WRITING = "kombo_embed_writing"
 FILE = "kombo_embed_file"
-COMMITTED = "kombo_embed_committed"
+LOCK_PAUSE_SECONDS = 0.002  # between two attempts to get the lock of the writers
 WAL_PAUSES_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 FILE_REPLACED = "the database file was deleted or replaced while it was open"
 
 FileIdentity = tuple[int, int]
+Result = TypeVar("Result")
 
 
 class Sqlite:
@@ -39,31 +59,33 @@ class Sqlite:
 
     errors = (SQLAlchemyError, OSError, sqlite3.Error)
     remedy = "Check KOMBO_DATABASE_URL, its disk and its permissions."
-    # The driver's thread cannot be interrupted; SQLite itself waits no longer than its busy timeout.
+    # A statement cannot be interrupted; SQLite itself waits no longer than its busy timeout.
     deadline_seconds = None
     migrates_on_open = True
 
     def __init__(self, url: str, *, busy_seconds: float) -> None:
         self._busy_seconds = busy_seconds
-        self.engine: AsyncEngine = create_async_engine(
-            url,
-            connect_args={"timeout": busy_seconds, "factory": _MutedConnection},
+        self._busy_timeout = f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}"
+        self.engine: Engine = create_engine(
+            make_url(url).set(drivername="sqlite"),
+            connect_args={"timeout": busy_seconds, "check_same_thread": False},
+            pool_size=READERS + 1,
+            max_overflow=0,
             pool_timeout=busy_seconds,
-            pool_reset_on_return=None,  # _reset does it
             hide_parameters=True,
         )
         name = self.engine.url.database
         is_file = name and name != ":memory:" and not name.startswith("file:")
         self._path = Path(name).absolute() if name and is_file else None
         self._was_open = False
-        event.listen(self.engine.sync_engine, "do_connect", self._refuse_new_file)
-        event.listen(self.engine.sync_engine, "connect", self._prepare)
-        event.listen(self.engine.sync_engine, "checkout", self._verify_file)
-        event.listen(self.engine.sync_engine, "begin", _begin)
-        event.listen(self.engine.sync_engine, "reset", _reset)
+        event.listen(self.engine, "do_connect", self._refuse_new_file)
+        event.listen(self.engine, "connect", self._prepare)
+        event.listen(self.engine, "checkout", self._verify_file)
+        event.listen(self.engine, "begin", self._begin)
         self._writing_engine = self.engine.execution_options(**{WRITING: True})
+        self._readers: ThreadPoolExecutor | None = None
         # A queue within the process is fair and needs no polling, unlike SQLite's busy timeout.
-        self._writer_lock = asyncio.Lock()
+        self._writers: GroupCommit | None = None
 
     def verify_settings(self) -> None:
         """Raise `ConfigurationError` if the file's folder is missing: SQLite creates only the file."""
@@ -73,26 +95,45 @@ class Sqlite:
                 f"{self._path.parent}"
             )
 
-    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a transaction that only reads."""
-        return _transaction(self.engine)
+    async def run(self, work: Callable[[], Coroutine[Any, Any, Result]], *, reading: bool) -> Result:
+        """Run work in the thread of the writers, in the order of the calls, or in one of the readers.
+
+        The work awaits nothing but transactions. Raises `TimeoutError` if it cannot begin in time.
+        """
+        job = self._submit(functools.partial(_run_in_this_thread, work), reading=reading)
+        ended = asyncio.wrap_future(job)
+        await asyncio.wait([ended], timeout=self._busy_seconds)
+        if job.cancel():
+            raise TimeoutError
+        return await ended
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction that may write; when it has ended, its changes are on disk."""
-        async with asyncio.timeout(self._busy_seconds):
-            await self._writer_lock.acquire()
-        try:
-            async with _transaction(self._writing_engine) as connection:
-                yield connection
-                opened = connection.info.get(FILE)
-            # Checked after the commit: if the file was deleted before, the commit is lost with it.
-            if opened != self._file():
-                raise sqlite3.OperationalError(FILE_REPLACED)
-        finally:
-            self._writer_lock.release()
+    async def reading(self) -> AsyncIterator[BlockingConnection]:
+        """Open a transaction that only reads."""
+        with self.engine.begin() as connection:
+            yield BlockingConnection(connection)
 
-    migrating = writing
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[BlockingConnection]:
+        """Open a transaction that may write; when `run` returns, its changes are on disk."""
+        writers = self._group_commit()
+        with writers.writing() if writers.is_in_its_thread else self._write() as connection:
+            yield BlockingConnection(connection)
+
+    @asynccontextmanager
+    async def migrating(self) -> AsyncIterator[BlockingConnection]:
+        """Open a transaction that changes tables, one at a time over all processes."""
+        with self._write() as connection:
+            yield BlockingConnection(connection)
+
+    async def aclose(self) -> None:
+        """Close all connections and end the threads."""
+        readers, writers, self._readers, self._writers = self._readers, self._writers, None, None
+        await asyncio.to_thread(self.engine.dispose)
+        if readers is not None:
+            readers.shutdown(wait=False)
+        if writers is not None:
+            writers.close()
 
     def time_after(self, now: datetime, *, seconds: float) -> ColumnElement[datetime]:
         """Return the time ``seconds`` from our own now: all users of the file are on this machine."""
@@ -109,6 +150,27 @@ class Sqlite:
         name = type(cause).__name__
         return f"{name}: {cause}" if isinstance(cause, sqlite3.OperationalError) else name
 
+    def _submit(self, work: Callable[[], Result], *, reading: bool) -> Future[Result]:
+        if not reading:
+            return self._group_commit().submit(work)
+        if self._readers is None:
+            self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="kombo-embed reader")
+        return self._readers.submit(contextvars.copy_context().run, work)
+
+    def _group_commit(self) -> GroupCommit:
+        if self._writers is None:
+            self._writers = GroupCommit(self._write)
+        return self._writers
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._writing_engine.begin() as connection:
+            yield connection
+            opened = connection.info.get(FILE)
+        # Checked after the commit: if the file was deleted before, the commit is lost with it.
+        if opened != self._file():
+            raise sqlite3.OperationalError(FILE_REPLACED)
+
     def _refuse_new_file(self, *_: object) -> None:
         # SQLite would create an empty file in place of the one that was deleted.
         if self._was_open and self._path is not None and self._file() is None:
@@ -119,7 +181,7 @@ class Sqlite:
         connection.isolation_level = None
         cursor = connection.cursor()
         try:
-            cursor.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")
+            cursor.execute(self._busy_timeout)
             _enable_wal(cursor)
             # FULL: what was answered to a browser or to Kombo survives a power cut (sqlite.org/wal.html).
             cursor.execute("PRAGMA synchronous = FULL")
@@ -127,6 +189,31 @@ class Sqlite:
             cursor.close()
         record.info[FILE] = self._file()
         self._was_open = True
+
+    def _begin(self, connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        if not connection.get_execution_options().get(WRITING, False):
+            driver.execute("BEGIN")
+            return
+        # SQLite itself would look for the lock every 100 ms, and so hardly ever find it between busy writers.
+        driver.execute("PRAGMA busy_timeout = 0")
+        try:
+            self._wait_for_lock(driver)
+        finally:
+            driver.execute(self._busy_timeout)
+
+    def _wait_for_lock(self, driver: sqlite3.Connection) -> None:
+        gives_up_at = time.monotonic() + self._busy_seconds
+        while True:
+            try:
+                # IMMEDIATE: a transaction that begins by reading and writes later could fail half-way.
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= gives_up_at:
+                    raise
+                time.sleep(LOCK_PAUSE_SECONDS * (0.5 + random.random()))  # noqa: S311 - no secret
+            else:
+                return
 
     def _verify_file(self, _connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
         if record.info.get(FILE) != self._file():
@@ -144,15 +231,45 @@ class Sqlite:
         return found.st_dev, found.st_ino
 
 
-class _MutedConnection(sqlite3.Connection):
-    """Mutes aiosqlite in the connection's own thread, where it logs each call with its parameters.
+class BlockingConnection:
+    """A connection with those methods of `AsyncConnection` that the store uses. They block."""
 
-    aiosqlite opens and uses the connection in that thread, which does not see the caller's context.
-    """
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - those of sqlite3.connect
-        mute_thread()
-        super().__init__(*args, **kwargs)
+    @property
+    def dialect(self) -> Dialect:
+        """Return SQLAlchemy's dialect."""
+        return self._connection.dialect
+
+    async def execute(
+        self,
+        statement: Executable,
+        parameters: Any = None,  # noqa: ANN401 - as SQLAlchemy's
+        /,
+    ) -> CursorResult[Any]:
+        """Execute a statement."""
+        return self._connection.execute(statement, parameters)
+
+    async def exec_driver_sql(self, statement: str) -> CursorResult[Any]:
+        """Execute a text as it is."""
+        return self._connection.exec_driver_sql(statement)
+
+    async def run_sync(self, function: Callable[[Connection], Result], /) -> Result:
+        """Call a function with SQLAlchemy's connection."""
+        return function(self._connection)
+
+
+def _run_in_this_thread(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run work that never waits for the event loop, since its connection blocks."""
+    coroutine = work()
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        result: Result = ended.value
+        return result
+    coroutine.close()
+    raise AssertionError("work on SQLite awaits nothing but its transactions")
 
 
 def _enable_wal(cursor: DBAPICursor) -> None:
@@ -161,30 +278,7 @@ def _enable_wal(cursor: DBAPICursor) -> None:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError:
-            await_only(asyncio.sleep(pause_seconds))
+            time.sleep(pause_seconds)
         else:
             return
     cursor.execute("PRAGMA journal_mode = WAL")
-
-
-@asynccontextmanager
-async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    async with engine.connect() as connection:
-        async with connection.begin():
-            yield connection
-        connection.info[COMMITTED] = True
-
-
-def _begin(connection: Connection) -> None:
-    # IMMEDIATE: a transaction that begins by reading and writes later could fail half-way.
-    writing = connection.get_execution_options().get(WRITING, False)
-    # Straight to the driver: each call through SQLAlchemy's cursor costs several round trips to its thread.
-    driver: Any = connection.connection.driver_connection
-    await_only(driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN"))
-
-
-def _reset(connection: DBAPIConnection, record: ConnectionPoolEntry, state: PoolResetState) -> None:
-    # After a commit nothing is left to roll back; otherwise something may be, whatever the driver reports.
-    committed = record.info.pop(COMMITTED, False)
-    if state.asyncio_safe and not committed and not state.transaction_was_reset:
-        connection.rollback()

@@ -22,7 +22,7 @@ from kombo_embed.store import (
     tables,
     webhook_events,
 )
-from kombo_embed.store.database import BUSY_SECONDS, Database, run_to_completion
+from kombo_embed.store.database import BUSY_SECONDS, Database, read_only, run_to_completion
 from kombo_embed.store.outbox import Outbox
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
@@ -62,7 +62,7 @@ class Store:
         """Close all connections."""
         await self._database.aclose()
 
-    @run_to_completion
+    @read_only
     async def check(self) -> None:
         """Verify that the database can be read, tables included."""
         async with self._database.reading() as connection:
@@ -76,7 +76,7 @@ class Store:
         async with self._writing() as transaction:
             await minted_links.save(transaction, key, lifetime_seconds=lifetime_seconds, link_type=link_type)
 
-    @run_to_completion
+    @read_only
     async def has_minted_link(self, origin_id: str) -> bool:
         """Return whether a link was ever minted here for this origin id."""
         async with self._reading() as transaction:
@@ -99,7 +99,7 @@ class Store:
             await invalidations.write(transaction, origin_id if completion else None)
         return completion
 
-    @run_to_completion
+    @read_only
     async def find_completion(self, activation_token: str) -> Integration | None:
         """Return the integration that this activation token was exchanged for earlier."""
         columns = tables.completions.c
@@ -146,7 +146,7 @@ class Store:
                 transaction, details, states_unless_changed_since=states_unless_changed_since
             )
 
-    @run_to_completion
+    @read_only
     async def find_invalidations(self, *, after: int) -> list[Invalidation]:
         """Return the invalidations with row ids after this one, in order."""
         async with self._reading() as transaction:
@@ -158,25 +158,25 @@ class Store:
         async with self._writing() as transaction:
             await invalidations.prune(transaction, before=before)
 
-    @run_to_completion
+    @read_only
     async def find_integrations(self, origin_id: str) -> list[Integration]:
         """Return the origin id's integrations, oldest first."""
         async with self._reading() as transaction:
             return await integrations.list_of(transaction, origin_id)
 
-    @run_to_completion
+    @read_only
     async def find_integration(self, integration_id: str) -> Integration | None:
         """Return one integration by Kombo's id."""
         async with self._reading() as transaction:
             return await integrations.find(transaction, integration_id)
 
-    @run_to_completion
+    @read_only
     async def find_public(self, public_id: str, origin_id: str) -> Integration | None:
         """Return one integration by its public id if it belongs to this origin id."""
         async with self._reading() as transaction:
             return await integrations.find_public(transaction, public_id, origin_id)
 
-    @run_to_completion
+    @read_only
     async def list_integrations_after(self, integration_id: str, *, limit: int) -> list[Integration]:
         """Return the next page of all integrations, ordered by Kombo's id; ``""`` starts at the first."""
         async with self._reading() as transaction:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, ColumnElement, RowMapping, make_url, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.ports import Clock
 from kombo_embed.store import migrations
-from kombo_embed.store.database import Database, run_to_completion
+from kombo_embed.store.database import Database, read_only, run_to_completion
 from kombo_embed.store.tables import integrations, malformed_events, outbox
+from kombo_embed.store.transaction import Connection
 
 PREFIX_MIN_LENGTH = 6  # of an event's id, which identifies the event if no other id begins with it
 
@@ -78,7 +78,7 @@ class RecordsReader:
         finally:
             await self._database.aclose()
 
-    @run_to_completion
+    @read_only
     async def events(self, *, delivered: bool, limit: int) -> list[HostEvent]:
         """Return the newest events for the host that are not delivered; with ``delivered``, all."""
         query = select(outbox).where(outbox.c.environment == self._environment)
@@ -88,7 +88,7 @@ class RecordsReader:
             rows = await connection.execute(query.order_by(outbox.c.id.desc()).limit(limit))
             return [self._event(row) for row in rows.mappings()]
 
-    @run_to_completion
+    @read_only
     async def find_event(self, id_or_prefix: str) -> HostEvent | None:
         """Return one event by its id or a prefix of it; None if no event matches, or several do."""
         async with self._database.reading() as connection:
@@ -117,16 +117,16 @@ class RecordsReader:
             rows = await connection.execute(self._replay(is_dead_letter).returning(outbox.c.event_id))
             return list(rows.scalars())
 
-    @run_to_completion
+    @read_only
     async def malformed(self, *, limit: int) -> list[MalformedEvent]:
         """Return the newest signed bodies that could not be parsed."""
         columns = (malformed_events.c[name] for name in MalformedEvent.__dataclass_fields__)
         query = select(*columns).where(malformed_events.c.environment == self._environment)
         newest = query.order_by(malformed_events.c.received_at.desc()).limit(limit)
         async with self._database.reading() as connection:
-            return [MalformedEvent(*row) for row in await connection.execute(newest)]
+            return [MalformedEvent(**row) for row in (await connection.execute(newest)).mappings()]
 
-    @run_to_completion
+    @read_only
     async def integrations(
         self, columns: Mapping[str, str | None], *, deleted: bool, limit: int
     ) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ class RecordsReader:
             rows = await connection.execute(query.order_by(integrations.c.id.desc()).limit(limit))
             return [dict(row) for row in rows.mappings()]
 
-    @run_to_completion
+    @read_only
     async def find_integration(self, any_id: str) -> dict[str, Any] | None:
         """Return one integration's row by Kombo's id or the public id, also of a deleted one."""
         query = select(integrations).where(
@@ -152,12 +152,12 @@ class RecordsReader:
             row = (await connection.execute(query)).mappings().first()
             return None if row is None else dict(row)
 
-    @run_to_completion
+    @read_only
     async def _verify_tables(self) -> None:
         async with self._database.reading() as connection:
             await connection.run_sync(migrations.verify)
 
-    async def _find(self, connection: AsyncConnection, name: str) -> RowMapping | None:
+    async def _find(self, connection: Connection, name: str) -> RowMapping | None:
         if len(name) < PREFIX_MIN_LENGTH:
             return None
         query = select(outbox).where(

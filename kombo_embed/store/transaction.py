@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Executable, Table, func, select
+import sqlalchemy
+from sqlalchemy import CursorResult, Dialect, Executable, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+Result = TypeVar("Result")
+
+
+class Connection(Protocol):
+    """What the store uses of SQLAlchemy's `AsyncConnection`; on SQLite, `BlockingConnection` has it."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Return SQLAlchemy's dialect."""
+
+    async def execute(
+        self,
+        statement: Executable,
+        parameters: Any = None,  # noqa: ANN401 - as SQLAlchemy's
+        /,
+    ) -> CursorResult[Any]:
+        """Execute a statement."""
+
+    async def exec_driver_sql(self, statement: str, /) -> CursorResult[Any]:
+        """Execute a text as it is."""
+
+    async def run_sync(self, function: Callable[[sqlalchemy.Connection], Result], /) -> Result:
+        """Call a function with SQLAlchemy's blocking connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """A transaction in progress on the rows of one Kombo environment; ``now`` is the time that it writes."""
 
-    connection: AsyncConnection
+    connection: Connection
     environment: str
     now: datetime
 
@@ -31,7 +56,7 @@ class Transaction:
         return (await self.connection.execute(statement, values)).first() is not None
 
 
-async def advisory_lock(connection: AsyncConnection, *names: str) -> None:
+async def advisory_lock(connection: Connection, *names: str) -> None:
     """Wait until no other transaction holds this lock, and hold it until the transaction ends.
 
     Under READ COMMITTED the holder sees everything that earlier holders committed. So it can read and then

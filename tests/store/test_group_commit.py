@@ -1,0 +1,166 @@
+"""Writers on SQLite: in order, several per transaction, and none at the cost of another process."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import Self
+
+import pytest
+import sqlalchemy as sa
+
+from kombo_embed.errors import StoreUnavailable
+from kombo_embed.store.database import Database
+from tests.support import SQLITE_URL
+
+FILE = "kombo_embed.db"
+PROCESSES, WRITERS = 8, 120
+
+
+table = sa.Table("numbers", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True))
+
+
+class Undone(Exception):
+    """A writer's own failure."""
+
+
+@pytest.fixture
+async def database() -> AsyncIterator[Database]:
+    database = Database(SQLITE_URL, busy_seconds=0.5)
+    async with database.writing() as connection:
+        await connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS numbers (number INTEGER PRIMARY KEY)")
+    yield database
+    await database.aclose()
+
+
+async def insert(database: Database, number: int, *, fails: bool = False) -> None:
+    async def work() -> None:
+        async with database.writing() as connection:
+            await connection.execute(table.insert(), {"number": number})
+            if fails:
+                raise Undone
+
+    await database.run_to_completion(work)
+
+
+def numbers() -> list[int]:
+    with closing(sqlite3.connect(FILE)) as connection:
+        return [number for (number,) in connection.execute("SELECT number FROM numbers ORDER BY rowid")]
+
+
+class Blocked:
+    """Keeps the writers' thread busy, so that the work that is submitted meanwhile becomes one group."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._started, self._released = threading.Event(), threading.Event()
+
+    async def __aenter__(self) -> Self:
+        async def work() -> None:
+            self._started.set()
+            assert self._released.wait(10)
+
+        self._task = asyncio.create_task(self._database.run_to_completion(work))
+        await asyncio.to_thread(self._started.wait, 10)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+        await self._task
+
+    def release(self) -> None:
+        self._released.set()
+
+
+async def grouped(database: Database, *work: asyncio.Task[None]) -> list[BaseException | None]:
+    """Run tasks as one group of the writers."""
+    async with Blocked(database):
+        for _ in range(50):
+            await asyncio.sleep(0)  # until each task has submitted its work
+    return await asyncio.gather(*work, return_exceptions=True)
+
+
+async def test_a_writer_that_fails_undoes_its_own_changes_alone(database: Database) -> None:
+    for failing in range(4):
+        tasks = [
+            asyncio.create_task(insert(database, 10 * failing + number, fails=number == failing))
+            for number in range(4)
+        ]
+        results = await grouped(database, *tasks)
+        assert [type(result) for result in results].count(Undone) == 1
+        assert isinstance(results[failing], Undone)
+    assert numbers() == [n for n in range(34) if n % 10 < 4 and n % 10 != n // 10]
+
+
+async def test_writers_run_in_the_order_in_which_they_came(database: Database) -> None:
+    await asyncio.gather(*(insert(database, number) for number in range(200)))
+    assert numbers() == list(range(200))
+
+
+async def test_a_group_that_cannot_be_committed_fails_all_its_writers(database: Database) -> None:
+    async def end_the_transaction() -> None:
+        async def work() -> None:
+            async with database.writing() as connection:
+                await connection.exec_driver_sql("ROLLBACK")  # as SQLite itself does on a full disk
+
+        await database.run_to_completion(work)
+
+    tasks = [
+        asyncio.create_task(insert(database, 1)),
+        asyncio.create_task(end_the_transaction()),
+        asyncio.create_task(insert(database, 2)),
+    ]
+    results = await grouped(database, *tasks)
+    assert isinstance(results[0], StoreUnavailable)
+    assert isinstance(results[1], StoreUnavailable)
+    assert results[2] is None
+    assert numbers() == [2]
+
+
+async def test_a_writer_that_waited_too_long_writes_nothing_later(database: Database) -> None:
+    async with Blocked(database) as blocked:
+        waiting = asyncio.create_task(insert(database, 1))
+        with pytest.raises(StoreUnavailable):
+            await waiting
+        blocked.release()
+        await insert(database, 2)
+    assert numbers() == [2]
+
+
+async def test_readers_do_not_wait_for_writers(database: Database) -> None:
+    async def read() -> int:
+        async with database.reading() as connection:
+            return int((await connection.exec_driver_sql("SELECT count(*) FROM numbers")).scalar_one())
+
+    async with Blocked(database):
+        assert await database.run_to_completion(read, reading=True) == 0
+
+
+def write_at_once(process: int, barrier: multiprocessing.synchronize.Barrier) -> None:
+    async def write() -> None:
+        database = Database(SQLITE_URL)
+        async with database.reading() as connection:
+            await connection.exec_driver_sql("SELECT 1")
+        barrier.wait(60)
+        await asyncio.gather(*(insert(database, 1000 * process + number) for number in range(WRITERS)))
+        await database.aclose()
+
+    asyncio.run(write())
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("database")
+def test_no_writer_of_many_processes_is_starved() -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(PROCESSES)
+    processes = [context.Process(target=write_at_once, args=(n, barrier)) for n in range(PROCESSES)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * PROCESSES
+    assert len(numbers()) == PROCESSES * WRITERS
