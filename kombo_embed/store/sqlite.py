@@ -23,10 +23,7 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    CursorResult,
-    Dialect,
     Engine,
-    Executable,
     create_engine,
     event,
     literal,
@@ -37,6 +34,7 @@ from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from kombo_embed.errors import ConfigurationError
+from kombo_embed.store.blocking import BlockingConnection, run_in_this_thread
 from kombo_embed.store.group_commit import GroupCommit
 from kombo_embed.store.tables import UtcDateTime
 
@@ -100,7 +98,7 @@ class Sqlite:
 
         The work awaits nothing but transactions. Raises `TimeoutError` if it cannot begin in time.
         """
-        job = self._submit(functools.partial(_run_in_this_thread, work), reading=reading)
+        job = self._submit(functools.partial(run_in_this_thread, work), reading=reading)
         ended = asyncio.wrap_future(job)
         await asyncio.wait([ended], timeout=self._busy_seconds)
         if job.cancel():
@@ -229,47 +227,6 @@ class Sqlite:
         except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino
-
-
-class BlockingConnection:
-    """A connection with those methods of `AsyncConnection` that the store uses. They block."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    @property
-    def dialect(self) -> Dialect:
-        """Return SQLAlchemy's dialect."""
-        return self._connection.dialect
-
-    async def execute(
-        self,
-        statement: Executable,
-        parameters: Any = None,  # noqa: ANN401 - as SQLAlchemy's
-        /,
-    ) -> CursorResult[Any]:
-        """Execute a statement."""
-        return self._connection.execute(statement, parameters)
-
-    async def exec_driver_sql(self, statement: str) -> CursorResult[Any]:
-        """Execute a text as it is."""
-        return self._connection.exec_driver_sql(statement)
-
-    async def run_sync(self, function: Callable[[Connection], Result], /) -> Result:
-        """Call a function with SQLAlchemy's connection."""
-        return function(self._connection)
-
-
-def _run_in_this_thread(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Run work that never waits for the event loop, since its connection blocks."""
-    coroutine = work()
-    try:
-        coroutine.send(None)
-    except StopIteration as ended:
-        result: Result = ended.value
-        return result
-    coroutine.close()
-    raise AssertionError("work on SQLite awaits nothing but its transactions")
 
 
 def _enable_wal(cursor: DBAPICursor) -> None:
