@@ -42,8 +42,14 @@ class GroupCommit:
     and nothing else. If the commit fails, all work of the group has failed.
     """
 
-    def __init__(self, open_transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+    def __init__(
+        self,
+        open_transaction: Callable[[], AbstractContextManager[Connection]],
+        *,
+        group_seconds: float = GROUP_SECONDS,
+    ) -> None:
         self._open_transaction = open_transaction
+        self._group_seconds = group_seconds
         self._waiting: deque[_Job] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kombo-embed writer")
         self._group = ExitStack()
@@ -81,7 +87,7 @@ class GroupCommit:
     def _run_group(self) -> None:
         self._thread_id = threading.get_ident()
         outcomes: list[tuple[_Job, Any, BaseException | None]] = []
-        closes_at = time.monotonic() + GROUP_SECONDS
+        closes_at = time.monotonic() + self._group_seconds
         while self._waiting and len(outcomes) < GROUP_SIZE and time.monotonic() < closes_at:
             job = self._waiting.popleft()
             if job.outcome.set_running_or_notify_cancel():

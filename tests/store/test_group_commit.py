@@ -6,15 +6,19 @@ import asyncio
 import multiprocessing
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
+from functools import partial
+from pathlib import Path
 from typing import Self
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from kombo_embed.errors import StoreUnavailable
 from kombo_embed.store.database import Database
+from kombo_embed.store.group_commit import GroupCommit
 from tests.support import SQLITE_URL
 
 FILE = "kombo_embed.db"
@@ -37,18 +41,16 @@ async def database() -> AsyncIterator[Database]:
     await database.aclose()
 
 
-async def insert(database: Database, number: int, *, fails: bool = False) -> None:
+async def insert(database: Database, number: int) -> None:
     async def work() -> None:
         async with database.writing() as connection:
             await connection.execute(table.insert(), {"number": number})
-            if fails:
-                raise Undone
 
     await database.run_to_completion(work)
 
 
-def numbers() -> list[int]:
-    with closing(sqlite3.connect(FILE)) as connection:
+def numbers(file: str | Path = FILE) -> list[int]:
+    with closing(sqlite3.connect(file)) as connection:
         return [number for (number,) in connection.execute("SELECT number FROM numbers ORDER BY rowid")]
 
 
@@ -76,49 +78,62 @@ class Blocked:
         self._released.set()
 
 
-async def grouped(database: Database, *work: asyncio.Task[None]) -> list[BaseException | None]:
-    """Run tasks as one group of the writers."""
-    async with Blocked(database):
-        for _ in range(50):
-            await asyncio.sleep(0)  # until each task has submitted its work
-    return await asyncio.gather(*work, return_exceptions=True)
+@pytest.fixture
+def writers(tmp_path: Path) -> Iterator[GroupCommit]:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / FILE}", connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    table.metadata.create_all(engine)
+    writers = GroupCommit(engine.begin, group_seconds=60)
+    yield writers
+    writers.close()
+    engine.dispose()
 
 
-async def test_a_writer_that_fails_undoes_its_own_changes_alone(database: Database) -> None:
+def results_of_one_group(writers: GroupCommit, *work: Callable[[], None]) -> list[BaseException | None]:
+    """Submit work while the thread is held, so that one transaction takes all of it."""
+    submitted = threading.Event()
+    held = writers.submit(lambda: submitted.wait(10))
+    outcomes = [writers.submit(one) for one in work]
+    submitted.set()
+    held.exception(10)
+    return [outcome.exception(10) for outcome in outcomes]
+
+
+def test_a_writer_that_fails_undoes_its_own_changes_alone(writers: GroupCommit, tmp_path: Path) -> None:
+    def write(number: int, *, fails: bool) -> None:
+        with writers.writing() as connection:
+            connection.execute(table.insert(), {"number": number})
+            if fails:
+                raise Undone
+
     for failing in range(4):
-        tasks = [
-            asyncio.create_task(insert(database, 10 * failing + number, fails=number == failing))
-            for number in range(4)
-        ]
-        results = await grouped(database, *tasks)
+        work = [partial(write, 10 * failing + number, fails=number == failing) for number in range(4)]
+        results = results_of_one_group(writers, *work)
         assert [type(result) for result in results].count(Undone) == 1
         assert isinstance(results[failing], Undone)
-    assert numbers() == [n for n in range(34) if n % 10 < 4 and n % 10 != n // 10]
+    assert numbers(tmp_path / FILE) == [n for n in range(34) if n % 10 < 4 and n % 10 != n // 10]
+
+
+def test_a_group_that_sqlite_has_rolled_back_fails_all_its_writers(
+    writers: GroupCommit, tmp_path: Path
+) -> None:
+    def write(number: int) -> None:
+        with writers.writing() as connection:
+            connection.execute(table.insert(), {"number": number})
+
+    def roll_back() -> None:
+        with writers.writing() as connection:
+            connection.exec_driver_sql("ROLLBACK")  # as SQLite itself does on a full disk
+
+    results = results_of_one_group(writers, partial(write, 1), roll_back, partial(write, 2))
+    assert [result is None for result in results] == [False, False, True]
+    assert numbers(tmp_path / FILE) == [2]
 
 
 async def test_writers_run_in_the_order_in_which_they_came(database: Database) -> None:
     await asyncio.gather(*(insert(database, number) for number in range(200)))
     assert numbers() == list(range(200))
-
-
-async def test_a_group_that_cannot_be_committed_fails_all_its_writers(database: Database) -> None:
-    async def end_the_transaction() -> None:
-        async def work() -> None:
-            async with database.writing() as connection:
-                await connection.exec_driver_sql("ROLLBACK")  # as SQLite itself does on a full disk
-
-        await database.run_to_completion(work)
-
-    tasks = [
-        asyncio.create_task(insert(database, 1)),
-        asyncio.create_task(end_the_transaction()),
-        asyncio.create_task(insert(database, 2)),
-    ]
-    results = await grouped(database, *tasks)
-    assert isinstance(results[0], StoreUnavailable)
-    assert isinstance(results[1], StoreUnavailable)
-    assert results[2] is None
-    assert numbers() == [2]
 
 
 async def test_a_writer_that_waited_too_long_writes_nothing_later(database: Database) -> None:
