@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Result, RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, bindparam, insert, select, update
 
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.store import merge, minted_links, webhook_events
@@ -22,6 +22,14 @@ from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, ReportedState
 
 Source = Literal["browser", "webhook"]
+
+# Built once, since they are executed often.
+FIND = select(integrations).where(
+    integrations.c.environment == bindparam("environment"),
+    integrations.c.integration_id == bindparam("integration_id"),
+)
+INSERT = insert(integrations).returning(integrations)
+UPDATE = update(integrations).where(integrations.c.id == bindparam("row_id")).returning(integrations)
 
 # A change of one of these is an integration.updated.
 REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
@@ -58,10 +66,8 @@ async def list_after(transaction: Transaction, integration_id: str, *, limit: in
 
 async def find_row(transaction: Transaction, integration_id: str) -> RowMapping | None:
     """Return an integration's row, also of a deleted one."""
-    query = select(integrations).where(
-        integrations.c.environment == transaction.environment, integrations.c.integration_id == integration_id
-    )
-    return (await transaction.connection.execute(query)).mappings().one_or_none()
+    key = {"environment": transaction.environment, "integration_id": integration_id}
+    return (await transaction.connection.execute(FIND, key)).mappings().one_or_none()
 
 
 async def lock_row(transaction: Transaction, integration_id: str) -> RowMapping | None:
@@ -184,26 +190,22 @@ async def _find_equal(transaction: Transaction, row: RowMapping) -> list[RowMapp
 
 
 async def _insert(transaction: Transaction, integration_id: str, **values: object) -> RowMapping:
-    statement = insert(integrations).values(
-        environment=transaction.environment,
-        integration_id=integration_id,
-        public_id=secrets.token_urlsafe(PUBLIC_ID_BYTES),
-        connected_at=transaction.now,
-        updated_at=transaction.now,
+    columns = {
+        "environment": transaction.environment,
+        "integration_id": integration_id,
+        "public_id": secrets.token_urlsafe(PUBLIC_ID_BYTES),
+        "connected_at": transaction.now,
+        "updated_at": transaction.now,
         **values,
-    )
-    inserted: Result[Any] = await transaction.connection.execute(statement.returning(integrations))
-    return inserted.mappings().one()
+    }
+    return (await transaction.connection.execute(INSERT, columns)).mappings().one()
 
 
 async def _update(transaction: Transaction, row: RowMapping, values: Mapping[str, object]) -> RowMapping:
     # updated_at increases with each change, even if the clock stands still.
     updated_at = max(transaction.now, row["updated_at"] + merge.JUST_AFTER)
-    statement = update(integrations).where(integrations.c.id == row["id"])
-    updated: Result[Any] = await transaction.connection.execute(
-        statement.values(updated_at=updated_at, **values).returning(integrations)
-    )
-    return updated.mappings().one()
+    columns = {"row_id": row["id"], "updated_at": updated_at, **values}
+    return (await transaction.connection.execute(UPDATE, columns)).mappings().one()
 
 
 async def _write_event(

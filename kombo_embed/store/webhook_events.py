@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from kombo_embed import upstream
 from kombo_embed.store.tables import malformed_events, received_events
 from kombo_embed.store.transaction import Transaction
 
 TEXT_MAX_LENGTH = 255
+# Built once, since it is executed often.
+FIND_REPORTS = select(received_events.c.report).where(
+    received_events.c.environment == bindparam("environment"),
+    received_events.c.integration_id == bindparam("integration_id"),
+    received_events.c.report.is_not(None),
+)
 
 
 async def save(
@@ -32,12 +38,8 @@ async def save(
 
 async def find_states(transaction: Transaction, integration_id: str) -> list[upstream.ReportedState]:
     """Return the states received for an integration, by Kombo's time, those without one first."""
-    query = select(received_events.c.report).where(
-        received_events.c.environment == transaction.environment,
-        received_events.c.integration_id == integration_id,
-        received_events.c.report.is_not(None),
-    )
-    reports = (await transaction.connection.execute(query)).scalars()
+    key = {"environment": transaction.environment, "integration_id": integration_id}
+    reports = (await transaction.connection.execute(FIND_REPORTS, key)).scalars()
     states = [_state_from_json(integration_id, report) for report in reports if report is not None]
     return sorted(states, key=lambda state: state.updated_at.timestamp() if state.updated_at else 0.0)
 
