@@ -166,6 +166,18 @@ class Outbox(Protocol):
         """Return unfinished events to the outbox without counting the attempt."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClosedLinks:
+    """Expired links that were closed, and how many of them had no completion.
+
+    ``next_expires_at`` is when the next link expires, if one is known and not closed yet.
+    """
+
+    closed: int = 0
+    abandoned: int = 0
+    next_expires_at: datetime | None = None
+
+
 class RecordStore(Protocol):
     """The database as the core sees it, without SQL. When a method returns, its changes are on disk.
 
@@ -225,8 +237,8 @@ class RecordStore(Protocol):
     async def list_integrations_after(self, integration_id: str, *, limit: int) -> list[Integration]:
         """Return the next page of all integrations, ordered by Kombo's id; ``""`` starts at the first."""
 
-    async def close_expired_links(self, *, limit: int) -> int:
-        """Write `flow.abandoned` for each expired link without a completion; return how many were written."""
+    async def close_expired_links(self, *, limit: int) -> ClosedLinks:
+        """Close up to ``limit`` expired links; write `flow.abandoned` for those without a completion."""
 
     async def prune(self, *, before: datetime, limit: int) -> int:
         """Delete up to ``limit`` old rows of each kind; return how many were deleted."""

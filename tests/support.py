@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import uvicorn
 from asgi_lifespan import LifespanManager
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine, event
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp
@@ -226,3 +226,18 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await serving
+
+
+@contextmanager
+def recorded_statements() -> Iterator[list[str]]:
+    """The statements that are executed within the context, on any database of this process."""
+    statements: list[str] = []
+
+    def record(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    event.listen(Engine, "before_cursor_execute", record)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", record)

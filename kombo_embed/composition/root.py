@@ -224,7 +224,11 @@ class Composition:
     def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> None:
         retention = timedelta(days=self._settings.event_retention)
         housekeeping = Housekeeping(
-            store, retention=retention, clock=self._clock, wake_dispatcher=dispatcher.wake
+            store,
+            retention=retention,
+            lifetime_seconds=self._settings.lifetime_seconds,
+            clock=self._clock,
+            wake_dispatcher=dispatcher.wake,
         )
         self._closing(housekeeping).start()
         dispatcher.start()

@@ -12,7 +12,8 @@ from kombo_embed.ports import Clock, RecordStore
 
 logger = logging.getLogger("kombo_embed.core")
 
-INTERVAL_SECONDS = 2.0  # between checks for expired links
+INTERVAL_SECONDS = 2.0  # between looks at the clock
+MAX_PAUSE_SECONDS = 60.0  # between checks for expired links, of which other processes may have minted some
 LINKS_PER_BATCH = 100
 FIRST_PRUNE_SECONDS = 600.0  # after the start: deliver what waited during the downtime first
 PRUNE_INTERVAL_SECONDS = 3600.0
@@ -23,7 +24,7 @@ class Housekeeping:
     """Runs the periodic work until `aclose`. Several processes may do so on one database.
 
     Finished rows are kept for ``retention``. ``wake_dispatcher`` is called when an event for the host was
-    written.
+    written. Links are valid for ``lifetime_seconds`` at least, in every process.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Housekeeping:
         store: RecordStore,
         *,
         retention: timedelta,
+        lifetime_seconds: float,
         clock: Clock,
         wake_dispatcher: Callable[[], None],
     ) -> None:
@@ -38,6 +40,8 @@ class Housekeeping:
         self._retention = retention
         self._clock = clock
         self._wake_dispatcher = wake_dispatcher
+        self._greatest_pause = timedelta(seconds=min(lifetime_seconds, MAX_PAUSE_SECONDS))
+        self._check_links_at = datetime.min.replace(tzinfo=UTC)
         self._prune_at = clock.monotonic() + FIRST_PRUNE_SECONDS
         self._task: asyncio.Task[None] | None = None
 
@@ -53,20 +57,31 @@ class Housekeeping:
 
     async def run_once(self) -> None:
         """Do everything that is due. After `StoreUnavailable`, the next run does the rest."""
-        while abandoned := await self._store.close_expired_links(limit=LINKS_PER_BATCH):
-            logger.info("flow.abandoned", extra={"count": abandoned})
-            self._wake_dispatcher()
+        while self._now() >= self._check_links_at:
+            await self._close_expired_links()
         if self._clock.monotonic() >= self._prune_at:
             self._prune_at = self._clock.monotonic() + PRUNE_INTERVAL_SECONDS
             await self._prune()
 
+    async def _close_expired_links(self) -> None:
+        """Close a batch, and set when to look again: when the next link expires, known or not yet minted."""
+        links = await self._store.close_expired_links(limit=LINKS_PER_BATCH)
+        if links.abandoned:
+            logger.info("flow.abandoned", extra={"count": links.abandoned})
+            self._wake_dispatcher()
+        latest = self._now() + self._greatest_pause
+        self._check_links_at = min(links.next_expires_at or latest, latest)
+
     async def _prune(self) -> None:
-        before = datetime.fromtimestamp(self._clock.time(), UTC) - self._retention
+        before = self._now() - self._retention
         pruned = 0
         while removed := await self._store.prune(before=before, limit=ROWS_PER_BATCH):
             pruned += removed
         if pruned:
             logger.info("records.pruned", extra={"count": pruned, "retention_days": self._retention.days})
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.time(), UTC)
 
     async def _run(self) -> None:
         while True:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, exists, insert, or_, select, update
+from sqlalchemy import bindparam, exists, insert, or_, select, update
 
 from kombo_embed.clock import rfc3339
 from kombo_embed.models import CacheKey, LinkRequest, LinkType, SetupRequest
@@ -13,7 +13,14 @@ from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations, minted_links
 from kombo_embed.store.transaction import Transaction
 
-INSERT = insert(minted_links)  # built once, since it is executed often
+# Built once, since they are executed often.
+INSERT = insert(minted_links)
+FIND_WATCHED = (
+    select(minted_links.c.id, minted_links.c.watch_until)
+    .where(minted_links.c.environment == bindparam("environment"), minted_links.c.watch_until.is_not(None))
+    .order_by(minted_links.c.watch_until)
+    .limit(bindparam("limit"))
+)
 MATCHES_MAX = 50  # how many of an origin id's newest links are considered for a category
 
 
@@ -75,27 +82,24 @@ async def guess_category(transaction: Transaction, origin_id: str, tool: str) ->
     return {"category": newest, "category_guessed": bool(others)}
 
 
-async def find_expired(transaction: Transaction, *, limit: int) -> list[int]:
-    """Return the expired links that no process has closed yet, the oldest first."""
-    columns = minted_links.c
-    query = (
-        select(columns.id)
-        .where(columns.environment == transaction.environment, columns.watch_until <= transaction.now)
-        .order_by(columns.watch_until)
-        .limit(limit)
-    )
-    return list((await transaction.connection.execute(query)).scalars())
+async def find_watched(transaction: Transaction, *, limit: int) -> list[tuple[int, datetime]]:
+    """Return the links that no process has closed yet, and when they expire, the first to expire first."""
+    parameters = {"environment": transaction.environment, "limit": limit}
+    rows = await transaction.connection.execute(FIND_WATCHED, parameters)
+    return [(row.id, row.watch_until) for row in rows]
 
 
 async def close(transaction: Transaction, ids: list[int]) -> int:
     """Close links, each once over all processes; write `flow.abandoned` for those without a completion."""
-    closed = await transaction.connection.execute(
+    result = await transaction.connection.execute(
         update(minted_links)
         .where(minted_links.c.id.in_(ids), minted_links.c.watch_until.is_not(None))
         .values(watch_until=None)
         .returning(minted_links)
     )
-    abandoned = [link for link in closed.mappings() if not await _was_completed(transaction, link)]
+    closed = list(result.mappings())
+    completed = await _find_completed(transaction, [link["id"] for link in closed])
+    abandoned = [link for link in closed if link["id"] not in completed]
     for link in sorted(abandoned, key=lambda link: (link["expires_at"], link["id"])):
         data = {name: link[name] for name in ("tool", "category", "language")}
         data |= {name: rfc3339(link[name]) for name in ("minted_at", "expires_at")}
@@ -103,14 +107,16 @@ async def close(transaction: Transaction, ids: list[int]) -> int:
     return len(abandoned)
 
 
-async def _was_completed(transaction: Transaction, link: RowMapping) -> bool:
+async def _find_completed(transaction: Transaction, ids: list[int]) -> set[int]:
+    """Return those of these links after which an integration of their origin id was connected."""
     # A deleted integration counts, too: it was connected.
     connected = exists().where(
-        integrations.c.environment == transaction.environment,
-        integrations.c.origin_id == link["origin_id"],
-        integrations.c.connected_at >= link["minted_at"],
+        integrations.c.environment == minted_links.c.environment,
+        integrations.c.origin_id == minted_links.c.origin_id,
+        integrations.c.connected_at >= minted_links.c.minted_at,
     )
-    return bool((await transaction.connection.execute(select(connected))).scalar_one())
+    query = select(minted_links.c.id).where(minted_links.c.id.in_(ids), connected)
+    return set((await transaction.connection.execute(query)).scalars())
 
 
 def _purpose(key: CacheKey, link_type: LinkType) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import literal, select
 
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.models import CacheKey, LinkType
-from kombo_embed.ports import Clock, Invalidation
+from kombo_embed.ports import Clock, ClosedLinks, Invalidation
 from kombo_embed.store import (
     apply_event,
     integrations,
@@ -183,15 +183,17 @@ class Store:
             return await integrations.list_after(transaction, integration_id, limit=limit)
 
     @run_to_completion
-    async def close_expired_links(self, *, limit: int) -> int:
-        """Write `flow.abandoned` for each expired link without a completion; return how many were written."""
-        # Most calls find nothing; they must not queue with the writers.
+    async def close_expired_links(self, *, limit: int) -> ClosedLinks:
+        """Close up to ``limit`` expired links; write `flow.abandoned` for those without a completion."""
         async with self._reading() as transaction:
-            expired = await minted_links.find_expired(transaction, limit=limit)
+            watched = await minted_links.find_watched(transaction, limit=limit + 1)
+        expired = [row_id for row_id, expires_at in watched[:limit] if expires_at <= transaction.now]
+        next_expires_at = watched[len(expired)][1] if len(expired) < len(watched) else None
         if not expired:
-            return 0
+            return ClosedLinks(next_expires_at=next_expires_at)
         async with self._writing() as transaction:
-            return await minted_links.close(transaction, expired)
+            abandoned = await minted_links.close(transaction, expired)
+        return ClosedLinks(len(expired), abandoned, next_expires_at)
 
     @run_to_completion
     async def prune(self, *, before: datetime, limit: int) -> int:

@@ -95,6 +95,13 @@ integrations = sa.Table(
     sa.Column("duplicate_told_at", UtcDateTime),  # when integration.duplicate was written
     sa.UniqueConstraint("environment", "integration_id", name="uq_kombo_embed_integrations_integration_id"),
     sa.Index("ix_kombo_embed_integrations_origin_id", "environment", "origin_id"),
+    sa.Index("ix_kombo_embed_integrations_connected_at", "environment", "origin_id", "connected_at"),
+    # For the lists of the command line, newest first.
+    sa.Index("ix_kombo_embed_integrations_tool", "environment", "tool", "id"),
+    sa.Index("ix_kombo_embed_integrations_status", "environment", "status", "id"),
+    sa.Index(
+        "ix_kombo_embed_integrations_deleted", "environment", "id", **_only_where("deleted_at IS NOT NULL")
+    ),
 )
 
 # For whom and for what a link was minted. Never the link itself: it is a credential.
@@ -120,6 +127,12 @@ minted_links = sa.Table(
         "environment",
         "watch_until",
         **_only_where("watch_until IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_kombo_embed_minted_links_closed",
+        "environment",
+        "expires_at",
+        **_only_where("watch_until IS NULL"),
     ),
 )
 
@@ -161,6 +174,7 @@ malformed_events = sa.Table(
     sa.Column("times", sa.Integer, nullable=False),
     sa.Column("first_received_at", UtcDateTime, nullable=False),
     sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Index("ix_kombo_embed_malformed_events_received_at", "environment", "received_at"),
 )
 
 # Neither delivered nor a dead letter.

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from kombo_embed.store.store import Store
 from kombo_embed.upstream import ReportedIntegration, WebhookEvent
 from tests import support
 from tests.store.samples import fixed_clock, opened_store
-from tests.support import SQLITE_URL, eventually, make_host, person, running
+from tests.support import SQLITE_URL, eventually, make_host, person, recorded_statements, running
 
+GRACE = EndUser(email="grace@globex.example", organization_name="Globex", origin_id="globex")
 ADA = EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
 CONNECT = CacheKey("default", ADA, LinkRequest("ATS", "de", "greenhouse"))
 REPORTED = ReportedIntegration("personio:x", "personio", "acme", "Acme", None)
@@ -49,7 +51,13 @@ def now(clock: ManualClock) -> datetime:
 
 
 def housekeeping(store: Store, clock: ManualClock) -> Housekeeping:
-    return Housekeeping(store, retention=timedelta(days=90), clock=clock, wake_dispatcher=lambda: None)
+    return Housekeeping(
+        store,
+        retention=timedelta(days=90),
+        lifetime_seconds=3600,
+        clock=clock,
+        wake_dispatcher=lambda: None,
+    )
 
 
 async def abandoned(store: Store, clock: ManualClock) -> list[Event]:
@@ -137,6 +145,34 @@ async def test_more_links_than_fit_into_one_batch_are_all_reported(store: Store,
     clock.advance(61)
     await housekeeping(store, clock).run_once()
     assert len(await abandoned(store, clock)) == LINKS_PER_BATCH + 1
+
+
+async def test_a_link_is_reported_at_once_behind_many_that_were_completed(
+    store: Store, clock: ManualClock
+) -> None:
+    for _ in range(2 * LINKS_PER_BATCH):
+        await store.save_minted_link(CONNECT, 60)
+    await connect(store)
+    await store.save_minted_link(replace(CONNECT, end_user=GRACE), 60)
+    clock.advance(61)
+    await housekeeping(store, clock).run_once()
+    assert [event.origin_id for event in await abandoned(store, clock)] == ["globex"]
+
+
+async def test_the_database_is_asked_when_a_link_expires_and_once_a_minute(
+    store: Store, clock: ManualClock
+) -> None:
+    asked_at = []
+    periodic = housekeeping(store, clock)
+    for second in range(200):
+        if second == 70:
+            await store.save_minted_link(CONNECT, 75)
+        with recorded_statements() as statements:
+            await periodic.run_once()
+        if statements:
+            asked_at.append(second)
+        clock.advance(1)
+    assert asked_at == [0, 60, 120, 145]
 
 
 def test_links_that_expired_before_the_migration_are_not_reported() -> None:
