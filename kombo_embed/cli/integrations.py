@@ -36,16 +36,26 @@ def list_integrations(
         Status | None, typer.Option(case_sensitive=False, help="Only with this status.")
     ] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Only deleted ones.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 50,
+    before: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only those recorded before this one: the next page.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List integrations, newest first."""
     columns = {"origin_id": origin_id, "tool": tool, "status": status}
-    rows = read_records(lambda records: records.integrations(columns, deleted=deleted, limit=limit))
+    rows = read_records(
+        lambda records: records.integrations(columns, deleted=deleted, limit=limit + 1, before=before)
+    )
+    rows, more = rows[:limit], rows[limit:]
+    last = rows[-1]["public_id"] if more else None
     if as_json:
-        print_json({"integrations": [{name: row[name] for name in LISTED} for row in rows]})
-    else:
-        _print_integrations(rows)
+        listed = [{name: row[name] for name in LISTED} for row in rows]
+        print_json({"integrations": listed, "next_before": last})
+        return
+    _print_integrations(rows)
+    if last:
+        typer.echo(f"There are more: add --before {last}")
 
 
 @app.command("show")

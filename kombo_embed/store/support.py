@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, ColumnElement, RowMapping, make_url, or_, select, update
+from sqlalchemy import URL, ColumnElement, RowMapping, Select, make_url, or_, select, update
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.ports import Clock
@@ -128,15 +128,20 @@ class RecordsReader:
 
     @read_only
     async def integrations(
-        self, columns: Mapping[str, str | None], *, deleted: bool, limit: int
+        self, columns: Mapping[str, str | None], *, deleted: bool, limit: int, before: str | None = None
     ) -> list[dict[str, Any]]:
-        """Return the newest integrations with these values in their columns, as rows; None matches any."""
+        """Return the newest integrations with these values in their columns, as rows; None matches any.
+
+        With ``before``, the id of an integration, return only those that were recorded before it.
+        """
         deleted_at = integrations.c.deleted_at
         query = select(integrations).where(
             integrations.c.environment == self._environment,
             deleted_at.is_not(None) if deleted else deleted_at.is_(None),
             *(integrations.c[name] == value for name, value in columns.items() if value is not None),
         )
+        if before is not None:
+            query = query.where(integrations.c.id < self._by_id(integrations.c.id, before).scalar_subquery())
         async with self._database.reading() as connection:
             rows = await connection.execute(query.order_by(integrations.c.id.desc()).limit(limit))
             return [dict(row) for row in rows.mappings()]
@@ -144,13 +149,17 @@ class RecordsReader:
     @read_only
     async def find_integration(self, any_id: str) -> dict[str, Any] | None:
         """Return one integration's row by Kombo's id or the public id, also of a deleted one."""
-        query = select(integrations).where(
-            integrations.c.environment == self._environment,
-            or_(integrations.c.integration_id == any_id, integrations.c.public_id == any_id),
-        )
         async with self._database.reading() as connection:
-            row = (await connection.execute(query)).mappings().first()
+            row = (await connection.execute(self._by_id(integrations, any_id))).mappings().first()
             return None if row is None else dict(row)
+
+    def _by_id(self, what: Any, any_id: str) -> Select[Any]:  # noqa: ANN401 - a table or a column
+        """Return the query for an integration by Kombo's id or the public id."""
+        columns = integrations.c
+        return select(what).where(
+            columns.environment == self._environment,
+            or_(columns.integration_id == any_id, columns.public_id == any_id),
+        )
 
     @read_only
     async def _verify_tables(self) -> None:

@@ -18,6 +18,19 @@ def test_integrations_are_listed_newest_first_without_emails() -> None:
     assert EMAIL not in json.dumps(run_json("integrations", "list"))
 
 
+def test_integrations_are_listed_in_pages() -> None:
+    found: list[str] = []
+    page = run_json("integrations", "list", "--limit", "1")
+    while page["next_before"] is not None:
+        found += [one["tool"] for one in page["integrations"]]
+        page = run_json("integrations", "list", "--limit", "1", "--before", page["next_before"])
+    found += [one["tool"] for one in page["integrations"]]
+    assert found == ["hibob", "personio"]
+    first = run("integrations", "list", "--limit", "1").stdout
+    assert "There are more: add --before " in first
+    assert "There are more" not in run("integrations", "list").stdout
+
+
 def test_integrations_are_filtered_by_customer_tool_status_and_deletion() -> None:
     assert listed_tools("--tool", "personio") == ["personio"]
     assert listed_tools("--origin-id", "unknown") == []
