@@ -210,7 +210,12 @@ class Composition:
     ) -> ConnectionFlow:
         rate = self._rate("completion", self._settings.completion_rate, rates)
         completions = Completions(
-            client=client, links=links, store=store, rate=rate, wake_dispatcher=wake_dispatcher
+            client=client,
+            links=links,
+            store=store,
+            rate=rate,
+            clock=self._clock,
+            wake_dispatcher=wake_dispatcher,
         )
         return ConnectionFlow(
             settings=self._settings,

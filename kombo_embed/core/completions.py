@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.errors import ActivationRejected, KomboEmbedError
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser
-from kombo_embed.ports import RateLimiter, RecordStore
+from kombo_embed.ports import Clock, RateLimiter, RecordStore
 from kombo_embed.single_flight import SingleFlight
 from kombo_embed.upstream import ReportedIntegration
 
 logger = logging.getLogger("kombo_embed.core")
 
+# A token that Kombo rejects may have been used by another process, whose record is about to appear.
 PAUSES_AFTER_REJECTION_SECONDS = (0.1, 0.2, 0.4, 0.8)
+# A rejection is answered at a multiple of this after the request, however little work led to it: the time
+# does not reveal whether a token exists. It exceeds the pauses and a usual call to Kombo.
+REJECTION_SECONDS = 2.0
+
+Sleep = Callable[[float], Awaitable[None]]
 
 
 class Completions:
@@ -33,13 +39,17 @@ class Completions:
         links: LinkIssuer,
         store: RecordStore,
         rate: RateLimiter,
+        clock: Clock,
         wake_dispatcher: Callable[[], None],
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._client = client
         self._links = links
         self._store = store
         self._rate = rate
+        self._clock = clock
         self._wake_dispatcher = wake_dispatcher
+        self._sleep = sleep
         self._flights: SingleFlight[tuple[str, str], Completion] = SingleFlight()
         self._detail_reads: set[asyncio.Task[None]] = set()
 
@@ -62,38 +72,50 @@ class Completions:
         return Completion(completion.integration, first=completion.first and not joined)
 
     async def _complete(self, origin_id: str, activation_token: str) -> Completion:
+        started_at = self._clock.monotonic()
         known = await self._store.find_completion(activation_token)
-        if known is not None:
-            if known.origin_id != origin_id:
-                raise _rejected()
+        if known is not None and known.origin_id == origin_id:
             # The process that recorded it may have crashed before it invalidated links or read the details.
             await self._follow_up(known)
             return Completion(known, first=False)
+        # From here on, a token that is recorded for another origin id is treated as an unknown one.
+        completion = await self._exchange(origin_id, activation_token, is_recorded=known is not None)
+        if completion is None:
+            completion = await self._completed_by_other_process(origin_id, activation_token)
+        if completion is None:
+            passed_seconds = self._clock.monotonic() - started_at
+            await self._sleep(REJECTION_SECONDS - passed_seconds % REJECTION_SECONDS)
+            raise ActivationRejected("Kombo does not accept this activation token.")
+        return completion
+
+    async def _exchange(
+        self, origin_id: str, activation_token: str, *, is_recorded: bool
+    ) -> Completion | None:
+        """Exchange a token at Kombo; return None if this end user may not use it.
+
+        ``is_recorded`` is whether the token was exchanged before, for another origin id.
+        """
         try:
             reported = await self._client.integration_by_token(activation_token)
         except ActivationRejected:
-            known = await self._completed_by_other_process(origin_id, activation_token)
-            if known is None or known.origin_id != origin_id:
-                raise
-            return Completion(known, first=False)
-        if reported.origin_id != origin_id:
+            return None
+        if reported.origin_id == origin_id:
+            completion = await self._record(reported, activation_token, origin_id)
+            # It may have been recorded for another origin id before Kombo reported this one.
+            is_own = completion is not None and completion.integration.origin_id == origin_id
+            return completion if is_own else None
+        if not is_recorded:
             await self._record_for_owner(reported, activation_token)
-            raise _rejected()
-        completion = await self._record(reported, activation_token, origin_id)
-        if completion.integration.origin_id != origin_id:
-            raise _rejected()  # recorded for another origin id before Kombo reported this one
-        return completion
+        return None
 
-    async def _completed_by_other_process(self, origin_id: str, activation_token: str) -> Integration | None:
+    async def _completed_by_other_process(self, origin_id: str, activation_token: str) -> Completion | None:
         """Wait briefly for a record: Kombo may accept a token once, and another process may have used it."""
-        known = await self._store.find_completion(activation_token)
-        if known is None and await self._store.has_minted_link(origin_id):
-            for seconds in PAUSES_AFTER_REJECTION_SECONDS:
-                await asyncio.sleep(seconds)
-                known = await self._store.find_completion(activation_token)
-                if known is not None:
-                    break
-        return known
+        for seconds in PAUSES_AFTER_REJECTION_SECONDS:
+            await self._sleep(seconds)
+            known = await self._store.find_completion(activation_token)
+            if known is not None and known.origin_id == origin_id:
+                return Completion(known, first=False)
+        return None
 
     async def _record_for_owner(self, reported: ReportedIntegration, activation_token: str) -> None:
         """Record an integration for the origin id that Kombo names: Kombo cannot list integrations later."""
@@ -103,13 +125,13 @@ class Completions:
 
     async def _record(
         self, reported: ReportedIntegration, activation_token: str, origin_id: str
-    ) -> Completion:
+    ) -> Completion | None:
+        """Record an integration; return None if it was deleted before, because a deletion is final."""
         completion = await self._store.save_completion(
             reported, activation_token=activation_token, origin_id=origin_id
         )
-        if completion is None:
-            raise _rejected()  # deleted before, and a deletion is final
-        await self._follow_up(completion.integration)
+        if completion is not None:
+            await self._follow_up(completion.integration)
         return completion
 
     async def _follow_up(self, integration: Integration) -> None:
@@ -130,7 +152,3 @@ class Completions:
             logger.info("details.unavailable", extra=fields)
         else:
             self._wake_dispatcher()
-
-
-def _rejected() -> ActivationRejected:
-    return ActivationRejected("Kombo does not accept this activation token.")
