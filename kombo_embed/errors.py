@@ -112,6 +112,8 @@ class BodyTooLarge(InvalidRequest):
 class BodyTooSlow(InvalidRequest):
     """The body did not arrive in time."""
 
+    code = "body_too_slow"
+
 
 class UnsupportedMediaType(InvalidRequest):
     """The body's content type is not ``application/json``."""

@@ -12,7 +12,7 @@ const STORAGE_KEY = "kombo-embed.pending";
 const TOKEN_LIFETIME_MS = 10 * 60_000;
 const FIRST_BACKOFF_MS = 1_000;
 const RETRY_DEADLINE_MS = 60_000;
-const TRANSIENT = [429, 502, 503, 504];
+const TRANSIENT = [408, 429, 502, 503, 504];
 
 interface RetryPolicy {
   readonly attempts: number;
@@ -132,10 +132,10 @@ function backoffMs(error: unknown, attempt: number): number | undefined {
   return Math.max(FIRST_BACKOFF_MS * 2 ** (attempt - 1), retryAfter * 1000);
 }
 
-/** Report whether another attempt gets the same response. A login (401) and a rate limit (429) are temporary. */
+/** Report whether another attempt gets the same response. The lack of a login (401) is temporary, too. */
 function isFinal(error: unknown): boolean {
   const { status = 0 } = error instanceof KomboEmbedError ? error : {};
-  return status >= 400 && status < 500 && status !== 401 && status !== 429;
+  return status >= 400 && status < 500 && status !== 401 && !TRANSIENT.includes(status);
 }
 
 /** Wait, but no longer than until the network or the page comes back, or the page goes away: the last opportunity. */

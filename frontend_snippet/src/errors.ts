@@ -9,6 +9,7 @@ export type ProblemCode =
   | "identity_error"
   | "identity_unavailable"
   | "invalid_request"
+  | "body_too_slow"
   | "already_connected"
   | "setup_not_available"
   | "integration_not_found"

@@ -39,6 +39,7 @@ function pageWithPending({ token = TOKEN, ageSeconds = 5 } = {}) {
 describe("a completion", () => {
   it.each([
     ["the network fails", unreachable],
+    ["the network is too slow for its body (408)", problem(408, "body_too_slow")],
     ["the backend limits the rate (429)", problem(429, "rate_limited")],
     ["the backend fails (502)", problem(502, "kombo_invalid_response")],
     ["the backend is unavailable (503)", problem(503, "kombo_unavailable")],

@@ -48,6 +48,23 @@ function held() {
   return { reply, answer: (response: Response) => answer(response) };
 }
 
+describe("a tool with the name of a property of every object", () => {
+  it.each(["constructor", "__proto__", "toString", "hasOwnProperty"])("%s is a tool", async (tool) => {
+    const integration: Integration = { ...PERSONIO, id: tool, tool };
+    const { backend, options } = page();
+    backend.on("POST links", problem(409, "already_connected", { integration }));
+    expect(await connect({ ...options, tool, language: tool })).toMatchObject({
+      status: "already_connected",
+      integration,
+    });
+    const surroundings = page();
+    surroundings.backend.on("GET integrations", list([integration], '"1"'), unchanged);
+    const { lists } = watching(surroundings);
+    await settled();
+    expect(lists).toEqual([[integration]]);
+  });
+});
+
 describe("watch", () => {
   it("reports the list at the start, and then every change", async () => {
     const surroundings = page();

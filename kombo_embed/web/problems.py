@@ -51,6 +51,7 @@ TITLES = {
     "identity_error": "The signed-in user could not be determined",
     "identity_unavailable": "The sign-in cannot be verified at the moment",
     "invalid_request": "Invalid request",
+    "body_too_slow": "Request body too slow",
     "not_found": "Not found",
     "method_not_allowed": "Method not allowed",
     "integration_not_found": "Integration not found",

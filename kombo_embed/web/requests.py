@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import types
 from collections.abc import Coroutine, Generator, Iterable
+from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar, get_args
 
@@ -30,6 +32,7 @@ WEBHOOK_MAX_BYTES = 1024 * 1024
 BODY_TIMEOUT_SECONDS = 30.0  # for a whole body to arrive
 FIELD_NAME_MAX_LENGTH = 100
 REPORTED_FIELDS = 10
+CHARSET = re.compile(r"""charset\s*=\s*"?([^\s";]*)""")
 CACHED_BODIES, CACHED_MAX_BYTES = 128, 256
 SERVER_FIELDS = {
     *("end_user_email", "end_user_organization_name", "end_user_origin_id"),
@@ -124,12 +127,16 @@ def _invalid(fields: list[FieldError]) -> InvalidRequest:
 
 
 async def _read_json(request: Request) -> bytes:
-    if not _is_json(request.headers.get("content-type")) and not _has_no_body(request):
-        raise UnsupportedMediaType(
-            "Send JSON, with Content-Type: application/json.",
-            FieldError("body", "its content type is not application/json"),
-        )
-    return await read_body(request, limit=JSON_MAX_BYTES)
+    reason = _unsupported(request)
+    if reason is None:
+        return await read_body(request, limit=JSON_MAX_BYTES)
+    if "content-type" not in request.headers:
+        # No header needs to announce a body in HTTP/2, so its first byte decides. Without one, it is empty.
+        with suppress(BodyTooLarge):
+            return await read_body(request, limit=0)
+    raise UnsupportedMediaType(
+        "Send JSON, with Content-Type: application/json.", FieldError("body", reason)
+    ) from None
 
 
 def _validate(model: type[Body], body: bytes) -> Body:
@@ -205,17 +212,19 @@ def _resume(work: Coroutine[Any, Any, bytes], awaited: object) -> Generator[obje
             return bytes(done.value)
 
 
-def _is_json(media_type: str | None) -> bool:
-    return media_type is not None and media_type.partition(";")[0].strip().lower() == "application/json"
-
-
-def _has_no_body(request: Request) -> bool:
-    """Return whether no header announces a body; such a request counts as ``{}``, too."""
-    return (
-        "content-type" not in request.headers
-        and request.headers.get("content-length") in (None, "0")
-        and "transfer-encoding" not in request.headers
-    )
+def _unsupported(request: Request) -> str | None:
+    """Return why the body is not JSON in UTF-8, as far as its headers say; None if they say that it is."""
+    named = [one for one in request.headers.raw if one[0] in (b"content-type", b"content-encoding")]
+    if named == [(b"content-type", b"application/json")]:
+        return None
+    types = [value.decode("latin-1").lower() for name, value in named if name == b"content-type"]
+    media_type, _, parameters = types[0].partition(";") if types else ("", "", "")
+    if len(types) != 1 or media_type.strip() != "application/json":
+        return "its content type is not application/json"
+    if any(value.lower() != b"identity" for name, value in named if name == b"content-encoding"):
+        return "is encoded; send it without a Content-Encoding"
+    charsets = CHARSET.findall(parameters)
+    return None if set(charsets) <= {"utf-8", "utf8"} else "its charset is not utf-8"
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -165,3 +166,20 @@ async def test_with_the_demo_command_the_next_link_opens_after_a_reset_of_the_sa
             await process.dialog.get_by_test_id("close").first.click()
     await process.connect("personio")
     await expect(process.page.get_by_test_id("integration")).to_have_count(1)
+
+
+async def test_a_tool_with_the_name_of_a_property_of_every_object_is_listed_as_any_other(
+    visit: Visit, demo: Demo
+) -> None:
+    await visit.sign_in("ada")
+    headers = "{'Content-Type': 'application/json'}"
+    send = f"fetch('/kombo/links', {{method: 'POST', body, headers: {headers}}})"
+    async with httpx.AsyncClient(base_url=demo.sandbox_url) as control:
+        for number, tool in enumerate(("constructor", "__proto__", "toString"), start=1):
+            chosen = json.dumps({"integration_tool": tool})
+            link = await visit.page.evaluate(f"(body) => {send}.then((one) => one.json())", chosen)
+            done = await control.post("/_sandbox/complete", json={"link": link["link"], "tool": tool})
+            done.raise_for_status()
+            await expect(visit.page.get_by_test_id("integration")).to_have_count(number)
+            name = visit.page.locator(f"[data-testid=integration][data-tool={tool}] h3")
+            await expect(name).to_have_text(tool[0].upper() + tool[1:])

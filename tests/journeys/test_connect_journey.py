@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from kombo_embed import EndUser, Event, KomboEmbed, KomboEmbedMiddleware, Settings
 from kombo_embed.fastapi import router
 from kombo_embed.sandbox import Sandbox
-from tests.fakes import RecordingTransport
+from tests.fakes import FlakyTransport, RecordingTransport, respond
 from tests.support import (
     deliver_webhooks,
     end_user_from_header,
@@ -308,3 +308,24 @@ async def test_the_end_user_callable_may_be_async(kombo: httpx.AsyncBaseTranspor
     app, _ = make_host(kombo, end_user=ada)
     async with running(app) as client:
         assert (await client.post("/kombo/links", json={})).status_code == 200
+
+
+@pytest.mark.parametrize("tool", ["constructor", "__proto__", "toString", "__class__", "__init__", "None"])
+async def test_a_tool_may_have_the_name_of_a_property_of_every_object(
+    tool: str, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    listed = {"tools": [{"id": tool, "label": tool, "assets": {}}]}
+    catalogue = respond(json={"status": "success", "data": listed})
+    app, _ = make_host(FlakyTransport(kombo, then=catalogue, path="/tools/"), allowed_tools=(tool, "hibob"))
+    async with running(app) as client:
+        body = {"integration_tool": tool}
+        link = (await client.post("/kombo/links", headers=ADA, json=body)).json()["link"]
+        token = (await sandbox.complete(link, tool)).activation_token
+        completion = await client.post("/kombo/completions", headers=ADA, json={"activation_token": token})
+        assert (completion.status_code, completion.json()["integration"]["tool"]) == (201, tool)
+        [offered] = (await client.get("/kombo/tools", headers=ADA)).json()["tools"]
+        assert (offered["id"], offered["connected"]) == (tool, True)
+        again = await client.post("/kombo/links", headers=ADA, json=body)
+        assert (again.status_code, again.json()["integration"]["tool"]) == (409, tool)
+        other = await client.post("/kombo/links", headers=ADA, json={"integration_tool": f"{tool}x"})
+        assert other.status_code == 422

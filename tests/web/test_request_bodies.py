@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.types import Message
 
 from kombo_embed import EndUser, KomboEmbed, LinkOptions
 from kombo_embed.errors import BodyTooSlow
+from kombo_embed.web.problems import problem_response
 from kombo_embed.web.requests import read_body
 from tests.support import make_settings
 
@@ -170,3 +172,131 @@ async def test_a_cancelled_read_lets_the_server_clean_up() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cleaned_up.is_set()
+
+
+async def exchange(
+    receive: Callable[[], Awaitable[Message]], kombo: httpx.AsyncBaseTransport, **scope: Any
+) -> tuple[int, dict[str, Any]]:
+    """Return the status and the JSON of a response at the level of ASGI, where no server adds headers."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    embed = KomboEmbed(
+        settings=make_settings(allow_disconnect=True), http_transport=kombo, end_user=lambda _connection: ADA
+    )
+    async with embed:
+        await embed.app(SCOPE | scope, receive, send)
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def headers(*pairs: tuple[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(b"host", b"app.example"), *((name.encode(), value.encode("latin-1")) for name, value in pairs)]
+
+
+TYPE, ENCODING = "content-type", "content-encoding"
+PATHS = [
+    ("POST", "/links"),
+    ("POST", "/completions"),
+    ("POST", "/integrations/x/relink"),
+    ("POST", "/integrations/x/setup-link"),
+    ("DELETE", "/integrations/x"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [chunk(b"{}")],
+        [chunk(b"", more=True), chunk(b"{}")],
+        [chunk(b"{", more=True), chunk(b"}")],
+        [chunk(b" ")],
+        [chunk(b"x" * 20_000, more=True)] * 3,
+        [chunk(b"{", more=True), DISCONNECT],
+    ],
+)
+async def test_a_body_that_no_header_announces_is_checked_as_one_without_a_content_type(
+    messages: list[Message], method: str, path: str, kombo: httpx.AsyncBaseTransport
+) -> None:
+    scope = {"http_version": "2", "method": method, "path": path, "headers": headers()}
+    status, problem = await exchange(receiving(*messages, waits=1), kombo, **scope)
+    assert (status, problem["code"]) == (415, "invalid_request")
+
+
+@pytest.mark.parametrize("messages", [[chunk(b"")], [chunk(b"", more=True)] * 3 + [chunk(b"")]])
+@pytest.mark.parametrize("announced", [(), (("transfer-encoding", "chunked"),), (("content-length", "0"),)])
+async def test_a_request_without_a_body_counts_as_an_empty_object_whatever_announces_it(
+    messages: list[Message], announced: tuple[tuple[str, str], ...], kombo: httpx.AsyncBaseTransport
+) -> None:
+    status, _ = await exchange(receiving(*messages), kombo, headers=headers(*announced))
+    assert status == 200
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [(TYPE, "application/json"), (TYPE, "application/json")],
+        [(TYPE, "application/json"), (TYPE, "text/plain")],
+        [(TYPE, "text/plain"), (TYPE, "application/json")],
+        [(TYPE, "application/json, text/plain")],
+        [(TYPE, "text/plain; application/json")],
+        [(TYPE, "application/json;charset=utf-16")],
+        [(TYPE, 'application/json; charset="ISO-8859-1"')],
+        [(TYPE, "application/json; charset=utf-8; charset=utf-7")],
+        [(TYPE, "application/json"), (ENCODING, "gzip")],
+        [(TYPE, "application/json"), (ENCODING, "identity"), (ENCODING, "br")],
+        [(TYPE, "application/jsonp")],
+        [(TYPE, "")],
+        [(TYPE, "\xe9")],
+    ],
+)
+async def test_headers_that_do_not_say_plain_json_in_utf_8_are_an_unsupported_media_type(
+    given: list[tuple[str, str]], kombo: httpx.AsyncBaseTransport
+) -> None:
+    status, problem = await exchange(receiving(chunk(b"{}")), kombo, headers=headers(*given))
+    assert (status, problem["code"]) == (415, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [(TYPE, "application/json; charset=UTF-8")],
+        [(TYPE, 'application/json;charset="utf-8"')],
+        [(TYPE, "APPLICATION/JSON ; boundary=x")],
+        [(TYPE, "application/json"), (ENCODING, "identity")],
+    ],
+)
+async def test_headers_that_say_json_in_utf_8_are_accepted(
+    given: list[tuple[str, str]], kombo: httpx.AsyncBaseTransport
+) -> None:
+    assert (await exchange(receiving(chunk(b"{}")), kombo, headers=headers(*given)))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b"{}\x00", b"{}{}", b'{"a":"\xff"}']
+)
+async def test_what_is_not_json_in_utf_8_is_malformed(body: bytes, kombo: httpx.AsyncBaseTransport) -> None:
+    status, problem = await exchange(
+        receiving(chunk(body)), kombo, headers=headers((TYPE, "application/json"))
+    )
+    assert (status, problem["code"]) == (400, "invalid_request")
+
+
+async def test_many_small_chunks_are_read_up_to_the_limit_and_no_further(
+    kombo: httpx.AsyncBaseTransport,
+) -> None:
+    body = b'{"language":"de"}'.ljust(8192)
+    small = [chunk(body[at : at + 1], more=True) for at in range(len(body))]
+    declared = headers((TYPE, "application/json"))
+    assert (await exchange(receiving(*small, chunk(b"")), kombo, headers=declared))[0] == 200
+    assert (await exchange(receiving(*small, chunk(b" ", more=True)), kombo, headers=declared))[0] == 413
+    undeclared = receiving(*small[:1])  # the first byte decides
+    assert (await exchange(undeclared, kombo, headers=headers()))[0] == 415
+
+
+async def test_a_body_that_never_ends_has_a_code_and_a_status_of_its_own() -> None:
+    problem = problem_response(BodyTooSlow("The body did not arrive within 30 s."))
+    content = json.loads(bytes(problem.body))
+    assert (problem.status_code, content["status"], content["code"]) == (408, 408, "body_too_slow")

@@ -6,7 +6,7 @@ import { categoryName, sentenceOf, stateOf } from "./words.js";
 
 const COLOURS = 8;
 // The next actions that this page offers, and the labels of their buttons.
-const ACTIONS = { reconnect: "Reconnect", finish_setup: "Finish setup" };
+const ACTIONS = { __proto__: null, reconnect: "Reconnect", finish_setup: "Finish setup" };
 
 /** Returns a row of the integrations; `onAct` is called with the integration and the button. */
 export function drawIntegration(integration, onAct) {

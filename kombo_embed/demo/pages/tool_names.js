@@ -1,5 +1,6 @@
 // Names of tools by Kombo's id, where the name is not just the id with a capital letter.
 const NAMES = {
+  __proto__: null,
   "360learning": "360Learning",
   a3innuvanomina: "a3innuva Nómina",
   abacusumantis: "Abacus Umantis",

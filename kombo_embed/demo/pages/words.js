@@ -3,6 +3,7 @@
 import { toolName } from "./tool_names.js";
 
 const CATEGORIES = {
+  __proto__: null,
   HRIS: "HR system",
   ATS: "Applicant tracking",
   ASSESSMENT: "Assessments",
@@ -24,6 +25,7 @@ const CONNECTED_AGAIN = {
 export function stateOf({ tool, next_action: next, again }) {
   const name = toolName(tool);
   const states = {
+    __proto__: null,
     none: again ? CONNECTED_AGAIN : { chip: "Connected", tone: "good" },
     enable: { chip: "Paused", tone: "plain", next: "Switched off at Kombo, so no data comes in." },
     reconnect: { chip: "Needs attention", tone: "warn", next: `${name} no longer accepts the credentials.` },
@@ -43,6 +45,7 @@ export function sentenceOf(event, organization) {
   const name = toolName(event.tool);
   const failed = { text: `${name} did not accept the credentials`, detail: by && `${by} may try again.` };
   const sentences = {
+    __proto__: null,
     "integration.connected": { text: `${by ?? organization} connected ${name}`, tone: "good" },
     "integration.updated": changeOf(event, name),
     "integration.deleted": { text: `${name} was disconnected`, tone: "warn" },
@@ -73,6 +76,7 @@ export function wordsFor({ code, detail, retryAfter }) {
     ? `Try again in ${retryAfter} ${retryAfter === 1 ? "second" : "seconds"}.`
     : "Try again in a moment.";
   const known = {
+    __proto__: null,
     network: ["Fieldnotes cannot be reached", "Check your connection and try again.", true],
     unauthenticated: ["You are signed out", "Sign in again to continue.", false],
     forbidden: ["You may not do this", "Ask an administrator of your company to connect tools.", false],
