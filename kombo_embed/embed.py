@@ -18,7 +18,7 @@ from kombo_embed.errors import ConfigurationError, KomboEmbedError
 from kombo_embed.integration import EVENT_TYPES, Integration, Reconciliation
 from kombo_embed.lifetime import Lifetime
 from kombo_embed.middleware import KomboEmbedMiddleware
-from kombo_embed.models import EndUser, LinkOptions
+from kombo_embed.models import EndUser, LinkOptions, is_origin_id
 from kombo_embed.mount import EmbedApp, EmbedMount
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ class KomboEmbed:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        return await (await self.services()).flow.integrations(origin_id)
+        # No end user has any other, and the database would replace what it cannot store.
+        return await (await self.services()).flow.integrations(origin_id) if is_origin_id(origin_id) else []
 
     async def integration(self, integration_id: str) -> Integration | None:
         """Return one integration by Kombo's id, or None if it is not recorded.
@@ -137,6 +138,8 @@ class KomboEmbed:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
+        if "\x00" in integration_id:
+            return None  # as above
         return await (await self.services()).store.find_integration(integration_id)
 
     async def magic_link(

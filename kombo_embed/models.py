@@ -46,13 +46,31 @@ class EndUser:
     origin_id: str
 
     def __post_init__(self) -> None:
-        _validate_text("email", self.email)
-        _validate_text("organization_name", self.organization_name)
-        _validate_text("origin_id", self.origin_id)
+        for name in ("email", "organization_name", "origin_id"):
+            _validate_text(name, getattr(self, name))
+        _make_plain(self)
         if len(self.origin_id) > ORIGIN_ID_MAX_LENGTH:
             raise IdentityError(f"EndUser.origin_id is longer than {ORIGIN_ID_MAX_LENGTH} characters")
         if len(self.email) > EMAIL_MAX_LENGTH or EMAIL.fullmatch(self.email) is None:
             raise IdentityError("EndUser.email is not an email address")
+
+
+def _make_plain(instance: object) -> None:
+    """Replace strings of a subclass, such as markup: they may compare and serialize in their own way."""
+    for name in instance.__slots__:  # type: ignore[attr-defined] # of a dataclass
+        value = getattr(instance, name)
+        if isinstance(value, str) and type(value) is not str:
+            object.__setattr__(instance, name, str.__str__(value))
+
+
+def is_origin_id(value: object) -> bool:
+    """Return whether an end user can have this origin id: no other one is ever compared with theirs."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= ORIGIN_ID_MAX_LENGTH
+        and "\x00" not in value
+        and LONE_SURROGATE.search(value) is None
+    )
 
 
 def _validate_text(name: str, value: object) -> None:
@@ -90,6 +108,9 @@ class LinkOptions:
     enable_field_mapping: bool | None = None
     enable_static_ips: bool | None = None
     duplicates: Duplicates | None = None
+
+    def __post_init__(self) -> None:
+        _make_plain(self)
 
     def over(self, defaults: LinkOptions) -> LinkOptions:
         """Return these options, with the defaults for those that are None."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kombo_embed import EndUser, Integration
 from kombo_embed.errors import IdentityError
@@ -17,6 +22,7 @@ from kombo_embed.models import (
     LinkRequest,
     RelinkRequest,
     SetupRequest,
+    is_origin_id,
 )
 
 GOOD: dict[str, Any] = {"email": "ada@acme.example", "organization_name": "Acme", "origin_id": "acme"}
@@ -93,6 +99,81 @@ def test_cache_keys_are_equal_only_if_everything_in_them_is(other: CacheKey) -> 
     assert key == CacheKey("default", EndUser(**GOOD), LinkRequest("HRIS", "en"))
     assert hash(key) == hash(CacheKey("default", EndUser(**GOOD), LinkRequest("HRIS", "en")))
     assert key != other
+
+
+class Markup(str):
+    """A string as template engines have it: it has slots, and escapes what is added to it."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str)
+
+    __hash__ = str.__hash__
+
+
+class Organization(StrEnum):
+    ACME = "acme"
+    BETA = "beta"
+
+
+@pytest.mark.parametrize("kind", [Markup, Organization])
+def test_strings_of_a_subclass_become_plain_ones(kind: Callable[[str], str]) -> None:
+    end_users = [EndUser(**GOOD | {"origin_id": kind(name)}) for name in ("acme", "beta")]
+    assert [type(one.origin_id) for one in end_users] == [str, str]
+    assert end_users[0] == EndUser(**GOOD)
+    assert end_users[0] != end_users[1]
+    options = [LinkOptions(scope_config_id=kind(name)) for name in ("acme", "beta")]
+    assert options[0] == LinkOptions("acme") != options[1]
+    assert type(options[0].scope_config_id) is str
+
+
+# Texts that are easily taken for each other, and the characters that could separate the parts of a key.
+SIMILAR = st.sampled_from(
+    [
+        *("acme", "acme ", " acme", "Acme", "ACME", "acme\t", "acme\u200b", "\x01acme", "\ufeffacme"),
+        *("ac/me", "ac:me", "ac,me", 'ac"me', "ac\\me", "ac\nme", "acme?", "acme%00", "acme\ufffd"),
+        *("caf\u00e9", "cafe\u0301", "\ufb01", "fi", "K", "\u212a"),
+        *("null", "None", "[]", "a" * 512, "a" * 511),
+    ]
+)
+TEXTS = SIMILAR | st.text(alphabet='a:/,"\\[] \u00e9\u0301\ufffd', min_size=1, max_size=6)
+STORABLE = TEXTS.filter(lambda text: not text.isspace())
+EMAILS = st.sampled_from(["ada@acme.example", "Ada@acme.example", "a@b", '"a"@b', "a,b@c", "a:b@c", "a/b@c"])
+END_USERS = st.builds(EndUser, email=EMAILS, organization_name=STORABLE, origin_id=STORABLE)
+NAMES = st.sampled_from(["HRIS", "ATS", "en", "de", "personio", "a:b", "a"])
+OPTIONS = st.builds(LinkOptions, st.none() | NAMES, st.none() | NAMES, st.sampled_from([None, True, False]))
+REQUESTS = (
+    st.builds(LinkRequest, NAMES, NAMES, st.none() | NAMES, OPTIONS)
+    | st.builds(RelinkRequest, NAMES, NAMES, st.none() | NAMES)
+    | st.builds(SetupRequest, NAMES, NAMES)
+)
+KEYS = st.builds(CacheKey, st.sampled_from(["default", "us"]), END_USERS, REQUESTS)
+
+
+def parts_of(key: CacheKey) -> tuple[object, ...]:
+    """Return everything in a key; texts as code points, so that nothing is normalized."""
+    request = asdict(key.request) | {"class": type(key.request).__name__}
+    texts = (key.end_user.email, key.end_user.organization_name, key.end_user.origin_id)
+    return key.environment, *(tuple(map(ord, text)) for text in texts), repr(request)
+
+
+@given(KEYS, KEYS)
+def test_two_cache_keys_are_equal_if_and_only_if_all_of_their_parts_are(
+    one: CacheKey, other: CacheKey
+) -> None:
+    assert (one == other) is (parts_of(one) == parts_of(other))
+    assert len({one, other}) == 1 + (one != other)
+
+
+def test_origin_ids_that_no_database_stores_as_they_are_are_refused_and_never_replaced() -> None:
+    for text in ("acme\x00", "\x00acme", "ac\x00me", "acme\ud83d", "\udc00", "a" * 513):
+        with pytest.raises(IdentityError, match="origin_id"):
+            EndUser(**GOOD | {"origin_id": text})
+        assert not is_origin_id(text)
 
 
 def test_a_minted_link_is_kept_as_the_body_that_the_browser_gets() -> None:

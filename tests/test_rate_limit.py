@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import threading
 
@@ -109,6 +110,41 @@ async def test_correcting_the_wall_clock_changes_nothing() -> None:
     with pytest.raises(RateLimited) as refused:
         await rate.spend(end_user())
     assert refused.value.retry_after == 60
+
+
+class RecordingStorage(BoundedStorage):
+    """Records the names under which hits are counted."""
+
+    def __init__(self) -> None:
+        super().__init__(size=1000, clock=make_clock())
+        self.names: list[str] = []
+
+    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        self.names.append(key)
+        return await super().acquire_entry(key, limit, expiry, amount)
+
+
+ORIGIN_IDS = st.text(alphabet='a:/,"\\[] \n\u00e9e\u0301\ufffdA', min_size=1, max_size=5).filter(
+    lambda text: not text.isspace()
+)
+IDENTITIES = st.tuples(
+    st.sampled_from(["default", "us", "a", "a.b"]),
+    st.sampled_from(["link", "completion"]),
+    st.sampled_from(["a@b", "A@b", '"a"@b', "a,b@c", "a/b@c"]),
+    ORIGIN_IDS,
+)
+
+
+@given(st.lists(IDENTITIES, unique=True, min_size=2, max_size=6))
+async def test_no_two_identities_are_counted_under_one_name_and_no_name_holds_an_identity(
+    identities: list[tuple[str, str, str, str]],
+) -> None:
+    storage, clock = RecordingStorage(), make_clock()
+    for environment, name, email, origin_id in identities:
+        rate = EndUserRate("3/minute", name=name, environment=environment, clock=clock, storage=storage)
+        await rate.spend(EndUser(email=email, organization_name="Acme", origin_id=origin_id))
+    assert len(set(storage.names)) == len(identities)
+    assert all(re.fullmatch(r"[\w/]+", name) and "@" not in name for name in storage.names)
 
 
 async def test_end_users_origin_ids_and_environments_are_counted_separately() -> None:

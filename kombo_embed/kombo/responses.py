@@ -13,9 +13,11 @@ from http import HTTPStatus
 from typing import Annotated, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from kombo_embed import errors
+from kombo_embed.kombo.decoding import KomboId, decode, has_lone_surrogate
+from kombo_embed.models import is_origin_id
 from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, Tool
 from kombo_embed.urls import is_loopback
 
@@ -35,7 +37,8 @@ RETRY_AFTER_DEFAULT_SECONDS = 5  # Kombo documents none
 RETRY_AFTER_MAX_SECONDS = 3600
 
 Data = TypeVar("Data", bound=BaseModel)
-KomboId = Annotated[str, Field(min_length=1, max_length=255)]
+# Null does not match any end user, and neither does an origin id that no end user can have.
+AnyOriginId = Annotated[str | None, AfterValidator(lambda value: value if is_origin_id(value) else None)]
 OpenEnum = Annotated[str, Field(max_length=64)]  # a value of an enumeration that Kombo may extend
 
 
@@ -50,22 +53,22 @@ class _Link(BaseModel):
 class _Reported(BaseModel):
     id: KomboId
     tool: KomboId
-    end_user_origin_id: str | None = None
+    end_user_origin_id: AnyOriginId = None
     end_user_organization_name: str | None = None
     end_user_email: str | None = None
     setup_status: OpenEnum | None = None
 
 
 class _ToolName(BaseModel):
-    id: str
+    id: KomboId
 
 
 class _EndUser(BaseModel):
-    origin_id: str | None = None
+    origin_id: AnyOriginId = None
 
 
 class _Details(BaseModel):
-    id: str
+    id: KomboId
     tool: _ToolName
     category: OpenEnum | None = None
     status: OpenEnum | None = None
@@ -207,8 +210,10 @@ def is_safe_link(link: str) -> bool:
 
 def _parse(envelope: type[_Envelope[Data]], body: bytes, what: str) -> Data:
     try:
+        if has_lone_surrogate(body):
+            return envelope.model_validate(decode(body)).data
         return envelope.model_validate_json(body).data
-    except ValidationError:
+    except ValueError:  # pydantic's is one
         raise errors.KomboInvalidResponse(f"Kombo's response contains no {what}.") from None
 
 

@@ -8,23 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
-import math
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from kombo_embed import upstream
 from kombo_embed.errors import FieldError, InvalidRequest, WebhookRejected, WebhooksNotConfigured
-from kombo_embed.kombo.responses import KomboId, OpenEnum
-from kombo_embed.models import ORIGIN_ID_MAX_LENGTH
+from kombo_embed.kombo.decoding import KomboId, OriginId, decode
+from kombo_embed.kombo.responses import OpenEnum
 
 SIGNATURE_HEADER = "X-Kombo-Signature"
 NOT_AN_EVENT = "The body is signed, but it is not an event of Kombo's."
-DIGITS_MAX = 300
-LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class _EventBody(BaseModel):
@@ -34,7 +29,7 @@ class _EventBody(BaseModel):
 
 
 class _EndUser(BaseModel):
-    origin_id: str | None = Field(default=None, max_length=ORIGIN_ID_MAX_LENGTH)
+    origin_id: OriginId | None = None
     creator_email: str | None = None
     organization_name: str | None = None
 
@@ -92,11 +87,10 @@ def parse_event(body: bytes) -> upstream.WebhookEvent:
     Unknown types and fields are accepted, because Kombo adds some.
     """
     try:
-        # UTF-8, and nothing else (RFC 8259, 8.1)
-        event = _EventBody.model_validate(_DECODER.decode(_without_lone_surrogates(body).decode()))
+        event = _EventBody.model_validate(decode(body))
     except ValidationError as error:
         raise _not_an_event(error) from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise InvalidRequest(NOT_AN_EVENT, FieldError("body", "is not JSON")) from None
     data = {} if event.data is None else event.data
     return upstream.WebhookEvent(event_id=event.id, type=event.type, data=data)
@@ -120,33 +114,6 @@ def parse_report(event: upstream.WebhookEvent) -> upstream.Report | None:
     except ValidationError as error:
         raise _not_an_event(error, below="data") from None
     return None
-
-
-def _refuse(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float | str:
-    number = float(digits)
-    return number if math.isfinite(number) else digits
-
-
-def _short(digits: str) -> int | str:
-    return int(digits) if len(digits) <= DIGITS_MAX else digits
-
-
-# Numbers that databases cannot store are kept as text; no calculation uses them.
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, parse_int=_short)
-
-
-def _without_lone_surrogates(body: bytes) -> bytes:
-    # JavaScript leaves half of an emoji when it truncates a text, and databases cannot store that.
-    if LONE_SURROGATE.search(body) is None:
-        return body
-    try:
-        return json.dumps(_DECODER.decode(body.decode()), ensure_ascii=False).encode("utf-8", "replace")
-    except (ValueError, RecursionError):
-        return body  # not JSON: `parse_event` rejects it
 
 
 def _integration(data: _Integration) -> upstream.ReportedIntegration:

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select, update
 
 from kombo_embed import upstream
+from kombo_embed.models import is_origin_id
 from kombo_embed.store.tables import malformed_events, received_events
 from kombo_embed.store.transaction import Transaction
 
@@ -86,7 +87,8 @@ def origin_id_of(event: upstream.WebhookEvent) -> str | None:
     """Return the origin id that an event of an unknown type names."""
     integration = _mapping(event.data.get("integration"))
     end_user = _mapping(event.data.get("end_user") or integration.get("end_user"))
-    return _text(end_user.get("origin_id"))
+    origin_id = end_user.get("origin_id")
+    return origin_id if isinstance(origin_id, str) and is_origin_id(origin_id) else None
 
 
 def _mapping(value: object) -> dict[str, object]:
@@ -94,7 +96,9 @@ def _mapping(value: object) -> dict[str, object]:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= TEXT_MAX_LENGTH else None
+    if not isinstance(value, str) or "\x00" in value:
+        return None
+    return value if 0 < len(value) <= TEXT_MAX_LENGTH else None
 
 
 def _state_to_json(report: upstream.Report | None) -> dict[str, str | None] | None:

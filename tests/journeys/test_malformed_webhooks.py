@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from kombo_embed.cli.app import app as commands
 from kombo_embed.kombo.webhooks import sign
-from tests.support import WEBHOOK_SECRET, make_host, running, webhook_request
+from tests.support import WEBHOOK_SECRET, eventually, make_host, running, webhook_request
 
 SECRET = "ada@acme.example"
 
@@ -83,6 +83,34 @@ UNUSUAL = [
     ),
     (b'{"id":"n12","type":"other","data":{"a":1e999,"b":"half \\ud83d"}}', 204),
     (b'{"id":"n13","type":"other","data":{"a":1' + b"0" * 5000 + b',"b":"half \\ud83d"}}', 204),
+    (b'{"id":"n14","type":"other","data":' + b'{"a":' * 98 + b"[1]" + b"}" * 98 + b"}", 204),
+    (b'{"id":"n15","type":"other","data":' + b'{"a":' * 99 + b"[1]" + b"}" * 99 + b"}", 422),
+    (b'{"id":"n16","type":"other","data":' + b'{"a":' * 900 + b"[1]" + b"}" * 900 + b"}", 422),
+    (b'{"id":"n17","type":"other","data":' + b'{"a":' * 100_000, 422),
+    (b'{"id":"n18","type":"other","data":{"a\\u0000":"b\\u0000","\\ud83d":"\\udc00\\ud83d"}}', 204),
+    (b'{"id":"n19","type":"other","data":{"a":"\\ud83d\\ude00","b":-1e400,"c":-0.0,"d":1E+2}}', 204),
+    (b'{"id":"n20\\u0000","type":"other","data":{}}', 422),
+    (b'{"id":"n21\\ud83d","type":"other","data":{}}', 422),
+    (b'{"id":"n22","type":"other\\u0000","data":{}}', 422),
+    (b'{"id":"n23","type":"other","data":{"a":"\x00"}}', 422),
+    (b'{"id":"n24","type":"other","data":{"a":"\xed\xa0\x80"}}', 422),
+    (b'\xef\xbb\xbf{"id":"n25","type":"other","data":{}}', 422),
+    ('{"id":"n26","type":"other","data":{}}'.encode("utf-16"), 422),
+    (b'{"id":1e400,"type":"other","data":{}}', 422),
+    (
+        b'{"id":"n27","type":"integration-state-changed","data":{"integration_id":"a:1","updated_at":1e400}}',
+        422,
+    ),
+    (b'{"id":"n28","type":"integration-state-changed","data":{"integration_id":"a\\u0000"}}', 422),
+    (b'{"id":"n29","type":"integration-created","data":{"id":"a:1\\ud83d","tool":"a"}}', 422),
+    (
+        b'{"id":"n30","type":"other","data":{"integration_id":"a\\u0000","end_user":{"origin_id":"b\\ud83d"}}}',
+        204,
+    ),
+    (
+        b'{"id":"n31","type":"other","data":{"a":' + b"9" * 300 + b',"b":' + b"9" * 301 + b',"c":1.7e308}}',
+        204,
+    ),
 ]
 
 
@@ -94,6 +122,7 @@ async def test_unusual_values_are_accepted_as_far_as_every_database_can_store_th
         for body, status in UNUSUAL:
             for _ in range(2):
                 assert (await deliver(client, body)).status_code == status, body[:60]
+        assert (await client.get("/kombo/health")).json()["status"] == "ok"
 
 
 @pytest.mark.parametrize("updated_at", ["0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00", None])
@@ -122,4 +151,37 @@ async def test_a_lone_surrogate_in_an_event_is_replaced_and_the_event_recorded(
         webhook = webhook_request("event-9", "integration-created", created)
         assert (await client.post("/kombo/webhooks", **webhook)).status_code == 204
         [integration] = await embed.integrations("acme")
-    assert integration.organization_name == "Acme ?"
+    assert integration.organization_name == "Acme \ufffd"
+
+
+@pytest.mark.parametrize("origin_id", ["ac\x00me", "ac\ud83dme", "\x00", "a" * 513])
+async def test_an_event_for_an_origin_id_that_no_end_user_can_have_reaches_no_one_who_has_a_similar_one(
+    origin_id: str, kombo: httpx.AsyncBaseTransport, database_url: str
+) -> None:
+    app, embed = make_host(kombo, database_url=database_url)
+    similar = [origin_id.replace(one, other) for one in "\x00\ud83d" for other in ("", "\ufffd", "?", " ")]
+    events: list[str | None] = []
+    embed.on("kombo.event")(lambda event: events.append(event.origin_id))
+    async with running(app) as client:
+        created = {"id": "a:1", "tool": "a", "end_user": {"origin_id": origin_id}}
+        webhook = webhook_request("event-1", "integration-created", created)
+        assert (await client.post("/kombo/webhooks", **webhook)).status_code == 422
+        other = webhook_request("event-2", "other", {"end_user": {"origin_id": origin_id}})
+        assert (await client.post("/kombo/webhooks", **other)).status_code == 204
+        await eventually(lambda: len(events) == 1)
+        assert events == [None]
+        for one in {origin_id, *similar}:
+            assert await embed.integrations(one) == []
+        assert await embed.integration("a\x00") is None
+
+
+async def test_events_whose_ids_differ_only_in_what_databases_cannot_store_are_not_mixed_up(
+    kombo: httpx.AsyncBaseTransport, database_url: str
+) -> None:
+    app, _ = make_host(kombo, database_url=database_url)
+    statuses = []
+    async with running(app) as client:
+        for event_id in ("e\ufffd", "e\x00", "e\ud83d", "e?", "e ", "e", "E"):
+            webhook = webhook_request(event_id, "other", {})
+            statuses.append((await client.post("/kombo/webhooks", **webhook)).status_code)
+    assert statuses == [204, 422, 422, 204, 204, 204, 204]

@@ -147,3 +147,29 @@ def test_retry_after_is_parsed_in_both_forms_and_clamped(value: str | None, seco
 
 def response(data: dict[str, Any]) -> bytes:
     return json.dumps({"status": "success", "data": data}).encode()
+
+
+@pytest.mark.parametrize("origin_id", ["ac\x00me", "ac\ud83dme", "", "a" * 513, None])
+def test_an_origin_id_that_no_end_user_can_have_counts_as_none(origin_id: str | None) -> None:
+    reported = {"id": "personio:1", "tool": "personio", "end_user_origin_id": origin_id}
+    assert responses.parse_integration(response(reported)).origin_id is None
+    details = {"id": "personio:1", "tool": {"id": "personio"}, "end_user": {"origin_id": origin_id}}
+    assert responses.parse_details(response(details)).origin_id is None
+
+
+def test_half_an_emoji_in_a_name_does_not_lose_the_integration() -> None:
+    reported = {
+        "id": "personio:1",
+        "tool": "personio",
+        "end_user_origin_id": "acme",
+        "end_user_organization_name": "Acme \ud83d",
+    }
+    integration = responses.parse_integration(response(reported))
+    assert (integration.integration_id, integration.origin_id) == ("personio:1", "acme")
+    assert (integration.organization_name or "").encode().startswith(b"Acme ")
+
+
+@pytest.mark.parametrize("integration_id", ["a\x00", "a\ud83d", ""])
+def test_an_id_that_cannot_be_stored_as_it_is_makes_a_response_invalid(integration_id: str) -> None:
+    with pytest.raises(errors.KomboInvalidResponse):
+        responses.parse_integration(response({"id": integration_id, "tool": "personio"}))
