@@ -52,6 +52,9 @@ class RateLimiter(Protocol):
     async def spend(self, end_user: EndUser) -> None:
         """Count one more hit of this end user; raise `RateLimited`, counting nothing, at the limit."""
 
+    async def check(self, end_user: EndUser) -> None:
+        """Raise `RateLimited` if `spend` would; count nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class CoolDown:

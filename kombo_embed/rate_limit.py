@@ -55,11 +55,19 @@ class EndUserRate:
     async def spend(self, end_user: EndUser) -> None:
         """Count one more hit of this end user; raise `RateLimited`, counting nothing, at the limit."""
         key = self._key(end_user)
-        if await self._window.hit(self._limit, self._name, key):
-            return
+        if not await self._window.hit(self._limit, self._name, key):
+            raise await self._limited(key)
+
+    async def check(self, end_user: EndUser) -> None:
+        """Raise `RateLimited` if `spend` would; count nothing."""
+        key = self._key(end_user)
+        if not await self._window.test(self._limit, self._name, key):
+            raise await self._limited(key)
+
+    async def _limited(self, key: str) -> RateLimited:
         window = await self._window.get_window_stats(self._limit, self._name, key)
         seconds = math.ceil(window.reset_time - self._clock.time())
-        raise RateLimited(
+        return RateLimited(
             f"Too many requests: {self._rate} is allowed.",
             retry_after=min(max(1, seconds), self._limit.get_expiry()),
         )

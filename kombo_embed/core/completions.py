@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.errors import ActivationRejected, KomboEmbedError
 from kombo_embed.integration import Completion, Integration
+from kombo_embed.kombo import requests
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser
 from kombo_embed.ports import Clock, RateLimiter, RecordStore
@@ -67,6 +68,7 @@ class Completions:
         After the last one, retrying the same call is safe.
         """
         await self._rate.spend(end_user)
+        requests.verify_token(activation_token)  # before the database is read
         flight = (end_user.origin_id, activation_token)
         completion, joined = await self._flights.join(flight, lambda: self._complete(*flight))
         return Completion(completion.integration, first=completion.first and not joined)

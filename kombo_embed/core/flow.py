@@ -54,12 +54,17 @@ class ConnectionFlow:
         `LinkIssuer.issue` raises.
         """
         request = build_link_request(self._settings, choice, options)
+
+        async def refuse_duplicate() -> None:
+            await self._refuse_duplicate(end_user, request)
+
+        is_checked = self._prevents_duplicate(request, options)
         try:
             return await self._links.issue(
                 end_user,
                 request,
                 fresh=choice.fresh,
-                before_mint=lambda: self._refuse_duplicate(end_user, request, options),
+                before_mint=refuse_duplicate if is_checked else None,
             )
         except errors.KomboRejected as error:
             raise as_invalid_request(choice, error) from None
@@ -68,6 +73,7 @@ class ConnectionFlow:
         self, end_user: EndUser, public_id: str, choice: LinkChoice, options: LinkOptions
     ) -> IssuedLink:
         """Return a reconnection link, which renews the credentials of one of the end user's integrations."""
+        await self._links.check_rate(end_user)
         integration = await self.integration(end_user, public_id)
         language = choice.language or self._settings.language
         request = RelinkRequest(integration.integration_id, language, options.scope_config_id)
@@ -83,6 +89,7 @@ class ConnectionFlow:
 
         Raises `SetupNotAvailable` if there are none.
         """
+        await self._links.check_rate(end_user)
         integration = await self.integration(end_user, public_id)
         request = SetupRequest(integration.integration_id, choice.language or self._settings.language)
         try:
@@ -97,7 +104,8 @@ class ConnectionFlow:
     async def mint_magic_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> str:
         """Mint a link that is valid for a year. It is never cached. Raises as `issue_link`."""
         request = build_link_request(self._settings, choice, options)
-        await self._refuse_duplicate(end_user, request, options)
+        if self._prevents_duplicate(request, options):
+            await self._refuse_duplicate(end_user, request)
         try:
             return await self._links.mint_magic_link(end_user, request)
         except errors.KomboRejected as error:
@@ -155,13 +163,16 @@ class ConnectionFlow:
         """Return the integrations recorded for an origin id, oldest first."""
         return await self._store.find_integrations(origin_id)
 
-    async def _refuse_duplicate(self, end_user: EndUser, request: LinkRequest, options: LinkOptions) -> None:
-        """Raise if the organization has this tool: Kombo does not deduplicate integrations.
+    def _prevents_duplicate(self, request: LinkRequest, options: LinkOptions) -> bool:
+        """Return whether a second integration of the tool is refused: Kombo does not deduplicate them.
 
         Without a preset tool this cannot be known before the flow; `integration.duplicate` reports it after.
         """
-        if request.tool is None or (options.duplicates or self._settings.duplicates) == "allow":
-            return
+        is_allowed = (options.duplicates or self._settings.duplicates) == "allow"
+        return request.tool is not None and not is_allowed
+
+    async def _refuse_duplicate(self, end_user: EndUser, request: LinkRequest) -> None:
+        """Raise if the organization has this tool."""
         candidates = [
             integration
             for integration in await self._store.find_integrations(end_user.origin_id)

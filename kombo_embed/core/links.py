@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
-from kombo_embed.errors import KomboRateLimited, KomboTimeout, KomboUnavailable
+from kombo_embed.errors import KomboRateLimited, KomboTimeout, KomboUnavailable, RateLimited
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.models import (
@@ -67,16 +67,29 @@ class LinkIssuer:
         """Return a link with at least the margin left; with less, only while Kombo cannot be reached.
 
         ``fresh`` replaces the cached link; a mint in progress satisfies it. ``before_mint`` is called on a
-        cache miss, and its exceptions propagate. Raises `RateLimited`, or `StoreUnavailable` if the mint
-        could not be recorded, or `KomboError` if no cached link is valid.
+        cache miss, and its exceptions propagate; it may read the database, so not for an end user at the rate
+        limit. Raises `RateLimited`, or `StoreUnavailable` if the mint could not be recorded, or `KomboError`
+        if no cached link is valid.
         """
         key = CacheKey(self._environment, end_user, request)
         cached = None if fresh else await self._cache.get(key)
         if cached is not None and self._remaining_seconds(cached) >= self._margin_seconds:
             return self._issued(cached, CacheStatus.HIT)
-        if before_mint is not None:
+        if before_mint is None:
+            return await self._issue_minted(key, fresh=fresh)
+        try:
+            await self._rate.check(end_user)
+        except RateLimited:
+            # Only the mint of another request, if one is running, can still give a link.
+            issued = await self._issue_minted(key, fresh=fresh)
             await before_mint()
+            return issued
+        await before_mint()
         return await self._issue_minted(key, fresh=fresh)
+
+    async def check_rate(self, end_user: EndUser) -> None:
+        """Raise `RateLimited` if this end user cannot have a link minted; call it before the database."""
+        await self._rate.check(end_user)
 
     async def mint_magic_link(self, end_user: EndUser, request: LinkRequest) -> str:
         """Mint a link that is valid for a year. It is never cached."""

@@ -86,13 +86,18 @@ def list_tools(category: str) -> KomboRequest:
     return KomboRequest("GET", f"/tools/{category.lower()}", response_max_bytes=LONG_RESPONSE_MAX_BYTES)
 
 
-def integration_by_token(activation_token: str) -> KomboRequest:
-    """Build the request that exchanges an activation token for its integration."""
+def verify_token(activation_token: str) -> None:
+    """Raise `InvalidRequest` if an activation token does not have the form of Kombo's."""
     if TOKEN.fullmatch(activation_token) is None:
         raise InvalidRequest(
             "The activation token does not have the form of Kombo's.",
             FieldError("activation_token", "must be 1 to 4096 of A-Z a-z 0-9 . _ ~ = + : -"),
         )
+
+
+def integration_by_token(activation_token: str) -> KomboRequest:
+    """Build the request that exchanges an activation token for its integration."""
+    verify_token(activation_token)
     return KomboRequest("GET", f"/connect/integration-by-token/{quote(activation_token, safe='')}")
 
 
