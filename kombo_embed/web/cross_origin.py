@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 
 from kombo_embed.errors import CrossOriginRefused
 
+ORIGIN_MAX_LENGTH = 300  # RFC 1035 allows 253 characters in a name
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:(?P<port>[1-9][0-9]{0,4}))?")
 ORIGIN = re.compile(rf"(?P<scheme>https?)://{HOST.pattern}", re.IGNORECASE)  # RFC 6454, 6.2
@@ -39,6 +40,8 @@ def verify_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
 
 
 def _is_own(origins: list[str], hosts: list[str]) -> bool:
+    if any(len(value) > ORIGIN_MAX_LENGTH for value in (*origins, *hosts)):
+        return False
     origin = ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
     host = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     if origin is None or host is None:

@@ -132,8 +132,8 @@ async def receive_webhook(services: Services, request: Request) -> Response:
     Responds after the commit, never before.
     """
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
-    signature = request.headers.get(webhooks.SIGNATURE_HEADER)
-    if not secrets or not signature:
+    [signature, *more] = request.headers.getlist(webhooks.SIGNATURE_HEADER) or [""]
+    if more or not secrets or not signature:
         webhooks.verify_signature(b"", None, secrets)  # raises: an unsigned body is not read
     body = await requests.read_body(request, limit=requests.WEBHOOK_MAX_BYTES)
     webhooks.verify_signature(body, signature, secrets)

@@ -27,8 +27,8 @@ from kombo_embed.errors import (
 from kombo_embed.models import Category, Language
 from kombo_embed.settings import Settings
 
-JSON_MAX_BYTES = 8 * 1024
-WEBHOOK_MAX_BYTES = 1024 * 1024
+QUERY_MAX_BYTES, CONTENT_TYPE_MAX_BYTES = 1024, 255
+JSON_MAX_BYTES, WEBHOOK_MAX_BYTES = 8 * 1024, 1024 * 1024
 BODY_TIMEOUT_SECONDS = 30.0  # for a whole body to arrive
 FIELD_NAME_MAX_LENGTH = 100
 REPORTED_FIELDS = 10
@@ -88,6 +88,8 @@ async def parse_link_choice(request: Request) -> LinkChoice:
 
 def parse_category(request: Request, settings: Settings) -> str:
     """Return the category in the query, or else the default; it must exist and be allowed."""
+    if len(request.scope["query_string"]) > QUERY_MAX_BYTES:
+        raise InvalidRequest("The query is too long.", FieldError("query", "is too long"))
     category = request.query_params.get("category", settings.integration_category).upper()
     allowed = settings.allowed_categories or get_args(Category)
     if category not in allowed:
@@ -103,8 +105,8 @@ async def read_body(request: Request, *, limit: int, timeout_seconds: float = BO
 
     Raises `BodyTooLarge`, `BodyTooSlow`, or `MalformedBody` if the client disconnects before the body's end.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit:
+    declared = request.headers.get("content-length", "")[:20]
+    if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
     try:
         return await _within(timeout_seconds, _read_chunks(request, limit))
@@ -117,8 +119,7 @@ async def read_body(request: Request, *, limit: int, timeout_seconds: float = BO
 
 def invalid_fields(details: Iterable[ErrorDetails]) -> InvalidRequest:
     """Return pydantic's findings as an error that names the first ten invalid fields."""
-    fields = [FieldError(_field(detail), _reason(detail)) for detail in islice(details, REPORTED_FIELDS)]
-    return _invalid(fields)
+    return _invalid([FieldError(_field(one), _reason(one)) for one in islice(details, REPORTED_FIELDS)])
 
 
 def _invalid(fields: list[FieldError]) -> InvalidRequest:
@@ -217,6 +218,8 @@ def _unsupported(request: Request) -> str | None:
     named = [one for one in request.headers.raw if one[0] in (b"content-type", b"content-encoding")]
     if named == [(b"content-type", b"application/json")]:
         return None
+    if sum(len(value) for _, value in named) > CONTENT_TYPE_MAX_BYTES:
+        return "its content type is too long"
     types = [value.decode("latin-1").lower() for name, value in named if name == b"content-type"]
     media_type, _, parameters = types[0].partition(";") if types else ("", "", "")
     if len(types) != 1 or media_type.strip() != "application/json":

@@ -138,10 +138,12 @@ async def test_a_body_of_over_a_megabyte_is_too_large(kombo: httpx.AsyncBaseTran
         ({}, (WEBHOOK_SECRET,), 401),
         ({"x-kombo-signature": ""}, (WEBHOOK_SECRET,), 401),
         ({"x-kombo-signature": "x"}, (), 503),
+        ([("x-kombo-signature", "x"), ("x-kombo-signature", "x")], (WEBHOOK_SECRET,), 401),
+        ([("x-kombo-signature", ""), ("x-kombo-signature", "x")], (WEBHOOK_SECRET,), 401),
     ],
 )
 async def test_a_body_that_cannot_be_verified_is_not_read(
-    kombo: httpx.AsyncBaseTransport, headers: dict[str, str], secrets: tuple[str, ...], status: int
+    kombo: httpx.AsyncBaseTransport, headers: Any, secrets: tuple[str, ...], status: int
 ) -> None:
     async def body() -> AsyncIterator[bytes]:
         raise AssertionError("the body was read")
@@ -151,3 +153,21 @@ async def test_a_body_that_cannot_be_verified_is_not_read(
     async with running(app) as client:
         response = await client.post("/kombo/webhooks", headers=headers, content=body())
     assert response.status_code == status
+
+
+async def test_only_exactly_one_right_signature_is_accepted(kombo: httpx.AsyncBaseTransport) -> None:
+    app, _ = make_host(kombo)
+    body, good = signed(CREATED)["content"], signed(CREATED)["headers"]["X-Kombo-Signature"].encode()
+    name = b"x-kombo-signature"
+    wrong = [b"x" * 43, "\u00e9".encode(), b"\xff" * 43, b"a" * 1_000_000, b"\xe9" * 1_000_000, good + b"="]
+    async with running(app) as client:
+        for headers in (
+            *([(name, value)] for value in wrong),
+            [(name, good), (name, good)],
+            [(name, good), (name, b"x")],
+            [(name, b"x"), (name, good)],
+        ):
+            response = await client.post("/kombo/webhooks", content=body, headers=headers)
+            assert (response.status_code, response.json()["code"]) == (401, "webhook_rejected")
+        accepted = await client.post("/kombo/webhooks", content=body, headers=[(name.upper(), good)])
+        assert accepted.status_code == 204
