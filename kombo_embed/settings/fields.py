@@ -38,8 +38,8 @@ def _split(value: object) -> object:
 
 
 def _not_blank(value: SecretStr) -> SecretStr:
-    # With an empty secret, anyone could sign.
-    if not value.get_secret_value().strip():
+    # With an empty secret, anyone could sign, and HMAC treats NUL characters as nothing.
+    if not any(one.isprintable() and not one.isspace() for one in value.get_secret_value()):
         raise ValueError("must not be empty")
     return value
 
@@ -177,7 +177,8 @@ def _issuer(value: str) -> str:
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-NonEmpty = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"\S")]
+ToolName = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[\w.-]+$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Days = Annotated[int, Field(gt=0, le=36_500)]
@@ -190,7 +191,7 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
 PrivateUrl = Annotated[str, AfterValidator(_private_url)]
 # Lists are separated by commas.
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Tools = Annotated[tuple[ToolName, ...], NoDecode, BeforeValidator(_split)]
 Categories = Annotated[tuple[Category, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[
     tuple[Annotated[SecretStr, AfterValidator(_not_blank)], ...], NoDecode, BeforeValidator(_split)

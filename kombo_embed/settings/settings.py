@@ -56,9 +56,9 @@ class Settings(BaseSettings):
     integration_category: Category = "HRIS"
     language: Language = "en"
     allowed_categories: fields.Categories = ()
-    allowed_tools: fields.Names = ()
-    scope_config_id: str | None = None
-    remote_environment: str | None = None
+    allowed_tools: fields.Tools = ()
+    scope_config_id: fields.NonEmpty | None = None
+    remote_environment: fields.NonEmpty | None = None
     enable_filtering: bool | None = None
     enable_field_mapping: bool | None = None
     enable_static_ips: bool | None = None

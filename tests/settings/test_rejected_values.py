@@ -3,10 +3,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from kombo_embed import ConfigurationError, KomboEmbed, Settings
 from tests.support import API_KEY, end_user_from_header
+
+# HMAC pads its key with NUL characters, so a secret of them is the empty one.
+INVISIBLE = ["\x00", "\x00\x00", "\u200b", "\ufeff", "\u00a0", "\u2060\u3000", "\x7f"]
+TEXTS = [
+    *("session_key", "claim_email", "claim_organization_name", "claim_origin_id"),
+    *("scope_config_id", "remote_environment", "environment", "oidc_audience", "oidc_issuer", "jwks_url"),
+]
 
 
 @pytest.mark.parametrize(
@@ -22,9 +30,19 @@ from tests.support import API_KEY, end_user_from_header
         ("mount_path", "/kombo/.."),
         ("allowed_origins", "https://"),
         ("allowed_origins", "https://app.example.com:99999"),
+        *(("webhook_secret", secret) for secret in INVISIBLE if not secret.isspace()),
+        *(("webhook_secret", (secret,)) for secret in INVISIBLE),
+        *(("webhook_secret", ("a", SecretStr(secret))) for secret in INVISIBLE),
+        *(("api_key", value) for value in ("", " ", None, SecretStr(""), SecretStr(" "), "\u200b")),
+        *(("link_encryption_keys", (value,)) for value in ("", " ", None, SecretStr(""))),
+        *(("allowed_tools", value) for value in (("",), (" ",), ("hibob", ""), (None,), (" hibob",), "a b")),
+        *(("allowed_origins", value) for value in (("",), (" ",), (None,), ("null",), ("*",))),
+        *(("allowed_categories", value) for value in (("",), (None,), ("HRIS", ""))),
+        *(("jwt_algorithms", value) for value in ((), ("",), ("none",), ("HS256",), (None,))),
+        *((name, value) for name in TEXTS for value in ("", " ", "\t")),
     ],
 )
-def test_a_value_that_cannot_work_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+def test_a_value_that_cannot_work_is_refused_by_the_name_of_its_variable(name: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=f"KOMBO_{name.upper()}") as caught:
         Settings(**{"api_key": API_KEY, name: value})
     assert "pw@" not in str(caught.value)
