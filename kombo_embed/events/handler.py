@@ -59,7 +59,9 @@ class HandlerRunner:
                 raise
             logger.warning("hook.failed", extra=fields | {"error": "CancelledError"})
             return HandlerResult.FAILED
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() in a handler must not end the delivery, either
             logger.warning("hook.failed", extra=fields | {"error": type(error).__name__}, exc_info=True)
             return HandlerResult.FAILED
         return HandlerResult.DONE

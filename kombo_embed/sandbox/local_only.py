@@ -4,6 +4,7 @@ A page can make a browser send requests to a loopback address, and after DNS reb
 first is recognized by ``Sec-Fetch-Site`` or ``Origin``, the second by ``Host`` (W3C, Fetch Metadata).
 """
 
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from kombo_embed.urls import is_loopback
 
 # Returns whether only pages of the app's own origin, and programs, may make this request.
 IsProtected = Callable[[Scope], bool]
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -39,7 +41,7 @@ class LocalOnly:
             return None  # Kombo's API: it needs a key, which a page does not have
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not is_loopback(urlsplit(f"//{hosts[0]}").hostname or ""):
+        if len(hosts) != 1 or not is_loopback(_hostname(hosts[0])):
             return "The Host of this request is not this machine. Use http://localhost with the port."
         if self._is_protected(scope) and not _is_own(headers, hosts[0]):
             return "Pages of other origins may not make this request."
@@ -49,6 +51,12 @@ class LocalOnly:
 def changes_something(scope: Scope) -> bool:
     """Return whether the request's method is not a safe one (RFC 9110, 9.2.1)."""
     return scope["method"] not in SAFE_METHODS
+
+
+def _hostname(host: str) -> str:
+    """Return the name or address in a Host header; empty if it has anything else than one and a port."""
+    match = HOST.fullmatch(host)
+    return match[1].strip("[]").lower() if match else ""
 
 
 def _is_own(headers: Headers, host: str) -> bool:

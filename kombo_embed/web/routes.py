@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -79,6 +80,13 @@ class Operation:
             return problem_response(error)
         except HTTPException as error:
             return host_problem_response(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not this request was cancelled, but work that it shared with others.
+            message = "The request was interrupted. Send it again."
+            return problem_response(errors.KomboUnavailable(message, retry_after=1))
 
 
 OPERATIONS = (

@@ -75,3 +75,54 @@ async def test_a_request_with_two_hosts_is_rejected() -> None:
     ) as client:
         headers = [("host", "localhost"), ("host", "evil.example")]
         assert (await client.get("/", headers=headers)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((host, 200) for host in ("localhost", "LOCALHOST:8001", "127.0.0.1:1", "127.0.0.2", "[::1]:8001")),
+        *((host, 403) for host in ("localhost.", "localhost.evil.com", "evil.localhost", "127.0.0.1.nip.io")),
+        *((host, 403) for host in ("127.1", "2130706433", "0.0.0.0", "[::]", "::1", "[::ffff:127.0.0.1]")),  # noqa: S104 - refused
+        *((host, 403) for host in ("evil.com@localhost", "localhost@evil.com", "localhost:80@evil.com")),
+        *((host, 403) for host in ("localhost/evil.com", "localhost#x", "localhost?x", "localhost,evil.com")),
+        *(
+            (host, 403)
+            for host in ("localhost:abc", "localhost:", "localhost evil.com", "[::1", "", "\u00e9")
+        ),
+    ],
+)
+async def test_only_a_host_that_is_exactly_this_machine_is_accepted(
+    host: str, status: int, sandbox: Sandbox
+) -> None:
+    transport = httpx.ASGITransport(sandbox.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8001") as client:
+        response = await client.get("/_sandbox/state", headers=[(b"host", host.encode())])
+    assert response.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([], 200),
+        ([("sec-fetch-site", "same-origin")], 200),
+        ([("sec-fetch-site", "none")], 200),
+        ([("origin", "http://localhost:8001")], 200),
+        ([("x-forwarded-host", "evil.com"), ("origin", "http://localhost:8001")], 200),
+        ([("x-forwarded-host", "evil.com"), ("origin", "http://evil.com")], 403),
+        ([("sec-fetch-site", "same-site")], 403),
+        ([("sec-fetch-site", "cross-site")], 403),
+        ([("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")], 403),
+        ([("origin", "null")], 403),
+        ([("origin", "file://")], 403),
+        ([("origin", "http://localhost:8000")], 403),
+        ([("origin", "http://user@localhost:8001")], 403),
+        ([("origin", "http://localhost:8001"), ("origin", "http://evil.com")], 403),
+    ],
+)
+async def test_controls_accept_programs_and_pages_of_the_same_origin_alone(
+    headers: list[tuple[str, str]], status: int, sandbox: Sandbox
+) -> None:
+    transport = httpx.ASGITransport(sandbox.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8001") as client:
+        response = await client.post("/_sandbox/reset", headers=headers)
+    assert response.status_code == status
