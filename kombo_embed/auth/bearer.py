@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from kombo_embed.auth.claims import ClaimPaths, parse_end_user
+from kombo_embed.auth.claims import AmbiguousClaim, ClaimPaths, parse_end_user
 from kombo_embed.auth.jwks import IssuerKeys
 from kombo_embed.auth.jwt import TokenRefused, TokenVerifier, UnverifiedToken
 from kombo_embed.errors import IdentityError, Unauthenticated
@@ -35,7 +35,8 @@ class BearerResolver:
         """Return the end user that the token names; raise `IdentityUnavailable` without the issuer's keys.
 
         Raises `Unauthenticated` without a valid token. Only the log has the reason, so that a response
-        reveals nothing; it never has any part of the token.
+        reveals nothing; it never has any part of the token. Raises `IdentityError` for a valid token that
+        names several organizations: signing in again would not help.
         """
         headers = connection.scope["headers"]
         credentials = [value.decode("latin-1").strip() for name, value in headers if name == b"authorization"]
@@ -46,6 +47,9 @@ class BearerResolver:
             return parse_end_user(await self._verified_claims(credentials), self._paths)
         except TokenRefused as refusal:
             logger.info("bearer.rejected", extra={"reason": refusal.reason})
+        except AmbiguousClaim as error:
+            logger.error("identity.failed", extra={"reason": str(error)})  # noqa: TRY400 - a traceback adds nothing
+            raise IdentityError(str(error)) from None
         except IdentityError as error:
             # The token is input from outside, so an incomplete identity is not a bug of the host's.
             logger.info("bearer.rejected", extra={"reason": "wrong_identity", "error": str(error)})

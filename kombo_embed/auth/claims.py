@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +12,25 @@ from kombo_embed.errors import IdentityError
 from kombo_embed.models import EndUser
 
 MISSING = object()  # the result of a step without a value; None can be a value
+ANY = "*"
+ANY_LATER = re.compile(r"\.\*(?=\.|$)")  # a ``*`` step that is not the first one
+INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
 Step = Callable[[object, str], object]
+
+
+class AmbiguousClaim(IdentityError):
+    """A ``*`` in a path has more than one candidate, so nothing says which customer the end user acts for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimPaths:
     """Where each part of an end user is found.
 
-    A path is a key, or keys with dots between them: ``organization.id``. A key may contain dots itself, such
-    as ``https://acme.example/org_id``: each step takes the longest key that exists.
+    A path is a step, or steps with dots between them: ``organization.id``. A step is a key, an index of a
+    list (``organizations.0.id``), or ``*``: the only element of a list, the only value of a map
+    (``organization.*.id``), or the only key of a map if it is the last step (``organization.*``). A key may
+    contain dots itself, such as ``https://acme.example/org_id``: each step takes the longest key that exists.
+    ``*`` is never a key.
 
     ``prefix`` is what the names of the settings begin with, for messages.
     """
@@ -31,20 +42,27 @@ class ClaimPaths:
 
 
 def key_of(source: object, name: str) -> object:
-    """Step into parsed JSON: return a mapping's value."""
-    return source.get(name, MISSING) if isinstance(source, Mapping) else MISSING
+    """Step into parsed JSON: return a mapping's value, or a list's element."""
+    if isinstance(source, Mapping):
+        return source.get(name, MISSING)
+    if isinstance(source, list | tuple) and INDEX.fullmatch(name) and int(name) < len(source):
+        return source[int(name)]
+    return MISSING
 
 
 def key_or_attribute_of(source: object, name: str) -> object:
-    """Step into a host's own object: return a mapping's value, or else an attribute."""
-    return key_of(source, name) if isinstance(source, Mapping) else getattr(source, name, MISSING)
+    """Step into a host's own object: return a mapping's value, a list's element, or else an attribute."""
+    value = key_of(source, name)
+    if value is MISSING and not isinstance(source, Mapping):
+        return getattr(source, name, MISSING)
+    return value
 
 
 def parse_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) -> EndUser:
     """Return the end user that a login's claims name; raise `IdentityError` if a part is missing or invalid.
 
     The message names the setting and the path, no value. An origin id that is an integer or a UUID becomes a
-    string, since the host cannot convert it here.
+    string, since the host cannot convert it here. Raises `AmbiguousClaim` if a ``*`` has several candidates.
     """
     origin_id = _read(source, paths, "origin_id", step)
     if isinstance(origin_id, int | uuid.UUID) and not isinstance(origin_id, bool):
@@ -61,20 +79,52 @@ def parse_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) ->
 
 
 def _read(source: object, paths: ClaimPaths, name: str, step: Step) -> Any:  # noqa: ANN401 - from a login
-    path = getattr(paths, name)
-    value = _follow(source, path, step)
+    path, variable = getattr(paths, name), f"{paths.prefix}CLAIM_{name.upper()}"
+    try:
+        value = _follow(source, path, step)
+    except AmbiguousClaim:
+        raise AmbiguousClaim(
+            f"there are several values at a * of {path!r}, where {variable} says to look"
+        ) from None
     if value is MISSING or value is None:
-        variable = f"{paths.prefix}CLAIM_{name.upper()}"
         raise IdentityError(f"there is no {path!r}, where {variable} says to look")
     return value
 
 
 def _follow(source: object, path: str, step: Step) -> object:
-    value = step(source, path)
-    if value is not MISSING:
-        return value
-    for at in (at for at in range(len(path) - 1, 0, -1) if path[at] == "."):
-        inner = step(source, path[:at])
-        if inner is not MISSING:
-            return _follow(inner, path[at + 1 :], step)
+    first, dot, rest = path.partition(".")
+    if first == ANY:
+        only = _only(source, is_last=not dot)
+        return _follow(only, rest, step) if dot else only
+    for key, remaining in _keys(path):
+        value = step(source, key)
+        if value is not MISSING:
+            return value if remaining is None else _follow(value, remaining, step)
     return MISSING
+
+
+def _keys(path: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the keys that a path can begin with, the longest first, each with the path that remains.
+
+    None contains a ``*`` step: in a map keyed by names that customers choose, a customer named ``*.id`` would
+    otherwise decide for the others.
+    """
+    later = ANY_LATER.search(path)
+    if later is None:
+        yield path, None
+    for at in range(later.start() if later else len(path) - 1, 0, -1):
+        if path[at] == ".":
+            yield path[:at], path[at + 1 :]
+
+
+def _only(source: object, *, is_last: bool) -> object:
+    candidates: Collection[object]
+    if isinstance(source, Mapping):
+        candidates = source.keys() if is_last else source.values()
+    elif isinstance(source, list | tuple | set | frozenset):
+        candidates = source
+    else:
+        return MISSING
+    if len(candidates) > 1:
+        raise AmbiguousClaim
+    return next(iter(candidates), MISSING)

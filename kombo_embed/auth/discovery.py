@@ -10,9 +10,8 @@ from authlib.oidc.discovery import (  # type: ignore[import-untyped]  # it ships
     OpenIDProviderMetadata,
     get_well_known_url,
 )
-from joserfc.jwk import Key
 
-from kombo_embed.auth.jwks import parse_key_set
+from kombo_embed.auth.jwk import KeySet, parse_key_set
 from kombo_embed.errors import IdentityUnavailable
 from kombo_embed.http_client import HttpClient, HttpError
 from kombo_embed.urls import is_private_url
@@ -52,8 +51,8 @@ class Issuer:
         """Close all connections."""
         await self._http.aclose()
 
-    async def fetch_keys(self) -> tuple[Key, ...]:
-        """Fetch the keys that the issuer publishes, as far as they can be used.
+    async def fetch_keys(self) -> KeySet:
+        """Fetch the keys that the issuer publishes.
 
         Raises `IdentityUnavailable` if it cannot be reached in time, or its responses cannot be used.
         """

@@ -1,4 +1,4 @@
-"""The issuer's JSON Web Key Set (RFC 7517): parsed, kept, and refreshed.
+"""The issuer's JSON Web Key Set (RFC 7517): kept, and refreshed.
 
 A token can name any key id, so unknown key ids cause at most one fetch in `UNKNOWN_KEY_PAUSE_SECONDS`.
 """
@@ -6,15 +6,13 @@ A token can name any key id, so unknown key ids cause at most one fetch in `UNKN
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-from joserfc.jwk import JWKRegistry, Key, RSAKey
-from joserfc.util import urlsafe_b64decode
+from joserfc.jwk import Key
 
+from kombo_embed.auth.jwk import KeySet, SkippedKey
 from kombo_embed.errors import IdentityUnavailable
 from kombo_embed.ports import Clock
 
@@ -23,19 +21,20 @@ logger = logging.getLogger("kombo_embed.auth")
 MAX_AGE_SECONDS = 60  # keys are refreshed after this, so that a withdrawn one is no longer accepted
 UNKNOWN_KEY_PAUSE_SECONDS = 30  # between two fetches that unknown key ids cause
 FAILURE_PAUSE_SECONDS = 5  # between two fetches from an issuer that failed
-RSA_BITS = range(2048, 16384 + 1)  # RFC 7518, 3.3; verification with a longer key blocks the event loop
+REPORTED_MAX = 1000  # skipped keys that are logged by one process, however many the issuer publishes
 
 
 class IssuerKeys:
     """Keeps an issuer's keys; ``fetch`` has a deadline of its own. Close it with `aclose`."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[tuple[Key, ...]]], *, clock: Clock) -> None:
+    def __init__(self, fetch: Callable[[], Awaitable[KeySet]], *, clock: Clock) -> None:
         self._fetch = fetch
         self._clock = clock
         self._keys: tuple[Key, ...] | None = None
         self._refresh_at = -math.inf
         self._unknown_key_at = -math.inf  # when an unknown key id may cause a fetch again
         self._refreshing: asyncio.Task[None] | None = None
+        self._reported: set[SkippedKey] = set()
 
     async def aclose(self) -> None:
         """Cancel a fetch that still runs."""
@@ -99,42 +98,23 @@ class IssuerKeys:
     async def _run(self) -> None:
         pause_seconds = FAILURE_PAUSE_SECONDS
         try:
-            self._keys = await self._fetch()
+            key_set = await self._fetch()
         except IdentityUnavailable as error:
             logger.warning("jwks.unavailable", extra={"reason": str(error)})
         else:
             pause_seconds = MAX_AGE_SECONDS
-            logger.info("jwks.fetched", extra={"usable_keys": len(self._keys)})
+            self._replace(key_set)
         finally:
             self._refresh_at = self._clock.monotonic() + pause_seconds
             self._refreshing = None
 
-
-def parse_key_set(body: bytes) -> tuple[Key, ...]:
-    """Return the keys of a set that can verify tokens, in order, without those that cannot be parsed.
-
-    Private and symmetric keys are left out too: everyone who can read the set could sign with them. Raises
-    `ValueError` if it is not a key set.
-    """
-    try:
-        members = json.loads(body)["keys"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise ValueError("it is not a JSON Web Key Set") from None
-    if not isinstance(members, list):
-        raise ValueError("it is not a JSON Web Key Set")  # noqa: TRY004 - the input is wrong, not a type of ours
-    keys = (_parse_key(member) for member in members)
-    return tuple(key for key in keys if key is not None and not key.is_private)
-
-
-def _parse_key(member: Any) -> Key | None:  # noqa: ANN401 - JSON from the issuer
-    try:
-        # joserfc would import a short key with a warning.
-        if member["kty"] == RSAKey.key_type and _bits(member["n"]) not in RSA_BITS:
-            return None
-        return JWKRegistry.import_key(member)
-    except Exception:  # noqa: BLE001 - one unusable key, whatever is wrong with it, must not disable the others
-        return None
-
-
-def _bits(number: str) -> int:
-    return int.from_bytes(urlsafe_b64decode(number.encode()), "big").bit_length()
+    def _replace(self, key_set: KeySet) -> None:
+        for skipped in key_set.skipped:
+            if skipped not in self._reported and len(self._reported) < REPORTED_MAX:
+                self._reported.add(skipped)
+                extra = {"key_id": skipped.key_id, "reason": skipped.reason}
+                logger.warning("jwks.key_skipped", extra=extra)
+        if not key_set.keys and self._keys != ():
+            logger.warning("jwks.no_usable_key")
+        logger.info("jwks.fetched", extra={"usable_keys": len(key_set.keys)})
+        self._keys = key_set.keys

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,20 +73,34 @@ class TokenRegistry(jws.JWSRegistry):
 class TokenVerifier:
     """Verifies that the issuer signed a token for us, and that it is valid now; raises `TokenRefused`.
 
-    ``iss`` must be exactly the issuer; ``aud`` must be or contain the audience.
+    ``iss`` must be exactly the issuer; ``aud`` must be or contain one of the audiences, and must be missing
+    if there are none. ``azp``, or ``client_id`` in a token without it, must be one of the authorized parties,
+    if there are any.
     """
 
-    def __init__(self, *, issuer: str, audience: str, algorithms: Iterable[str], clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        audiences: Collection[str],
+        authorized_parties: Collection[str] = (),
+        algorithms: Iterable[str],
+        clock: Clock,
+    ) -> None:
+        if not audiences and not authorized_parties:
+            raise ValueError("without both, tokens for everyone would be accepted")
         names = set(algorithms)
         if "EdDSA" in names:
             names.add("Ed25519")  # its newer name (RFC 9864, 2.2)
         self._algorithms = frozenset(names)
         self._registry = TokenRegistry(names)
+        self._has_audiences = bool(audiences)
+        self._authorized_parties = frozenset(authorized_parties)
         self._claims_registry = JWTClaimsRegistry(
             now=lambda: int(clock.time()),
             leeway=LEEWAY_SECONDS,
             iss={"essential": True, "value": issuer},
-            aud={"essential": True, "value": audience},
+            aud={"essential": self._has_audiences, "values": list(audiences)},
             exp={"essential": True},
         )
 
@@ -143,6 +157,14 @@ class TokenVerifier:
             raise TokenRefused("expired") from None
         except ClaimError as error:
             raise TokenRefused(REASONS_BY_CLAIM.get(str(error.claim), "wrong_claims")) from None
+        if "aud" in claims and not self._has_audiences:
+            raise TokenRefused("wrong_audience")  # it is for someone, and nothing says that we are that one
+        self._verify_authorized_party(claims)
+
+    def _verify_authorized_party(self, claims: dict[str, Any]) -> None:
+        party = claims["azp"] if "azp" in claims else claims.get("client_id")
+        if self._authorized_parties and (not isinstance(party, str) or party not in self._authorized_parties):
+            raise TokenRefused("wrong_authorized_party")
 
 
 def _decode_object(part: bytes) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def _bearer_resolver(
 ) -> EndUserResolver:
     from kombo_embed.auth import bearer, discovery, jwks, jwt  # noqa: PLC0415 - heavy, and only for this
 
-    name, audience = settings.oidc_issuer or "", settings.oidc_audience or ""  # the settings require both
+    _warn_of_what_is_not_verified(settings)
+    name = settings.oidc_issuer or ""  # the settings require it
     issuer = discovery.Issuer(
         issuer=name,
         jwks_url=settings.jwks_url,
@@ -68,6 +69,19 @@ def _bearer_resolver(
     keys = jwks.IssuerKeys(issuer.fetch_keys, clock=clock)
     stack.push_async_callback(keys.aclose)
     verifier = jwt.TokenVerifier(
-        issuer=name, audience=audience, algorithms=settings.jwt_algorithms, clock=clock
+        issuer=name,
+        audiences=settings.oidc_audience,
+        authorized_parties=settings.oidc_authorized_party,
+        algorithms=settings.jwt_algorithms,
+        clock=clock,
     )
     return bearer.BearerResolver(verifier, keys=keys, paths=_claim_paths(settings))
+
+
+def _warn_of_what_is_not_verified(settings: Settings) -> None:
+    if not settings.oidc_audience:
+        # Whatever else the authorized party may call gets the same tokens.
+        logger.warning("bearer.no_audience", extra={"variable": f"{settings.prefix}OIDC_AUDIENCE"})
+    for name, url in (("OIDC_ISSUER", settings.oidc_issuer), ("JWKS_URL", settings.jwks_url)):
+        if url is not None and not url.startswith("https:"):
+            logger.warning("bearer.keys_unencrypted", extra={"variable": f"{settings.prefix}{name}"})

@@ -227,7 +227,7 @@ class Composition:
         )
 
     def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> None:
-        retention = timedelta(days=self._settings.event_retention)
+        retention = timedelta(days=self._settings.retention_days)
         housekeeping = Housekeeping(
             store,
             retention=retention,
@@ -250,5 +250,7 @@ class Composition:
 def _warn_of_settings(settings: Settings) -> None:
     if not settings.is_private:
         logger.warning("settings.api_key_unencrypted", extra={"variable": f"{settings.prefix}API_URL"})
+    for variable, effect in settings.clamped.items():
+        logger.warning("settings.clamped", extra={"variable": variable, "effective": effect})
     for name, meant in near_miss_variables(settings.prefix):
         logger.warning("settings.unknown_variable", extra={"variable": name, "did_you_mean": meant})

@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringCo
 from pydantic_settings import NoDecode
 
 from kombo_embed.models import Category
+from kombo_embed.settings.origins import parse_origin
 from kombo_embed.urls import is_loopback, is_private_url
 
 FERNET_KEY_BYTES = 32
-DEFAULT_PORTS = {"http": 80, "https": 443}
 SQLITE = "sqlite+aiosqlite:///path/to/file.db"
 POSTGRESQL = "postgresql+asyncpg://user:password@host/database"
 
@@ -35,6 +35,14 @@ def _split(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _values(value: object) -> object:
+    parts = _split(() if value is None else value)
+    # A list that names nothing is not unset: the check that it is for would be disabled.
+    if isinstance(value, str) and not parts:
+        raise ValueError("must name at least one value")
+    return parts
 
 
 def _not_blank(value: SecretStr) -> SecretStr:
@@ -65,13 +73,13 @@ def _mount_path(value: str) -> str:
 
 
 def _origin(value: str) -> str:
-    parts = _http_url(value)
-    if parts is None or value != f"{parts.scheme}://{parts.netloc}" or "@" in value:
+    try:
+        return parse_origin(value)
+    except ValueError:
         raise ValueError(
-            "each must be an origin such as https://app.example.com, without a path and without *"
-        )
-    # Browsers omit the default port.
-    return value.lower().removesuffix(f":{DEFAULT_PORTS[parts.scheme]}")
+            "each must be an origin such as https://app.example.com or capacitor://localhost, as browsers "
+            "send it: without a path and without *, and with an internationalized name in punycode (xn--)"
+        ) from None
 
 
 def _http_url(value: str) -> SplitResult | None:
@@ -79,7 +87,7 @@ def _http_url(value: str) -> SplitResult | None:
         return None
     try:
         parts = urlsplit(value)
-        valid = parts.scheme in DEFAULT_PORTS and parts.hostname and parts.port != 0
+        valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         return None
     return parts if valid else None
@@ -181,7 +189,7 @@ NonEmpty = Annotated[str, StringConstraints(min_length=1, max_length=255, patter
 ToolName = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[\w.-]+$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Days = Annotated[int, Field(gt=0, le=36_500)]
+Days = Annotated[int, Field(gt=0)]
 Rate = Annotated[str, AfterValidator(_rate)]
 ApiKey = Annotated[SecretStr, AfterValidator(_header_safe)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
@@ -192,6 +200,7 @@ Issuer = Annotated[str, AfterValidator(_issuer)]
 PrivateUrl = Annotated[str, AfterValidator(_private_url)]
 # Lists are separated by commas.
 Tools = Annotated[tuple[ToolName, ...], NoDecode, BeforeValidator(_split)]
+Values = Annotated[tuple[NonEmpty, ...], NoDecode, BeforeValidator(_values)]
 Categories = Annotated[tuple[Category, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[
     tuple[Annotated[SecretStr, AfterValidator(_not_blank)], ...], NoDecode, BeforeValidator(_split)

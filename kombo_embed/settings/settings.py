@@ -4,23 +4,21 @@
 empty value counts as unset. One message names every variable that is missing or invalid.
 """
 
-import difflib
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.models import Category, Duplicates, Language, LinkOptions
-from kombo_embed.settings import fields
+from kombo_embed.settings import fields, sources
+from kombo_embed.settings.report import PREFIX, invalid, problems_of
 from kombo_embed.urls import is_private_url
 
-PREFIX = "KOMBO_"
 EMBEDDED_LINK_SECONDS = 3600  # the lifetime of an EMBEDDED link (Kombo: "Create connection link", link_type)
+RETENTION_MAX_DAYS = 36_500
 REGIONS = {
     "eu": "https://api.kombo.dev/v1",
     "us": "https://api.us.kombo.dev/v1",
@@ -82,7 +80,8 @@ class Settings(BaseSettings):
     claim_organization_name: fields.NonEmpty = "organization_name"
     claim_origin_id: fields.NonEmpty = "organization_id"
     oidc_issuer: fields.Issuer | None = Field(default=None, validate_default=True)
-    oidc_audience: fields.NonEmpty | None = Field(default=None, validate_default=True)
+    oidc_authorized_party: fields.Values = ()
+    oidc_audience: fields.Values = Field(default=(), validate_default=True)
     jwks_url: fields.PrivateUrl | None = None
     jwt_algorithms: fields.Algorithms = ("RS256", "ES256", "EdDSA")
 
@@ -92,15 +91,22 @@ class Settings(BaseSettings):
         prefix = values.get("_env_prefix") or PREFIX
         try:
             super().__init__(**values)
+            problems: dict[str, str] = {}
         except ValidationError as error:
-            near_miss_lines = [
-                f"{name}: not a setting; did you mean {meant}?" for name, meant in near_miss_variables(prefix)
-            ]
-            raise _invalid(prefix, [*_problems(error, prefix), *near_miss_lines]) from None
+            problems = problems_of(error, prefix)
         except SettingsError as error:
-            raise _invalid(prefix, [str(error)]) from None
+            raise invalid(prefix, [str(error)]) from None
         except UnicodeDecodeError:
-            raise _invalid(prefix, [".env: not UTF-8"]) from None
+            raise invalid(prefix, [".env: not UTF-8"]) from None
+        redirected = sources.find_redirected_key(type(self), values, prefix=prefix)
+        if redirected is not None:
+            problems.setdefault(*redirected)
+        if problems:
+            near_misses = [
+                (name, f"not a setting; did you mean {meant}?") for name, meant in near_miss_variables(prefix)
+            ]
+            lines = [f"{name}: {reason}" for name, reason in [*problems.items(), *near_misses]]
+            raise invalid(prefix, lines)
         self._prefix = prefix
 
     @property
@@ -132,6 +138,26 @@ class Settings(BaseSettings):
         return min(self.link_min_remaining, self.lifetime_seconds / 2)
 
     @property
+    def retention_days(self) -> int:
+        """Return how long events are kept, at most a century: dates end."""
+        return min(self.event_retention, RETENTION_MAX_DAYS)
+
+    @property
+    def clamped(self) -> dict[str, float]:
+        """Return the variables whose values are outside of the possible range, with the effective value."""
+        effects = {
+            "link_lifetime": self.lifetime_seconds,
+            "link_min_remaining": self.margin_seconds,
+            "event_retention": self.retention_days,
+            "connect_timeout": min(self.connect_timeout, self.timeout),
+        }
+        return {
+            self.prefix + name.upper(): value
+            for name, value in effects.items()
+            if value != getattr(self, name)
+        }
+
+    @property
     def link_options(self) -> LinkOptions:
         """Return the server's choices for every link."""
         return LinkOptions(
@@ -147,12 +173,24 @@ class Settings(BaseSettings):
         """Return the keys for links in Redis, in plain text."""
         return tuple(key.get_secret_value() for key in self.link_encryption_keys)
 
-    @field_validator("oidc_issuer", "oidc_audience")
+    # Validated per field, so that the one message also names every other missing variable.
+    @field_validator("oidc_issuer")
     @classmethod
-    def _required_with_bearer(cls, value: str | None, info: ValidationInfo) -> str | None:
-        # Validated per field, so that the one message also names every other missing variable.
+    def _is_required_with_bearer(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("auth") == "bearer":
-            raise ValueError("missing; tokens are accepted only from a known issuer and for a known audience")
+            raise ValueError("missing; tokens are accepted only from a known issuer")
+        return value
+
+    @field_validator("oidc_audience")
+    @classmethod
+    def _limits_tokens_with_bearer(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # A party that is itself invalid is not in the data, and is reported by its own name.
+        parties = info.data.get("oidc_authorized_party", ["invalid"])
+        if not value and not parties and info.data.get("auth") == "bearer":
+            raise ValueError(
+                "missing; tokens are accepted only for a known audience (or, if the provider's tokens carry "
+                f"none, from the clients in {PREFIX}OIDC_AUTHORIZED_PARTY)"
+            )
         return value
 
     @field_validator("allowed_categories")
@@ -204,30 +242,4 @@ def near_miss_variables(prefix: str = PREFIX) -> list[tuple[str, str]]:
 
     ``KOMBO_US_API_KEY`` is not a misspelled ``KOMBO_API_KEY``: it belongs to a second set of variables.
     """
-    known = sorted(prefix + name.upper() for name in Settings.model_fields)
-    other_sets = tuple("_" + name.upper() for name in Settings.model_fields)
-    found = []
-    for name in [*os.environ, *dotenv_values(".env")]:
-        upper = name.upper()
-        if upper.startswith(prefix) and upper not in known and not upper.endswith(other_sets):
-            match = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)
-            found += [(name, meant) for meant in match]
-    return found
-
-
-def _problems(error: ValidationError, prefix: str) -> list[str]:
-    problems: dict[str, str] = {}
-    for detail in error.errors(include_input=False, include_url=False):
-        name = prefix + str(detail["loc"][0]).upper()
-        reason = detail["msg"].removeprefix("Value error, ").replace(PREFIX, prefix)
-        if detail["type"] == "missing":  # only the API key has no default
-            reason = "missing; it is the API key from Kombo's dashboard, page Secrets"
-        problems.setdefault(name, f"{name}: {reason}")
-    return list(problems.values())
-
-
-def _invalid(prefix: str, problems: list[str]) -> ConfigurationError:
-    count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-    lines = "\n".join(f"  {problem}" for problem in problems)
-    source = f"environment variables {prefix}*, or .env"
-    return ConfigurationError(f"kombo-embed cannot start, {count} missing or invalid ({source}):\n{lines}")
+    return sources.find_near_misses(Settings.model_fields, prefix=prefix)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kombo_embed.auth.jwks import parse_key_set
+from kombo_embed.auth.jwk import parse_key_set
 from kombo_embed.sandbox import Sandbox
 from tests.auth.issuer import DISCOVERY, KEYS, bearer_world
 from tests.auth.tokens import TestKey, b64, claims, ec_key, ed_key, header, make_token, rsa_key
@@ -19,7 +19,7 @@ HUGE = b64(b"\xff" * 2056)  # 16,448 bits
 
 
 def key_ids(*members: Any) -> list[str | None]:
-    return [key.kid for key in parse_key_set(json.dumps({"keys": members}).encode())]
+    return [key.kid for key in parse_key_set(json.dumps({"keys": members}).encode()).keys]
 
 
 def test_keys_of_all_kinds_are_parsed_in_order() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kombo_embed.auth.jwks import parse_key_set
+from kombo_embed.auth.jwk import parse_key_set
 from kombo_embed.auth.jwt import TOKEN_MAX_LENGTH, TokenRefused, TokenVerifier
 from kombo_embed.sandbox import Sandbox
 from tests.auth.issuer import bearer_world
@@ -25,9 +25,9 @@ EXAMPLES = int(os.environ.get("MUTATION_EXAMPLES", "100"))
 PER_EXAMPLE = 100  # of 125 mutations a few change nothing
 KEYS = (rsa_key(), ec_key(), ed_key())
 TOKENS = [make_token(key) for key in KEYS]
-PUBLISHED = parse_key_set(json.dumps({"keys": [key.jwk() for key in KEYS]}).encode())
+PUBLISHED = parse_key_set(json.dumps({"keys": [key.jwk() for key in KEYS]}).encode()).keys
 VERIFIER = TokenVerifier(
-    issuer=ISSUER, audience=AUDIENCE, algorithms=("RS256", "ES256", "EdDSA"), clock=ManualClock()
+    issuer=ISSUER, audiences=(AUDIENCE,), algorithms=("RS256", "ES256", "EdDSA"), clock=ManualClock()
 )
 ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ {}"\\\x00\u00e9'
 
@@ -112,7 +112,7 @@ def test_a_token_that_is_too_long_is_refused_before_it_is_parsed() -> None:
 
 def test_keys_that_do_not_fit_or_did_not_sign_are_skipped() -> None:
     token = make_token(KEYS[1], head=header(KEYS[1], kid=None))
-    another = parse_key_set(json.dumps({"keys": [ec_key("another").jwk()]}).encode())
+    another = parse_key_set(json.dumps({"keys": [ec_key("another").jwk()]}).encode()).keys
     assert VERIFIER.verify(VERIFIER.parse(token), (*another, *PUBLISHED))["sub"] == "ada"
     for keys, reason in ((another, "wrong_signature"), (PUBLISHED[::2], "unknown_key"), ((), "unknown_key")):
         with pytest.raises(TokenRefused) as caught:

@@ -1,0 +1,70 @@
+"""What the process environment and ``.env`` hold: misspelt variables, and a URL apart from its key."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic_settings import BaseSettings, DotEnvSettingsSource
+
+from kombo_embed.urls import is_loopback
+
+KOMBO_DOMAIN = "kombo.dev"
+
+
+def find_near_misses(settings: Iterable[str], *, prefix: str) -> list[tuple[str, str]]:
+    """Return (name, variable) for each name that almost is the variable of one of the settings.
+
+    ``KOMBO_US_API_KEY`` is not a misspelled ``KOMBO_API_KEY``: it belongs to a second set of variables.
+    """
+    known = sorted(prefix + name.upper() for name in settings)
+    other_sets = tuple("_" + name.removeprefix(prefix) for name in known)
+    found = []
+    for name in [*os.environ, *dotenv_values(".env")]:
+        upper = name.upper()
+        if upper.startswith(prefix) and upper not in known and not upper.endswith(other_sets):
+            match = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)
+            found += [(name, meant) for meant in match]
+    return found
+
+
+def find_redirected_key(
+    settings: type[BaseSettings], values: Mapping[str, Any], *, prefix: str
+) -> tuple[str, str] | None:
+    """Return (variable, reason) if ``.env`` sends a key that it does not hold to a host that is not Kombo's.
+
+    ``values`` are the arguments of the settings. A file that comes with a checkout must not receive the key
+    of the machine that runs it.
+    """
+    file = DotEnvSettingsSource(
+        settings,
+        env_file=values.get("_env_file", settings.model_config.get("env_file")),
+        env_file_encoding=values.get("_env_file_encoding"),
+        env_prefix=prefix,
+    )()
+    outside = {"api_url", "api_key"} & {*values, *_process_environment(prefix)}
+    if "api_url" not in file or "api_url" in outside or _is_trusted(str(file["api_url"])):
+        return None
+    if "api_key" not in outside and ("api_key" in file or not values.get("_secrets_dir")):
+        return None
+    return f"{prefix}API_URL", (
+        f"is set in .env, but {prefix}API_KEY is not; set both in the same place, so that the file does not "
+        "choose where the key is sent"
+    )
+
+
+def _process_environment(prefix: str) -> set[str]:
+    names = {name.lower() for name, value in os.environ.items() if value}
+    return {name.removeprefix(prefix.lower()) for name in names if name.startswith(prefix.lower())}
+
+
+def _is_trusted(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    return host == KOMBO_DOMAIN or host.endswith(f".{KOMBO_DOMAIN}") or is_loopback(host)
