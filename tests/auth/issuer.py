@@ -47,19 +47,29 @@ class FakeIssuer(httpx.AsyncBaseTransport):
     ``failing`` are the paths that fail. Calls to other hosts go to ``others``.
     """
 
-    def __init__(self, *keys: TestKey, others: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        *keys: TestKey,
+        others: httpx.AsyncBaseTransport | None = None,
+        issuer: str = ISSUER,
+        keys_url: str | None = None,
+    ) -> None:
+        urls = [httpx.URL(issuer.rstrip("/") + DISCOVERY), httpx.URL(keys_url or issuer.rstrip("/") + KEYS)]
+        self._hosts = {url.host for url in urls}
+        self._keys_path = urls[1].path
         self.key_set: Any = {"keys": [key.jwk() for key in keys]}
         self.metadata: Any = {
-            "issuer": ISSUER,
-            "jwks_uri": ISSUER + KEYS,
-            "authorization_endpoint": f"{ISSUER}/authorize",
+            "issuer": issuer,
+            "jwks_uri": str(urls[1]),
+            "authorization_endpoint": f"{issuer}/authorize",
             "response_types_supported": ["code"],
         }
         self.failure: str | None = None
         self.failing: tuple[str, ...] = (DISCOVERY, KEYS)
         self.calls: Counter[str] = Counter()
         self.requests: list[Request] = []
-        self.app = Starlette(routes=[Route(path, self._respond) for path in (DISCOVERY, KEYS, "/redirected")])
+        paths = [*(url.path for url in urls), "/redirected"]
+        self.app = Starlette(routes=[Route(path, self._respond) for path in paths])
         self._transport = httpx.ASGITransport(self.app)
         self._others = others
 
@@ -70,10 +80,10 @@ class FakeIssuer(httpx.AsyncBaseTransport):
     @property
     def fetched(self) -> int:
         """How often the key set was fetched."""
-        return self.calls[KEYS]
+        return self.calls[self._keys_path]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.host != httpx.URL(ISSUER).host and self._others is not None:
+        if request.url.host not in self._hosts and self._others is not None:
             return await self._others.handle_async_request(request)
         if self.failure == "unreachable":
             self.calls[request.url.path] += 1
@@ -86,7 +96,7 @@ class FakeIssuer(httpx.AsyncBaseTransport):
         self.requests.append(request)
         if self.failure is not None and path in self.failing:
             return FAILURES[self.failure]()
-        response = JSONResponse(self.key_set if path == KEYS else self.metadata)
+        response = JSONResponse(self.key_set if path == self._keys_path else self.metadata)
         response.set_cookie("tracking", "1")
         return response
 
@@ -119,10 +129,17 @@ class World:
 async def bearer_world(sandbox: Sandbox, **settings: Any) -> AsyncIterator[World]:
     """A running host with ``KOMBO_AUTH=bearer``."""
     issuer = FakeIssuer(rsa_key(), ec_key(), ed_key(), others=httpx.ASGITransport(sandbox.app))
+    chosen = {"auth": "bearer", "oidc_issuer": ISSUER, "oidc_audience": AUDIENCE, **settings}
+    async with world_of(sandbox, issuer, **chosen) as world:
+        yield world
+
+
+@asynccontextmanager
+async def world_of(sandbox: Sandbox, issuer: FakeIssuer, **settings: Any) -> AsyncIterator[World]:
+    """A running host with these settings, and with those of the environment."""
     network = HeldTransport(issuer, path=DISCOVERY, held=False)
     clock = ManualClock()
-    chosen = {"auth": "bearer", "oidc_issuer": ISSUER, "oidc_audience": AUDIENCE, **settings}
-    embed = KomboEmbed(settings=make_settings(**chosen), http_transport=network, clock=clock)
+    embed = KomboEmbed(settings=make_settings(**settings), http_transport=network, clock=clock)
     app = Starlette()
     embed.install(app)
     async with running(app) as client:

@@ -1,65 +1,17 @@
-"""When an issuer's keys are fetched, and which of them are used."""
+"""When an issuer's keys are fetched, and what is logged about them."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
 
-from kombo_embed.auth.jwk import parse_key_set
 from kombo_embed.sandbox import Sandbox
 from tests.auth.issuer import DISCOVERY, KEYS, bearer_world
-from tests.auth.tokens import TestKey, b64, claims, ec_key, ed_key, header, make_token, rsa_key
+from tests.auth.tokens import TestKey, b64, claims, ec_key, header, make_token, rsa_key
 
 OLD, NEW = ec_key("old"), ec_key("new")
-GOOD = ec_key()
-HUGE = b64(b"\xff" * 2056)  # 16,448 bits
-
-
-def key_ids(*members: Any) -> list[str | None]:
-    return [key.kid for key in parse_key_set(json.dumps({"keys": members}).encode()).keys]
-
-
-def test_keys_of_all_kinds_are_parsed_in_order() -> None:
-    assert key_ids(rsa_key().jwk(), GOOD.jwk(), ed_key().jwk()) == ["rsa-1", "ec-1", "ed-1"]
-
-
-# Parametrized by name, because the keys differ in each process.
-UNUSABLE: dict[str, Any] = {
-    "RSA of 1024 bits": rsa_key("weak", bits=1024).jwk(),
-    "RSA of 16448 bits": rsa_key().jwk(n=HUGE),
-    "RSA with an empty modulus": rsa_key().jwk(n=""),
-    "a shared secret": {"kty": "oct", "k": b64(b"shared")},
-    "RSA with nothing in it": {"kty": "RSA"},
-    "a kind that is not known": {"kty": "AKP", "pub": "x"},
-    "a kind that is a list": {"kty": ["RSA"]},
-    "an empty object": {},
-    "a list": [],
-    "null": None,
-    "a number": 7,
-    "a string": "key",
-    "a key id that is a number": GOOD.jwk(kid=7),
-    "a curve that is not known": GOOD.jwk(crv="P-999"),
-    "a point beside the curve": GOOD.jwk(x=b64(bytes(32))),
-    "a use that is a list": GOOD.jwk(use=["sig"], key_ops=["verify"]),
-    "operations that are a string": GOOD.jwk(key_ops="verify"),
-    "Ed25519 that is too short": ed_key().jwk(x="AA"),
-}
-
-
-# A host may not turn warnings into errors; then joserfc accepts a short key with a warning.
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", UNUSABLE)
-def test_an_unusable_key_is_left_out_and_does_not_affect_the_others(name: str) -> None:
-    assert key_ids(UNUSABLE[name], GOOD.jwk()) == ["ec-1"]
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b"{}", b'{"keys": {}}', b"\xff", b"[" * 100_000])
-def test_a_body_that_is_not_a_key_set_is_an_error(body: bytes) -> None:
-    with pytest.raises(ValueError, match="not a JSON Web Key Set"):
-        parse_key_set(body)
 
 
 def unknown(number: int) -> str:
@@ -224,3 +176,76 @@ async def test_an_empty_key_set_is_accepted(sandbox: Sandbox) -> None:
     async with bearer_world(sandbox) as world:
         world.issuer.publish()
         assert (await world.ask(make_token(rsa_key()))).status_code == 401
+
+
+def skipped(caplog: pytest.LogCaptureFixture) -> list[tuple[Any, str]]:
+    records = [vars(record) for record in caplog.records if record.message == "jwks.key_skipped"]
+    assert {record["levelname"] for record in records} <= {"WARNING"}
+    return [(record["key_id"], record["reason"]) for record in records]
+
+
+async def test_a_skipped_key_is_logged_once_with_its_reason_and_without_its_material(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bearer_world(sandbox) as world:
+        secret = {"kty": "oct", "k": b64(b"shared"), "kid": "shared"}
+        encrypting = ec_key("encrypting").jwk(use="enc")
+        world.issuer.key_set = {"keys": [secret, OLD.jwk(), encrypting, {"kty": "RSA"}, "none"]}
+        assert (await world.ask(make_token(OLD))).status_code == 200
+        for _ in range(3):
+            world.clock.advance(61)
+            await world.ask(make_token(OLD))
+            await asyncio.gather(*running_fetches())
+        assert world.issuer.fetched == 4
+        assert skipped(caplog) == [
+            ("shared", "symmetric"),
+            ("encrypting", "not_for_signatures"),
+            (None, "missing_part"),
+            (None, "not_an_object"),
+        ]
+        assert b64(b"shared") not in str([vars(record) for record in caplog.records])
+        assert encrypting["x"] not in str([vars(record) for record in caplog.records])
+        world.issuer.key_set["keys"][2] = ec_key("encrypting").jwk(crv="P-999")
+        world.clock.advance(61)
+        await world.ask(make_token(OLD))
+        await asyncio.gather(*running_fetches())
+        assert skipped(caplog)[4:] == [("encrypting", "unknown_curve")]
+
+
+async def test_an_issuer_cannot_fill_the_log_or_the_memory_with_unusable_keys(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bearer_world(sandbox) as world:
+        for start in range(0, 4000, 2000):
+            world.issuer.key_set = {"keys": [{"kid": f"{'x' * 10}{start + n}"} for n in range(2000)]}
+            world.issuer.key_set["keys"] += [{"kid": "y" * 500}, OLD.jwk()]
+            assert (await world.ask(make_token(OLD))).status_code == 200
+            world.clock.advance(61)
+            await world.ask(make_token(OLD))
+            await asyncio.gather(*running_fetches())
+        assert len(skipped(caplog)) == 1000
+        assert max(len(str(key_id)) for key_id, _ in skipped(caplog)) <= 128
+
+
+async def test_a_set_without_a_usable_key_is_a_warning_once(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bearer_world(sandbox) as world:
+        world.issuer.publish()
+        for _ in range(3):
+            assert (await world.ask(make_token(OLD))).status_code == 401
+            world.clock.advance(61)
+            await asyncio.gather(*running_fetches())
+        assert caplog.messages.count("jwks.no_usable_key") == 1
+        world.issuer.publish(OLD)
+        assert (await world.ask(make_token(OLD))).status_code == 200
+
+
+async def test_keys_that_share_an_id_are_all_tried(sandbox: Sandbox) -> None:
+    first, second, other = ec_key("first"), ec_key("second"), rsa_key("third")
+    async with bearer_world(sandbox) as world:
+        world.issuer.key_set = {"keys": [key.jwk(kid="same") for key in (first, second, other)]}
+        for key in (first, second, other):
+            assert (await world.ask(make_token(key, head=header(key, kid="same")))).status_code == 200
+        eve = ec_key("eve")
+        assert (await world.ask(make_token(eve, head=header(eve, kid="same")))).status_code == 401
