@@ -18,7 +18,7 @@ INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
 Step = Callable[[object, str], object]
 
 
-class AmbiguousClaim(IdentityError):
+class AmbiguousClaim(Exception):
     """A ``*`` in a path has more than one candidate, so nothing says which customer the end user acts for."""
 
 
@@ -62,7 +62,8 @@ def parse_end_user(source: object, paths: ClaimPaths, *, step: Step = key_of) ->
     """Return the end user that a login's claims name; raise `IdentityError` if a part is missing or invalid.
 
     The message names the setting and the path, no value. An origin id that is an integer or a UUID becomes a
-    string, since the host cannot convert it here. Raises `AmbiguousClaim` if a ``*`` has several candidates.
+    string, since the host cannot convert it here. Raises `AmbiguousClaim`, with such a message, if a ``*``
+    has several candidates.
     """
     origin_id = _read(source, paths, "origin_id", step)
     if isinstance(origin_id, int | uuid.UUID) and not isinstance(origin_id, bool):

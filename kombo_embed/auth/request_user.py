@@ -7,7 +7,7 @@ import traceback
 
 from starlette.requests import HTTPConnection
 
-from kombo_embed.auth.claims import ClaimPaths, key_or_attribute_of, parse_end_user
+from kombo_embed.auth.claims import AmbiguousClaim, ClaimPaths, key_or_attribute_of, parse_end_user
 from kombo_embed.errors import IdentityError
 from kombo_embed.models import EndUser
 
@@ -55,5 +55,5 @@ class RequestUserResolver:
             return None
         try:
             return parse_end_user(user, self._paths, step=key_or_attribute_of)
-        except IdentityError as error:
+        except (AmbiguousClaim, IdentityError) as error:
             raise IdentityError(f"in request.user: {error}") from None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from starlette.requests import HTTPConnection
 
-from kombo_embed.auth.claims import ClaimPaths, parse_end_user
+from kombo_embed.auth.claims import AmbiguousClaim, ClaimPaths, parse_end_user
 from kombo_embed.errors import IdentityError
 from kombo_embed.models import EndUser
 
@@ -48,5 +48,5 @@ class SessionResolver:
             raise IdentityError(f"{where} must be a mapping, not {type(entry).__name__}")
         try:
             return parse_end_user(entry, self._paths)
-        except IdentityError as error:
+        except (AmbiguousClaim, IdentityError) as error:
             raise IdentityError(f"in {where}: {error}") from None

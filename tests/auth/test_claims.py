@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kombo_embed.auth.claims import ClaimPaths, parse_end_user
+from kombo_embed.auth.claims import AmbiguousClaim, ClaimPaths, parse_end_user
 from kombo_embed.errors import IdentityError
 
 
@@ -81,7 +81,7 @@ def test_a_star_is_the_only_element_value_or_key(path: str, value: Any, found: s
     ids=str,
 )
 def test_two_candidates_for_a_star_are_an_error_that_names_none(path: str, value: Any) -> None:
-    with pytest.raises(IdentityError, match=r"several values.*KOMBO_US_CLAIM_ORIGIN_ID") as caught:
+    with pytest.raises(AmbiguousClaim, match=r"several values.*KOMBO_US_CLAIM_ORIGIN_ID") as caught:
         origin_id(path, org=value)
     assert "acme" not in str(caught.value)
 

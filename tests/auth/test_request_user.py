@@ -141,3 +141,13 @@ async def test_of_a_property_that_fails_only_the_type_and_the_place_are_logged(
     assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
     assert "request.user raised LookupError at" in logged_reason(caplog)
     assert "hidden-plan" not in logged_reason(caplog)
+
+
+async def test_a_star_in_a_claim_path_accepts_exactly_one_organization(
+    kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = {"claim_organization_name": "organization.*.name", "claim_origin_id": "organization.0.id"}
+    assert (await ask(kombo, User(organization=[ACME]), **paths)).status_code == 200
+    answer = await ask(kombo, User(organization=[ACME, ACME]), **paths)
+    assert (answer.status_code, answer.json()["code"]) == (500, "identity_error")
+    assert "in request.user: there are several values at a *" in logged_reason(caplog)

@@ -205,3 +205,21 @@ def is_equivalent(header: str) -> bool:
     except itsdangerous.BadData:
         return False
     return value == f"{VALUE}.{STAMP}" and decoded == itsdangerous.encoding.base64_decode(SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    ("organizations", "expected"), [([{"id": 7}], 200), ([{"id": 7}, {"id": 8}], 500), ([], 500)], ids=str
+)
+async def test_a_star_in_a_claim_path_accepts_exactly_one_organization(
+    organizations: Any,
+    expected: int,
+    kombo: httpx.AsyncBaseTransport,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with host(kombo, claim_origin_id="organizations.*.id") as client:
+        entry = {**ADA, "organizations": organizations}
+        answer = await ask(client, f"session={cookie({'user': entry})}")
+    assert answer.status_code == expected
+    if expected != 200:
+        assert answer.json()["code"] == "identity_error"
+        assert "'organizations.*.id', where KOMBO_CLAIM_ORIGIN_ID says to look" in logged_reason(caplog)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from cryptography.fernet import Fernet
 
@@ -12,6 +14,7 @@ from kombo_embed.settings import (
     near_miss_variables,
     read_mount_path,
 )
+from tests.support import make_host, running
 
 KEY = "ks_dev_made-up"
 
@@ -175,6 +178,32 @@ def test_odd_lifetimes_and_margins_are_legal_and_clamped(
     assert settings.lifetime_seconds <= 3600
 
 
+@pytest.mark.parametrize(
+    ("values", "clamped"),
+    [
+        ({}, {}),
+        ({"link_lifetime": 3600, "link_min_remaining": 1800, "connect_timeout": 10}, {}),
+        ({"link_lifetime": 7200}, {"KOMBO_LINK_LIFETIME": 3600}),
+        ({"link_min_remaining": 3000}, {"KOMBO_LINK_MIN_REMAINING": 1800}),
+        ({"link_lifetime": 3}, {"KOMBO_LINK_MIN_REMAINING": 1.5}),
+        ({"timeout": 2}, {"KOMBO_CONNECT_TIMEOUT": 2}),
+        ({"event_retention": 10**30}, {"KOMBO_EVENT_RETENTION": 36_500}),
+    ],
+)
+async def test_the_start_warns_of_a_value_that_is_clamped(
+    values: dict[str, Any],
+    clamped: dict[str, float],
+    kombo: httpx.AsyncBaseTransport,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, _ = make_host(kombo, **values)
+    async with running(app) as client:
+        assert (await client.get("/kombo/health")).status_code == 200
+    records = [vars(record) for record in caplog.records if record.message == "settings.clamped"]
+    assert {record["variable"]: record["effective"] for record in records} == clamped
+    assert {record["levelname"] for record in records} <= {"WARNING"}
+
+
 def test_an_api_key_that_no_header_can_carry_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="KOMBO_API_KEY"):
         Settings(api_key="with\nnewline")
@@ -249,6 +278,45 @@ def test_one_message_names_everything_that_a_bearer_login_lacks(monkeypatch: pyt
     for name in ("KOMBO_API_KEY", "KOMBO_OIDC_ISSUER", "KOMBO_OIDC_AUDIENCE"):
         assert f"{name}: missing" in str(caught.value)
     assert "3 settings" in str(caught.value)
+
+
+def test_one_of_audience_and_authorized_party_is_enough() -> None:
+    bearer = {"api_key": KEY, "auth": "bearer", "oidc_issuer": "https://login.example"}
+    assert Settings(**bearer, oidc_audience="app").oidc_authorized_party == ()
+    assert Settings(**bearer, oidc_authorized_party="app").oidc_audience == ()
+    with pytest.raises(
+        ConfigurationError, match=r"KOMBO_OIDC_AUDIENCE: missing.*KOMBO_OIDC_AUTHORIZED_PARTY"
+    ):
+        Settings(**bearer)
+
+
+@pytest.mark.parametrize("name", ["OIDC_AUDIENCE", "OIDC_AUTHORIZED_PARTY"])
+def test_recipients_are_separated_by_commas_and_blanks_are_ignored(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", KEY)
+    monkeypatch.setenv(f"KOMBO_{name}", " one, two words ,,one,\t")
+    assert getattr(Settings(), name.lower()) == ("one", "two words", "one")
+    monkeypatch.setenv(f"KOMBO_{name}", "")
+    assert getattr(Settings(), name.lower()) == ()
+    assert getattr(Settings(**{name.lower(): None}), name.lower()) == ()
+    assert getattr(Settings(**{name.lower(): ["one"]}), name.lower()) == ("one",)
+
+
+@pytest.mark.parametrize("name", ["OIDC_AUDIENCE", "OIDC_AUTHORIZED_PARTY"])
+@pytest.mark.parametrize("value", [",", " ", " , ,", "\t", ("",), ("app", " "), ["\n"], 7, ({"a": 1},)])
+def test_recipients_that_name_nobody_are_not_unset(
+    name: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {"OIDC_AUDIENCE": "app", "OIDC_AUTHORIZED_PARTY": "app"}
+    monkeypatch.setenv("KOMBO_AUTH", "bearer")
+    monkeypatch.setenv("KOMBO_OIDC_ISSUER", "https://login.example")
+    for other in others.keys() - {name}:
+        monkeypatch.setenv(f"KOMBO_{other}", "app")
+    if isinstance(value, str):
+        monkeypatch.setenv(f"KOMBO_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"1 setting is .*(.|\n)*KOMBO_{name}: "):
+        Settings(api_key=KEY, **({} if isinstance(value, str) else {name.lower(): value}))
 
 
 @pytest.mark.parametrize("auth", ["callable", "session", "request_user"])
