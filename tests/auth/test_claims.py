@@ -92,6 +92,12 @@ def test_a_star_without_a_candidate_is_missing(value: Any) -> None:
         origin_id("org.*.id", org=value)
 
 
+@pytest.mark.parametrize("key", ["org.*.id", "org.*", "org.*.id.*"])
+def test_no_key_stands_for_a_path_with_a_star(key: str) -> None:
+    assert origin_id("org.*.id.*", **{key: {"id": ["key"]}, "org": {"acme": {"id": ["7"]}}}) == "7"
+    assert origin_id("org.*.id", **{key: {"id": "key"}, "org": {"acme": {"id": "7"}}}) == "7"
+
+
 def test_a_star_within_a_name_is_a_part_of_the_name() -> None:
     assert origin_id("*id", **{"*id": "7", "id": "8"}) == "7"
 
