@@ -181,3 +181,12 @@ async def test_the_search_path_of_the_url_applies_to_every_transaction(
     database: Database
     async with opened_database(f"{postgres_url}&options=-csearch_path%3Dtenant") as database:
         assert await read(database, text("SELECT current_schema()")) == "tenant"
+
+
+async def test_a_start_on_a_server_that_accepts_no_writes_fails_with_the_reason(
+    postgres: PostgresServer, postgres_database: str, postgres_url: str
+) -> None:
+    async with setting(postgres, postgres_database, "default_transaction_read_only", "on"):
+        with pytest.raises(StoreUnavailable, match="PostgreSQL accepts no writes"):
+            async with opened_store(postgres_url):
+                pass
