@@ -110,8 +110,11 @@ class PostgreSql:
             # is two messages, between which a pooler could let another client use the connection.
             async with connection.transaction():
                 process_id = await connection.fetchval("SELECT pg_backend_pid()")
-        except BaseException:
+        except BaseException as error:
+            is_broken = connection.is_closed()
             connection.terminate()
+            if is_broken and isinstance(error, Exception):
+                raise ConnectionResetError from error  # transient, as when the login itself breaks
             raise
         return connection, process_id == connection.get_server_pid()
 

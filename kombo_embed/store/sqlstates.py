@@ -8,6 +8,8 @@ import ssl
 TOO_MANY_CONNECTIONS = "53300"
 # Appendix A of PostgreSQL's manual: states in which the transaction was rolled back and may be run again.
 TRANSIENT_STATES = {
+    "08003",  # the connection does not exist any more
+    "08006",  # the connection failed
     "0A000",  # a cached plan does not fit the table any more, after a migration
     "23505",  # another transaction inserted the same key first
     "25P03",  # idle_in_transaction_session_timeout ended this connection
