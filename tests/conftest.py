@@ -17,6 +17,8 @@ from playwright.async_api import Browser, async_playwright, expect
 from playwright.async_api import Error as PlaywrightError
 
 from kombo_embed.sandbox import Sandbox
+from tests.pgbouncer import MISSING as NO_PGBOUNCER
+from tests.pgbouncer import PgBouncer, find_pgbouncer, running_pgbouncer
 from tests.postgres import MISSING as NO_POSTGRES
 from tests.postgres import PostgresServer, find_binaries, running_postgres
 from tests.redis_server import RedisServer, running_redis
@@ -142,6 +144,18 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: PostgresServer) -> Iterator[PgBouncer]:
+    """Start a real PgBouncer in transaction mode, once per process."""
+    program = find_pgbouncer()
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail(NO_PGBOUNCER)
+        pytest.skip(NO_PGBOUNCER)
+    with running_pgbouncer(program, postgres) as pooler:
+        yield pooler
+
+
 @pytest.fixture
 def postgres_database(postgres: PostgresServer) -> Iterator[str]:
     """Return the name of a fresh PostgreSQL database that has our tables."""
@@ -154,6 +168,12 @@ def postgres_database(postgres: PostgresServer) -> Iterator[str]:
 def postgres_url(postgres: PostgresServer, postgres_database: str) -> str:
     """Return the URL of a fresh PostgreSQL database that has our tables."""
     return postgres.url(postgres_database)
+
+
+@pytest.fixture
+def pgbouncer_url(pgbouncer: PgBouncer, postgres_database: str) -> str:
+    """Return the URL of a fresh PostgreSQL database behind PgBouncer."""
+    return pgbouncer.url(postgres_database)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ GROUND = (
     "models",
     "upstream",
     "urls",
+    "database_url",
     "logs",
     "single_flight",
     "ports",

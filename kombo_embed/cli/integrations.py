@@ -58,7 +58,8 @@ def list_integrations(
         typer.echo(f"There are more: add --before {last}")
 
 
-@app.command("show")
+# A public id may begin with a hyphen, and this command has no option of one letter.
+@app.command("show", context_settings={"ignore_unknown_options": True})
 def show(
     integration_id: Annotated[str, typer.Argument(help="Kombo's id, or the public id.")],
     *,

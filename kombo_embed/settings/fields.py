@@ -4,18 +4,17 @@ import base64
 import binascii
 import re
 from typing import Annotated, Literal, get_args
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 from pydantic_settings import NoDecode
 
+from kombo_embed import database_url
 from kombo_embed.models import Category
 from kombo_embed.settings.origins import parse_origin
 from kombo_embed.urls import is_loopback, is_private_url
 
 FERNET_KEY_BYTES = 32
-SQLITE = "sqlite+aiosqlite:///path/to/file.db"
-POSTGRESQL = "postgresql+asyncpg://user:password@host/database"
 
 AuthMethod = Literal["callable", "session", "request_user", "bearer"]
 # Asymmetric algorithms only (RFC 7518, 3.1; RFC 8037; RFC 9864). An issuer's keys are public: with HS256,
@@ -94,38 +93,8 @@ def _http_url(value: str) -> SplitResult | None:
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    # Never connects. The message quotes nothing of the URL, which holds a password.
-    fault = _fault_in_database(value.get_secret_value())
-    if fault is not None:
-        raise ValueError(fault)
+    database_url.parse(value.get_secret_value())
     return value
-
-
-def _fault_in_database(url: str) -> str | None:
-    scheme = url.partition(":")[0]
-    if scheme == "sqlite+aiosqlite":
-        in_a_file = re.fullmatch(r"sqlite\+aiosqlite:///[^?#]+", url) and not url.endswith("/:memory:")
-        return None if in_a_file else f"SQLite must be in a file: {SQLITE}"
-    if scheme == "postgresql+asyncpg":
-        return _fault_in_postgresql(url)
-    if scheme == "postgres" or scheme.partition("+")[0] == "postgresql":
-        return f"the PostgreSQL driver is asyncpg: begin the URL with postgresql+asyncpg:// ({POSTGRESQL})"
-    return f"must be {SQLITE} or {POSTGRESQL}"
-
-
-def _fault_in_postgresql(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.netloc and len(parts.path) > 1 and not parts.fragment and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or re.search(r"\s", url):
-        return (
-            f"must be a complete URL, with # / ? : @ and spaces in the password percent-encoded: {POSTGRESQL}"
-        )
-    if "sslmode" in parse_qs(parts.query):
-        return "asyncpg names the parameter ssl: write ssl=require instead of sslmode=require"
-    return None
 
 
 def _redis_url(value: SecretStr) -> SecretStr:

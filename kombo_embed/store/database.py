@@ -13,9 +13,11 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import stamina
 
-from kombo_embed.errors import StoreUnavailable
+from kombo_embed import database_url
+from kombo_embed.database_url import PostgresUrl, SqliteUrl
+from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.logs import mute_loggers, muted
-from kombo_embed.store.postgresql import PostgreSql
+from kombo_embed.store.postgresql import PostgreSql, shared_pools
 from kombo_embed.store.sqlite import Sqlite
 from kombo_embed.store.transaction import Connection
 
@@ -58,8 +60,8 @@ class Database:
         self, url: str, *, busy_seconds: float = BUSY_SECONDS, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         mute_loggers(*LOGGERS)
-        kind: type[Sqlite | PostgreSql] = Sqlite if url.startswith("sqlite") else PostgreSql
-        self.backend = kind(url, busy_seconds=busy_seconds)
+        self._url, self._busy_seconds = url, busy_seconds
+        self.backend = self._join()
         self._outages = _OutageLog(monotonic)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -95,6 +97,8 @@ class Database:
 
     def open(self) -> None:
         """Allow work, also after `aclose`."""
+        if self._closed:
+            self.backend = self._join()
         self._closed = False
 
     async def aclose(self) -> None:
@@ -102,8 +106,16 @@ class Database:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._closed = True
-        with muted():
-            await self.backend.aclose()
+        if shared_pools.leave(self, self.backend):
+            with muted():
+                await self.backend.aclose()
+
+    def _join(self) -> Sqlite | PostgreSql:
+        parts = parse_url(self._url)
+        if isinstance(parts, SqliteUrl):
+            return Sqlite(parts, busy_seconds=self._busy_seconds)
+        key = (self._url, self._busy_seconds)
+        return shared_pools.join(self, key, lambda: PostgreSql(parts, busy_seconds=self._busy_seconds))
 
     async def _run(self, work: Work[Result], *, reading: bool) -> Result:
         try:
@@ -143,10 +155,19 @@ class Database:
         try:
             yield
         except self.backend.errors as error:
+            described, remedy = self.backend.describe(error), self.backend.remedy(error)
             raise StoreUnavailable(
-                f"The database cannot be used now ({self.backend.describe(error)}). {self.backend.remedy}",
+                f"The database cannot be used now ({described}). {remedy}",
                 retryable=self.backend.is_transient(error),
             ) from None
+
+
+def parse_url(url: str) -> SqliteUrl | PostgresUrl:
+    """Return the parts of a database URL; raise `ConfigurationError` with the reason if it cannot be used."""
+    try:
+        return database_url.parse(url)
+    except ValueError as error:
+        raise ConfigurationError(f"kombo-embed cannot start: KOMBO_DATABASE_URL {error}") from None
 
 
 class _OutageLog:

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-import inspect
+import asyncio
+import secrets
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, DateTime, event, func, make_url, text
-from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy import ColumnElement, DateTime, Dialect, event, func, text
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
+from kombo_embed.database_url import PostgresUrl
 from kombo_embed.errors import ConfigurationError
-from kombo_embed.store.transaction import advisory_lock
+from kombo_embed.store.certificates import tls_arguments, verify_certificates
+from kombo_embed.store.privileges import find_missing
+from kombo_embed.store.sqlstates import (
+    LOST_STATEMENT_STATES,
+    READ_ONLY_STATE,
+    TOO_MANY_CONNECTIONS,
+    TRANSIENT_STATES,
+    describe,
+    remedy,
+    state_of,
+)
+from kombo_embed.store.transaction import Connection, advisory_lock
 
-POOL_SIZE = 5  # connections that are kept
-POOL_OVERFLOW = 5  # connections that are opened beside them while all are busy
-POOL_RECYCLE_SECONDS = 600  # the greatest age of an idle connection: firewalls drop old ones without notice
-# The URL's parameters, of asyncpg and one of SQLAlchemy, that have to be numbers; in a URL all are texts.
-NUMBERS = {
-    "command_timeout",
-    "max_cacheable_statement_size",
-    "max_cached_statement_lifetime",
-    "prepared_statement_cache_size",
-    "statement_cache_size",
-}
-# Appendix A of PostgreSQL's manual: states in which the transaction was rolled back and may be run again.
-TRANSIENT_STATES = {
-    "0A000",  # a cached plan does not fit the table any more, after a migration
-    "23505",  # another transaction inserted the same key first
-    "40001",  # serialization failure
-    "40P01",  # deadlock
-    "53300",  # too many connections
-    "57P01",  # the server is shutting down, or an administrator ended this connection
-    "57P02",  # the server crashed
-    "57P03",  # the server is starting
-}
-READ_ONLY_STATE = "25006"
+# Connections of one process; docs/operations.md has the sum over all workers. A fixed number: more would be
+# opened and closed again in each burst.
+POOL_SIZE = 5
+POOL_RECYCLE_SECONDS = 600  # the greatest age of a connection: firewalls drop idle ones without notice
 # Set per transaction, since behind PgBouncer the next one may use another connection. What was answered with
 # 2xx is on disk whatever the server's default is; a stalled client does not hold its locks for ever.
 SETTINGS = """
@@ -55,42 +52,90 @@ Result = TypeVar("Result")
 class PostgreSql:
     """One PostgreSQL database. A connection that broke is replaced, and its work is retried.
 
-    ``busy_seconds`` limits the wait for a connection, and each statement.
+    ``busy_seconds`` limits the wait for a connection, and each statement. Prepared statements are kept per
+    connection, unless it leads to a pooler such as PgBouncer: the next transaction may run elsewhere there.
     """
 
-    remedy = (
-        "Check that PostgreSQL runs, and that KOMBO_DATABASE_URL names the right host, user, password and "
-        "database."
-    )
     migrates_on_open = False
 
-    def __init__(self, url: str, *, busy_seconds: float) -> None:
+    def __init__(self, url: PostgresUrl, *, busy_seconds: float) -> None:
         asyncpg = _driver()
-        numbers = _numbers_in(url, asyncpg)
         busy_ms = round(busy_seconds * 1000)
         self._settings = text(SETTINGS.format(busy_ms=busy_ms, idle_ms=2 * busy_ms))
+        self._busy_seconds = busy_seconds
         self.deadline_seconds = busy_seconds * 2
         # SQLAlchemy before 2.1 does not wrap the driver's errors when it connects.
         self.errors = (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+        self._url = url
+        self._connect = asyncpg.connect
+        self._cache_statements = url.cache_statements
         self.engine: AsyncEngine = create_async_engine(
-            url,
-            connect_args={
-                **numbers,
-                "timeout": busy_seconds,
-                "server_settings": {"application_name": "kombo-embed"},
-                **_unnamed_statements(numbers),
-            },
+            "postgresql+asyncpg://",
             isolation_level="READ COMMITTED",
             pool_size=POOL_SIZE,
-            max_overflow=POOL_OVERFLOW,
+            max_overflow=0,
             pool_timeout=busy_seconds,
             pool_recycle=POOL_RECYCLE_SECONDS,
             hide_parameters=True,
         )
-        event.listen(self.engine.sync_engine, "handle_error", _leave_standby)
+        event.listen(self.engine.sync_engine, "do_connect", self._do_connect)
+        event.listen(self.engine.sync_engine, "handle_error", self._drop_unusable)
+
+    def _do_connect(self, dialect: Dialect, *_: object) -> DBAPIConnection:
+        connection, is_direct = await_only(self._open())
+
+        async def opened() -> Any:  # noqa: ANN401 - asyncpg has no types
+            return connection
+
+        # A random name cannot be that of another client's statement.
+        keep = {"prepared_statement_name_func": lambda: f"kombo_embed_{secrets.token_hex(8)}"}
+        unnamed = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+        driver: Any = dialect.dbapi
+        adapted: DBAPIConnection = driver.connect(
+            async_creator_fn=opened, **(keep if is_direct and self._cache_statements else unnamed)
+        )
+        return adapted
+
+    async def _open(self) -> tuple[Any, bool]:
+        """Return a new connection, and whether it leads to a server process without a pooler between."""
+        connection = await self._connect(
+            self._url.dsn,
+            timeout=self._url.connect_timeout_seconds or self._busy_seconds,
+            command_timeout=self._url.command_timeout_seconds,
+            statement_cache_size=0,  # asyncpg's own cache; SQLAlchemy's replaces it
+            **tls_arguments(self._url.tls),
+        )
+        try:
+            # A pooler invents the process id that it sends at the login. In a transaction, since a statement
+            # is two messages, between which a pooler could let another client use the connection.
+            async with connection.transaction():
+                process_id = await connection.fetchval("SELECT pg_backend_pid()")
+        except BaseException as error:
+            is_broken = connection.is_closed()
+            connection.terminate()
+            if is_broken and isinstance(error, Exception):
+                raise ConnectionResetError from error  # transient, as when the login itself breaks
+            raise
+        return connection, process_id == connection.get_server_pid()
+
+    def _drop_unusable(self, context: ExceptionContext) -> None:
+        """Drop the connections to a server that a failover made a standby, and those that lost a statement.
+
+        Both work, but a standby cannot write, and named statements do not work behind a pooler.
+        """
+        state = state_of(context.original_exception)
+        if state in LOST_STATEMENT_STATES:
+            self._cache_statements = False
+        if state == READ_ONLY_STATE or state in LOST_STATEMENT_STATES:
+            context.is_disconnect = True
 
     def verify_settings(self) -> None:
-        """Do nothing: only connecting shows whether the URL is right."""
+        """Raise `ConfigurationError` if a certificate that the URL names is missing."""
+        verify_certificates(self._url.tls)
+
+    async def find_missing_privileges(self, connection: Connection) -> str | None:
+        """Return which privileges our role lacks, with the SQL that grants them; None if it has all."""
+        return await find_missing(connection)
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, Result]], *, reading: bool) -> Result:
         """Run work; readers and writers do not wait for each other."""
@@ -130,20 +175,58 @@ class PostgreSql:
             return not isinstance(error, TimeoutError)
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             return True
-        return _state(error) in TRANSIENT_STATES
+        return state_of(error) in TRANSIENT_STATES
 
     def describe(self, error: Exception) -> str:
-        """Return the error's type and SQLSTATE; PostgreSQL's message could quote values."""
-        wrapped = getattr(error, "orig", None)
-        name = type(wrapped.__cause__ or wrapped if wrapped else error).__name__
-        state = _state(error)
-        return f"{name} ({state})" if state else name
+        """Return the error's type and SQLSTATE, and the object of a missing privilege."""
+        return describe(error)
+
+    def remedy(self, error: Exception) -> str:
+        """Return what the operator can do about this error."""
+        if isinstance(error, PoolTimeout):
+            return (
+                f"All {POOL_SIZE} connections of this process were busy for {self._busy_seconds:g} s: "
+                "PostgreSQL is slow or waits for locks (see pg_stat_activity), or the app needs more workers."
+            )
+        if state_of(error) == TOO_MANY_CONNECTIONS:
+            return (
+                f"PostgreSQL has no free connection: each worker process uses up to {POOL_SIZE}. Run fewer "
+                "workers, raise max_connections, or use PgBouncer."
+            )
+        return remedy(error, role=self._url.user)
 
 
-def _leave_standby(context: ExceptionContext) -> None:
-    """Drop the connections to a server that a failover made a standby: they work, but cannot write."""
-    if _state(context.original_exception) == READ_ONLY_STATE:
-        context.is_disconnect = True
+class SharedPools:
+    """The pools of this process: all that use one PostgreSQL URL on one event loop share a pool."""
+
+    def __init__(self) -> None:
+        self._pools: dict[asyncio.AbstractEventLoop, dict[tuple[str, float], PostgreSql]] = {}
+        self._users: weakref.WeakKeyDictionary[object, PostgreSql] = weakref.WeakKeyDictionary()
+
+    def join(self, user: object, key: tuple[str, float], create: Callable[[], PostgreSql]) -> PostgreSql:
+        """Return the pool of this key, creating it if there is none."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return create()
+        self._pools = {owner: pools for owner, pools in self._pools.items() if not owner.is_closed()}
+        pools = self._pools.setdefault(loop, {})
+        pool = pools.get(key) or pools.setdefault(key, create())
+        self._users[user] = pool
+        return pool
+
+    def leave(self, user: object, pool: object) -> bool:
+        """Return whether the pool has no other user and so is to be closed."""
+        self._users.pop(user, None)
+        if any(shared is pool for shared in self._users.values()):
+            return False
+        for pools in self._pools.values():
+            for key in [key for key, shared in pools.items() if shared is pool]:
+                del pools[key]
+        return True
+
+
+shared_pools = SharedPools()
 
 
 def _driver() -> ModuleType:
@@ -158,28 +241,3 @@ def _driver() -> ModuleType:
         ) from None
     driver: ModuleType = asyncpg
     return driver
-
-
-def _numbers_in(url: str, asyncpg: ModuleType) -> dict[str, int]:
-    """Return the URL's parameters that have to be numbers; verify that asyncpg has the others."""
-    query = make_url(url).query
-    known = {*inspect.signature(asyncpg.connect).parameters, *NUMBERS}
-    wrong = {name for name in NUMBERS & query.keys() if not str(query[name]).isdecimal()}
-    if unusable := sorted(wrong | (query.keys() - known)):
-        raise ConfigurationError(
-            "kombo-embed cannot start: KOMBO_DATABASE_URL has parameters that asyncpg cannot use: "
-            f"{', '.join(unusable)}"
-        )
-    return {name: int(str(query[name])) for name in NUMBERS & query.keys()}
-
-
-def _unnamed_statements(numbers: dict[str, int]) -> dict[str, Any]:
-    """Return the option for unnamed statements: behind PgBouncer, named ones would stay on a connection."""
-    cached = numbers.get("prepared_statement_cache_size", 1)
-    return {} if cached else {"prepared_statement_name_func": str}
-
-
-def _state(error: BaseException) -> str | None:
-    cause = getattr(error, "orig", None) or error
-    state = getattr(cause, "sqlstate", None)
-    return state if isinstance(state, str) else None

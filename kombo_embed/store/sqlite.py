@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -33,6 +32,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from kombo_embed.database_url import SqliteUrl
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.store.blocking import BlockingConnection, run_in_this_thread
 from kombo_embed.store.group_commit import GroupCommit
@@ -56,25 +56,22 @@ class Sqlite:
     """One database file. A commit to a file that was deleted meanwhile counts as failed."""
 
     errors = (SQLAlchemyError, OSError, sqlite3.Error)
-    remedy = "Check KOMBO_DATABASE_URL, its disk and its permissions."
     # A statement cannot be interrupted; SQLite itself waits no longer than its busy timeout.
     deadline_seconds = None
     migrates_on_open = True
 
-    def __init__(self, url: str, *, busy_seconds: float) -> None:
+    def __init__(self, url: SqliteUrl, *, busy_seconds: float) -> None:
         self._busy_seconds = busy_seconds
         self._busy_timeout = f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}"
         self.engine: Engine = create_engine(
-            make_url(url).set(drivername="sqlite"),
+            make_url(url.url).set(drivername="sqlite"),
             connect_args={"timeout": busy_seconds, "check_same_thread": False},
             pool_size=READERS + 1,
             max_overflow=0,
             pool_timeout=busy_seconds,
             hide_parameters=True,
         )
-        name = self.engine.url.database
-        is_file = name and name != ":memory:" and not name.startswith("file:")
-        self._path = Path(name).absolute() if name and is_file else None
+        self._path = url.file
         self._was_open = False
         event.listen(self.engine, "do_connect", self._refuse_new_file)
         event.listen(self.engine, "connect", self._prepare)
@@ -87,7 +84,7 @@ class Sqlite:
 
     def verify_settings(self) -> None:
         """Raise `ConfigurationError` if the file's folder is missing: SQLite creates only the file."""
-        if self._path is not None and not self._path.parent.is_dir():
+        if not self._path.parent.is_dir():
             raise ConfigurationError(
                 "kombo-embed cannot start: the folder of KOMBO_DATABASE_URL does not exist: "
                 f"{self._path.parent}"
@@ -148,6 +145,16 @@ class Sqlite:
         name = type(cause).__name__
         return f"{name}: {cause}" if isinstance(cause, sqlite3.OperationalError) else name
 
+    def remedy(self, error: Exception) -> str:
+        """Return what the operator can do about an error."""
+        del error
+        return "Check KOMBO_DATABASE_URL, its disk and its permissions."
+
+    async def find_missing_privileges(self, connection: object) -> str | None:
+        """Return None: SQLite has no privileges but the file's."""
+        del connection
+        return None
+
     def _submit(self, work: Callable[[], Result], *, reading: bool) -> Future[Result]:
         if not reading:
             return self._group_commit().submit(work)
@@ -171,7 +178,7 @@ class Sqlite:
 
     def _refuse_new_file(self, *_: object) -> None:
         # SQLite would create an empty file in place of the one that was deleted.
-        if self._was_open and self._path is not None and self._file() is None:
+        if self._was_open and self._file() is None:
             raise sqlite3.OperationalError(FILE_REPLACED)
 
     def _prepare(self, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
@@ -220,8 +227,6 @@ class Sqlite:
 
     def _file(self) -> FileIdentity | None:
         """Return which file is at the path now; None if there is none."""
-        if self._path is None:
-            return None
         try:
             found = self._path.stat()
         except FileNotFoundError:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from sqlalchemy import literal, select
+from sqlalchemy import false, literal, select
 
+from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.models import CacheKey, LinkType
 from kombo_embed.ports import Clock, ClosedLinks, Invalidation
@@ -27,6 +28,10 @@ from kombo_embed.store.outbox import Outbox
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
+READ_ONE = select(literal(1)).select_from(tables.integrations).limit(1)
+# PostgreSQL refuses it where it refuses writes, and SQLite knows no FOR UPDATE.
+WRITE_NOTHING = select(literal(1)).select_from(tables.integrations).where(false()).with_for_update()
+
 
 class Store:
     """The records of one Kombo environment in a database. All methods raise `StoreUnavailable`."""
@@ -43,7 +48,7 @@ class Store:
         """Migrate the tables on SQLite; verify them on PostgreSQL.
 
         Several processes may do so at once: one migrates, the others wait. Raises `ConfigurationError` if the
-        SQLite file's folder does not exist, or the tables have to be migrated.
+        SQLite file's folder does not exist, the tables have to be migrated, or PostgreSQL lacks a grant.
         """
         self._database.backend.verify_settings()
         self._database.open()
@@ -56,7 +61,10 @@ class Store:
                 await connection.run_sync(migrations.run)
         else:
             async with self._database.reading() as connection:
+                if missing := await self._database.backend.find_missing_privileges(connection):
+                    raise ConfigurationError(f"kombo-embed cannot start. {missing}")
                 await connection.run_sync(migrations.verify)
+                await connection.execute(WRITE_NOTHING)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -64,9 +72,12 @@ class Store:
 
     @read_only
     async def check(self) -> None:
-        """Verify that the database can be read, tables included."""
+        """Verify that the database can be read, tables included, and on PostgreSQL that we may write."""
         async with self._database.reading() as connection:
-            await connection.execute(select(literal(1)).select_from(tables.integrations).limit(1))
+            if missing := await self._database.backend.find_missing_privileges(connection):
+                raise StoreUnavailable(missing)
+            await connection.execute(READ_ONE)
+            await connection.execute(WRITE_NOTHING)
 
     @run_to_completion
     async def save_minted_link(

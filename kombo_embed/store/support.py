@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, ColumnElement, RowMapping, Select, make_url, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, or_, select, update
 
+from kombo_embed.database_url import SqliteUrl
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.ports import Clock
 from kombo_embed.store import migrations
-from kombo_embed.store.database import Database, read_only, run_to_completion
+from kombo_embed.store.database import Database, parse_url, read_only, run_to_completion
 from kombo_embed.store.tables import integrations, malformed_events, outbox
 from kombo_embed.store.transaction import Connection
 
@@ -60,7 +61,7 @@ class RecordsReader:
     """Reads the records of one environment and replays events. Creates no database and no tables."""
 
     def __init__(self, url: str, *, environment: str, clock: Clock) -> None:
-        self._url = make_url(url)
+        self._url = url
         self._database = Database(url)
         self._environment = environment
         self._clock = clock
@@ -198,7 +199,7 @@ class RecordsReader:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
-def verify_file(url: URL | str) -> None:
+def verify_file(url: str) -> None:
     """Raise `ConfigurationError` if the SQLite file does not exist; SQLite would create an empty one."""
     missing = missing_file(url)
     if missing is not None:
@@ -208,8 +209,7 @@ def verify_file(url: URL | str) -> None:
         )
 
 
-def missing_file(url: URL | str) -> Path | None:
+def missing_file(url: str) -> Path | None:
     """Return the SQLite file that the URL names if it does not exist."""
-    parts = make_url(url)
-    path = Path(parts.database or "")
-    return path.absolute() if parts.get_backend_name() == "sqlite" and not path.is_file() else None
+    parts = parse_url(url)
+    return parts.file if isinstance(parts, SqliteUrl) and not parts.file.is_file() else None

@@ -52,3 +52,9 @@ def test_the_table_has_80_columns_and_no_control_characters() -> None:
     assert all(heading in table for heading in ("Customer", "Status", "Last update"))
     assert all(len(line) <= 80 for line in table.splitlines())
     assert "\x1b" not in table
+
+
+def test_an_id_that_begins_with_a_hyphen_is_no_option() -> None:
+    public_id = "-" + "A" * 21
+    result = run("integrations", "show", public_id)
+    assert (result.exit_code, public_id in result.stderr) == (1, True)

@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL: an integration is one record and has one event."""
+"""Several processes on one PostgreSQL, also behind PgBouncer: an integration is one record with one event."""
 
 from __future__ import annotations
 
@@ -21,15 +21,21 @@ def events() -> list[Event]:
     return []
 
 
+@pytest.fixture(params=["direct", "pgbouncer"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue("postgres_url" if request.param == "direct" else "pgbouncer_url")
+    return url
+
+
 @pytest.fixture
 async def workers(
-    sandbox: Sandbox, postgres_url: str, events: list[Event]
+    sandbox: Sandbox, database_url: str, events: list[Event]
 ) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Three workers of one app with handlers; the last one receives Kombo's webhooks."""
     async with AsyncExitStack() as stack:
         clients = []
         for _ in range(3):
-            app, embed = make_host(httpx.ASGITransport(sandbox.app), database_url=postgres_url)
+            app, embed = make_host(httpx.ASGITransport(sandbox.app), database_url=database_url)
             for event_type in ("integration.connected", "integration.deleted"):
                 embed.on(event_type)(events.append)
             clients.append(await stack.enter_async_context(running(app)))

@@ -116,6 +116,8 @@ def test_a_second_set_of_variables_is_read_and_reported_with_its_own_prefix(
     [
         "sqlite+aiosqlite:///kombo_embed.db",
         "sqlite+aiosqlite:////var/lib/app/kombo_embed.db",
+        "sqlite:///kombo_embed.db",
+        "postgres://user:p%40ss-value@db.internal/app?sslmode=verify-full&sslrootcert=root.crt",
         "postgresql+asyncpg://user:p%40ss-value@db.internal:5432/app?ssl=require",
         "postgresql+asyncpg://user@/app?host=/var/run/postgresql",
         "postgresql+asyncpg://user:p%40ss-value@/app?host=one:5432&host=two:5432&target_session_attrs=primary",
@@ -128,14 +130,14 @@ def test_a_database_is_a_sqlite_file_or_postgresql(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
-        ("postgres://user:pass-value@host/db", r"begin the URL with postgresql\+asyncpg://"),
-        ("postgresql://user:pass-value@host/db", r"begin the URL with postgresql\+asyncpg://"),
-        ("postgresql+psycopg://user:pass-value@host/db", r"begin the URL with postgresql\+asyncpg://"),
         ("postgresql+asyncpg://user:pass-value@host/", "must be a complete URL"),
         ("postgresql+asyncpg://user:pa#ss-value@host/db", "percent-encoded"),
         ("postgresql+asyncpg://user:pass-value@host:70000/db", "must be a complete URL"),
-        ("postgresql+asyncpg://user:pass-value@host/db?sslmode=require", "write ssl=require"),
-        ("sqlite:///pass-value.db", "must be sqlite"),
+        (
+            "postgresql+asyncpg://user:pass-value@host/db?sslmode=maybe-value",
+            "parameter sslmode: it must be one",
+        ),
+        ("sqlite:pass-value.db", "must be in a file"),
         ("sqlite+aiosqlite://", "must be in a file"),
         ("sqlite+aiosqlite:///:memory:", "must be in a file"),
         ("mysql://user:pass-value@host/db", "must be sqlite"),

@@ -12,7 +12,7 @@ from kombo_embed import EndUser
 from kombo_embed.clock import ManualClock
 from kombo_embed.models import CacheKey, LinkRequest
 from kombo_embed.ports import Clock
-from kombo_embed.store.database import BUSY_SECONDS
+from kombo_embed.store.database import BUSY_SECONDS, Database
 from kombo_embed.store.store import Store
 from kombo_embed.upstream import ReportedIntegration, ReportedState, WebhookEvent
 
@@ -37,8 +37,8 @@ async def opened_store(
     busy_seconds: float = BUSY_SECONDS,
 ) -> AsyncIterator[Store]:
     store = Store(url, environment=environment, clock=clock or fixed_clock(), busy_seconds=busy_seconds)
-    await store.open()
     try:
+        await store.open()
         yield store
     finally:
         await store.aclose()
@@ -63,3 +63,20 @@ async def complete(store: Store, token: str | None = None) -> bool:
     completion = await store.save_completion(REPORTED, activation_token=token or "token", origin_id="acme")
     assert completion is not None
     return completion.first
+
+
+@asynccontextmanager
+async def opened_database(url: str, *, busy_seconds: float = 5) -> AsyncIterator[Database]:
+    database = Database(url, busy_seconds=busy_seconds)
+    yield database
+    await database.aclose()
+
+
+async def read(database: Database, statement: Any) -> Any:
+    """Run one statement in a transaction of its own."""
+
+    async def work() -> Any:
+        async with database.reading() as connection:
+            return (await connection.execute(statement)).scalar_one()
+
+    return await database.run_to_completion(work)

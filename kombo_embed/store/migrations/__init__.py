@@ -19,6 +19,7 @@ from kombo_embed.errors import ConfigurationError
 from kombo_embed.store.tables import metadata
 
 VERSION_TABLE = "kombo_embed_version"
+MIGRATE = "Run: kombo-embed migrate, as the role that owns the tables"
 
 
 def run(connection: Connection) -> str:
@@ -45,11 +46,11 @@ def verify(connection: Connection) -> None:
     if current is not None and current < head:
         raise ConfigurationError(
             f"kombo-embed cannot start: the database's tables are at version {current}, and this is {head}. "
-            "Run: kombo-embed migrate"
+            f"{MIGRATE}"
         )
     if current is None and not _present(connection):
         raise ConfigurationError(
-            "kombo-embed cannot start: its tables are missing from the database. Run: kombo-embed migrate"
+            f"kombo-embed cannot start: its tables are missing from the database. {MIGRATE}"
         )
     if current is None:
         _verify_columns(connection)
