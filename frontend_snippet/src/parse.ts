@@ -34,9 +34,16 @@ export function parseLink(body: unknown): string {
   const link = parseText(parseFields(body)["link"]);
   if (!link) throw missing("link");
   const url = parseUrl(link);
-  const safe = url?.protocol === "https:" || (url?.protocol === "http:" && LOOPBACK.includes(url.hostname));
-  if (!safe) throw new KomboEmbedError("invalid_link", { detail: "The link cannot be opened." });
+  if (!url || !isSafe(url))
+    throw new KomboEmbedError("invalid_link", { detail: "The link cannot be opened." });
   return link;
+}
+
+/** Plain http is for the local sandbox: on this machine, or, for a page that is itself on plain http, beside it. */
+function isSafe({ protocol, hostname }: URL): boolean {
+  if (protocol !== "http:") return protocol === "https:";
+  const isPlainPage = location.protocol === "http:" && !LOOPBACK.includes(location.hostname);
+  return LOOPBACK.includes(hostname) || isPlainPage;
 }
 
 /** Return the integration of a response that contains one. */

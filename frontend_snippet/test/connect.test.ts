@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { connect, KomboEmbedError } from "../src/index.js";
 import type { ConnectResult } from "../src/index.js";
 import {
@@ -15,6 +15,7 @@ import {
 } from "./fakes.js";
 
 afterEach(() => {
+  vi.unstubAllGlobals();
   document.body.replaceChildren();
 });
 
@@ -184,6 +185,24 @@ describe("a link that must not be opened", () => {
       backend.on("POST links", json(200, { link, expires_at: "" }));
       const result = await connect({ ...options, showKomboConnect: finishing });
       expect(result.status).toBe("connected");
+    },
+  );
+
+  it("does not include one of a sandbox elsewhere, for a page that is itself on plain http", async () => {
+    const { backend, options } = page();
+    backend.on("POST links", json(200, { link: "http://sandbox:8001/c", expires_at: "" }));
+    vi.stubGlobal("location", new URL("http://app.internal:8000/settings"));
+    const result = await connect({ ...options, showKomboConnect: finishing });
+    expect(result.status).toBe("connected");
+  });
+
+  it.each(["https://app.example.com/", "http://localhost:3000/"])(
+    "includes one of a sandbox elsewhere for any other page: %s",
+    async (address) => {
+      const { backend, options } = page();
+      backend.on("POST links", json(200, { link: "http://sandbox:8001/c", expires_at: "" }));
+      vi.stubGlobal("location", new URL(address));
+      await expect(connect(options)).rejects.toMatchObject({ code: "invalid_link" });
     },
   );
 

@@ -9,8 +9,10 @@ import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import httpx
 from dotenv import dotenv_values
@@ -25,6 +27,7 @@ from kombo_embed.sandbox.local_only import LocalOnly, changes_something
 from kombo_embed.sandbox.server import (
     LOOPBACK,
     Server,
+    address_of,
     bind_port,
     run_until_stopped,
     serve_until,
@@ -32,52 +35,94 @@ from kombo_embed.sandbox.server import (
 )
 
 
-def run(*, port: int, sandbox_port: int, open_browser: bool, host: str = LOOPBACK) -> int:
+def run(
+    *,
+    port: int,
+    sandbox_port: int,
+    open_browser: bool,
+    host: str = LOOPBACK,
+    public_url: str | None = None,
+) -> int:
     """Serve the demo until Ctrl-C or SIGTERM; return the exit code of the process.
 
     With ``KOMBO_API_KEY`` set (environment or ``.env``) it uses real Kombo and all settings as they are, and
     starts no sandbox. Without it, all data is deleted at the end, unless ``KOMBO_DATABASE_URL`` is set.
 
-    Port 0 takes a free one. ``host`` is for the host app only: the sandbox is reachable from this machine
-    alone. Raises `ConfigurationError`, and `StoreUnavailable` if the database cannot be opened.
+    Port 0 takes a free one. ``host`` is the address on which both listen, and ``public_url`` where browsers
+    open the host app; they open the sandbox at the same name. Raises `ConfigurationError`, and
+    `StoreUnavailable` if the database cannot be opened.
     """
-    return run_until_stopped(_run(port, sandbox_port, host=host, open_browser=open_browser))
+    place = Place(host, public_url)
+    return run_until_stopped(_run(port, sandbox_port, place=place, open_browser=open_browser))
 
 
-async def _run(port: int, sandbox_port: int, *, host: str, open_browser: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the two servers listen, and the name under which browsers open them."""
+
+    host: str
+    public_url: str | None
+
+    def url(self, port: int) -> str:
+        """Return where browsers open the host app."""
+        return address_of(self.host, port, public_url=self.public_url)
+
+    def sandbox_url(self, port: int) -> str:
+        """Return where browsers open the sandbox: at the name of the host app."""
+        if self.public_url is None:
+            return address_of(self.host, port)
+        parts = urlsplit(self.public_url)
+        return f"{parts.scheme}://{parts.netloc.removesuffix(f':{parts.port}')}:{port}"
+
+    def names(self) -> set[str]:
+        """Return the names that requests may have as their Host, apart from this machine's own."""
+        return {self.host.lower(), urlsplit(self.public_url or "").hostname or self.host.lower()}
+
+
+async def _run(port: int, sandbox_port: int, *, place: Place, open_browser: bool) -> None:
     stop = stop_at_signals()
     async with AsyncExitStack() as stack:
-        sockets, port = stack.enter_context(bind_port(host, port, option="--port"))
+        sockets, port = stack.enter_context(bind_port(place.host, port, option="--port"))
         sandbox_servers: list[Server] = []
         sandbox_url = None
         if _is_set("KOMBO_API_KEY"):
             app = create_app(session_secret=secrets.token_urlsafe())
         else:
-            ports = bind_port(LOOPBACK, sandbox_port, option="--sandbox-port")
+            ports = bind_port(place.host, sandbox_port, option="--sandbox-port")
             sandbox_sockets, sandbox_port = stack.enter_context(ports)
-            sandbox_url = f"http://localhost:{sandbox_port}"
-            app, sandbox_app = _with_sandbox(stack, port, sandbox_url)
+            sandbox_url = place.sandbox_url(sandbox_port)
+            app, sandbox_app = _with_sandbox(stack, place, port=port, sandbox_url=sandbox_url)
             sandbox_servers = [Server(sandbox_app, sandbox_sockets)]
         # Opened here and not by a lifespan in the server, so that its errors are raised here.
         await stack.enter_async_context(app.state.embed)
 
         def announce() -> None:
-            print(_announcement(port, sandbox_url), flush=True)  # noqa: T201 - for the person at the terminal
+            url = place.url(port)
+            print(_announcement(url, sandbox_url), flush=True)  # noqa: T201 - for the person at the terminal
             if open_browser:
-                _open_browser(f"http://localhost:{port}/")
+                _open_browser(f"{url}/")
 
         # The mount protects itself, and Kombo's webhooks may arrive through a tunnel with another Host.
-        guarded = LocalOnly(app, is_protected=changes_something, exempt=f"{app.state.mount_path}/")
+        guarded = LocalOnly(
+            app,
+            is_protected=changes_something,
+            exempt=f"{app.state.mount_path}/",
+            hosts=place.names(),
+        )
         await serve_until(stop, [Server(guarded, sockets), *sandbox_servers], announce)
 
 
-def _with_sandbox(stack: AsyncExitStack, port: int, sandbox_url: str) -> tuple[Starlette, ASGIApp]:
+def _with_sandbox(
+    stack: AsyncExitStack, place: Place, *, port: int, sandbox_url: str
+) -> tuple[Starlette, ASGIApp]:
     settings = stack.enter_context(_sandbox_settings(sandbox_url))
     sandbox = Sandbox(
         api_key=settings.api_key.get_secret_value(),
         webhook_secret=settings.webhook_secret[0].get_secret_value(),
-        webhook_url=f"http://localhost:{port}{settings.mount_path}/webhooks",
+        webhook_url=f"{address_of(place.host, port)}{settings.mount_path}/webhooks",
+        public_url=sandbox_url,
     )
+    sandbox.hosts.update(place.names())
     stack.push_async_callback(sandbox.aclose)
     app = create_app(
         settings,
@@ -127,7 +172,7 @@ def _is_set(name: str) -> bool:
     return any(value for key, value in variables if key.upper() == name)
 
 
-def _announcement(port: int, sandbox_url: str | None) -> str:
+def _announcement(url: str, sandbox_url: str | None) -> str:
     people = " or ".join(
         f"{', '.join(_first_names(organization.id))} ({organization.name})" for organization in ORGANIZATIONS
     )
@@ -140,7 +185,7 @@ def _announcement(port: int, sandbox_url: str | None) -> str:
     return f"""
   Fieldnotes, the demo of kombo-embed
 
-    Open      http://localhost:{port}/
+    Open      {url}/
     Sign in   as {people}
     Connect   {credentials}
     Kombo     {kombo}

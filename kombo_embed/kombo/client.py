@@ -73,7 +73,8 @@ class KomboClient:
         self, end_user: EndUser, request: AnyLinkRequest, *, link_type: LinkType = "EMBEDDED"
     ) -> str:
         """Mint a connection, reconnection or setup link."""
-        return responses.parse_link(await self._call(requests.mint_link(end_user, request, link_type)))
+        body = await self._call(requests.mint_link(end_user, request, link_type))
+        return responses.parse_link(body, api_url=self._base_url)
 
     async def integration_by_token(self, activation_token: str) -> ReportedIntegration:
         """Exchange an activation token for its integration, or raise `ActivationRejected`."""
@@ -100,7 +101,8 @@ class KomboClient:
 
     async def list_tools(self, category: str) -> list[Tool]:
         """Return the tools of a category."""
-        return responses.parse_tools(await self._call(requests.list_tools(category)))
+        body = await self._call(requests.list_tools(category))
+        return responses.parse_tools(body, api_url=self._base_url)
 
     async def _call(self, request: KomboRequest) -> bytes:
         deadline = self._http.deadline()

@@ -19,7 +19,7 @@ from kombo_embed import errors
 from kombo_embed.kombo.decoding import KomboId, decode, has_lone_surrogate
 from kombo_embed.models import is_origin_id
 from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, Tool
-from kombo_embed.urls import is_loopback
+from kombo_embed.urls import is_loopback, is_same_origin
 
 LINK_MAX_LENGTH = 8192
 
@@ -110,10 +110,10 @@ class _ErrorEnvelope(BaseModel):
     error: _Error
 
 
-def parse_link(body: bytes) -> str:
+def parse_link(body: bytes, *, api_url: str) -> str:
     """Return the link in a response; it must be one that may be given to a browser."""
     link = _parse(_LinkEnvelope, body, "link").link
-    if not is_safe_link(link):
+    if not is_safe_link(link, api_url=api_url):
         raise errors.KomboInvalidResponse("Kombo's response contains a link that is not https.")
     return link
 
@@ -149,12 +149,10 @@ def parse_environment(body: bytes) -> str:
     return _parse(_ApiKeyEnvelope, body, "environment").environment_id
 
 
-def parse_tools(body: bytes) -> list[Tool]:
+def parse_tools(body: bytes, *, api_url: str) -> list[Tool]:
     """Return the tools of a category, without the logos that a page cannot load safely."""
-    return [
-        Tool(tool.id, tool.label, logo if (logo := tool.assets.logo_url) and is_safe_link(logo) else None)
-        for tool in _parse(_ToolsEnvelope, body, "list of tools").tools
-    ]
+    tools = _parse(_ToolsEnvelope, body, "list of tools").tools
+    return [Tool(tool.id, tool.label, _safe_logo(tool.assets.logo_url, api_url=api_url)) for tool in tools]
 
 
 def parse_error(status: int, retry_after: str | None, body: bytes, *, now: datetime) -> errors.KomboError:
@@ -196,8 +194,12 @@ def parse_retry_after(value: str | None, *, now: datetime) -> int | None:
     return max(1, min(seconds, RETRY_AFTER_MAX_SECONDS))
 
 
-def is_safe_link(link: str) -> bool:
-    """Return whether a browser may get this URL of Kombo's: https, or http on this machine (the sandbox)."""
+def is_safe_link(link: str, *, api_url: str) -> bool:
+    """Return whether a browser may get this URL of Kombo's: https, or http for the sandbox.
+
+    The sandbox is on this machine, or it is the configured API itself, for example in another container: its
+    links then have the very origin to which the API key is sent over plain http already.
+    """
     if len(link) > LINK_MAX_LENGTH or not link.isascii() or re.search(r"[\s\x00-\x1f\x7f\\]", link):
         return False
     try:
@@ -205,7 +207,13 @@ def is_safe_link(link: str) -> bool:
         host = parts.hostname or ""
     except ValueError:
         return False
-    return host != "" and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
+    if parts.scheme == "http":
+        return is_loopback(host) or is_same_origin(link, api_url)
+    return parts.scheme == "https" and host != ""
+
+
+def _safe_logo(url: str | None, *, api_url: str) -> str | None:
+    return url if url and is_safe_link(url, api_url=api_url) else None
 
 
 def _parse(envelope: type[_Envelope[Data]], body: bytes, what: str) -> Data:

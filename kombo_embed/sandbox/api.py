@@ -26,8 +26,16 @@ Endpoint = Callable[[Request], Awaitable[Data]]
 class KomboApi:
     """The endpoints; each checks the key, then the input, then acts."""
 
-    def __init__(self, links: Links, connections: Connections, *, api_key: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        links: Links,
+        connections: Connections,
+        *,
+        api_key: Callable[[], str | None],
+        public_url: str | None = None,
+    ) -> None:
         self._api_key = api_key
+        self._public_url = public_url
         self._links = links
         self._connections = connections
 
@@ -78,7 +86,7 @@ class KomboApi:
         return activation_data(self._connections.exchange(body.token))
 
     async def _details(self, request: Request) -> Data:
-        return integration_data(self._find(request), _base_url(request))
+        return integration_data(self._find(request), self._base_url(request))
 
     async def _delete(self, request: Request) -> Data:
         await schemas.EmptyBody.read(request)
@@ -111,14 +119,17 @@ class KomboApi:
         category = CATEGORIES.get(request.path_params["category"])
         if category is None:
             raise InputInvalid(f"The category must be one of {', '.join(CATEGORIES)}.")
-        base_url = _base_url(request)
+        base_url = self._base_url(request)
         return {"tools": [tool_data(tool, category, base_url) for tool in tools_of(category)]}
 
     def _find(self, request: Request) -> Integration:
         return self._connections.find(request.path_params["integration_id"])
 
     def _mint(self, terms: LinkTerms, request: Request) -> Data:
-        return link_data(self._links.mint(terms, _base_url(request)))
+        return link_data(self._links.mint(terms, self._base_url(request)))
+
+    def _base_url(self, request: Request) -> str:
+        return self._public_url or str(request.base_url).rstrip("/")
 
 
 def _renewal_terms(
@@ -155,7 +166,3 @@ def _connect_terms(body: schemas.CreateLinkBody) -> LinkTerms:
             static_ips=body.enable_static_ips,
         ),
     )
-
-
-def _base_url(request: Request) -> str:
-    return str(request.base_url).rstrip("/")

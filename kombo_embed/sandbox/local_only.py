@@ -5,8 +5,7 @@ first is recognized by ``Sec-Fetch-Site`` or ``Origin``, the second by ``Host`` 
 """
 
 import re
-from collections.abc import Callable
-from urllib.parse import urlsplit
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -21,10 +20,22 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
 class LocalOnly:
-    """Rejects requests whose Host is not this machine, and protected ones from pages of other origins."""
+    """Rejects requests with a foreign Host, and protected ones from pages of other origins.
 
-    def __init__(self, app: ASGIApp, *, is_protected: IsProtected, exempt: str = "/v1/") -> None:
+    ``hosts`` are names in lower case, accepted beside this machine's own. After DNS rebinding the requests of
+    a page name its site, which is none of them.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        is_protected: IsProtected,
+        exempt: str = "/v1/",
+        hosts: Collection[str] = (),
+    ) -> None:
         self._app = app
+        self._hosts = hosts
         self._is_protected = is_protected
         self._exempt = exempt
 
@@ -41,11 +52,17 @@ class LocalOnly:
             return None  # Kombo's API: it needs a key, which a page does not have
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not is_loopback(_hostname(hosts[0])):
-            return "The Host of this request is not this machine. Use http://localhost with the port."
+        if len(hosts) != 1 or not self._is_known(_hostname(hosts[0])):
+            return (
+                "The Host of this request is not this machine. Use http://localhost with the port, or start "
+                "the server with --public-url."
+            )
         if self._is_protected(scope) and not _is_own(headers, hosts[0]):
             return "Pages of other origins may not make this request."
         return None
+
+    def _is_known(self, name: str) -> bool:
+        return is_loopback(name) or name in self._hosts
 
 
 def changes_something(scope: Scope) -> bool:
@@ -63,4 +80,4 @@ def _is_own(headers: Headers, host: str) -> bool:
     sites, origins = headers.getlist("sec-fetch-site"), headers.getlist("origin")
     if sites:
         return sites in (["same-origin"], ["none"])
-    return not origins or [urlsplit(origin).netloc for origin in origins] == [host]
+    return not origins or origins in ([f"http://{host.lower()}"], [f"https://{host.lower()}"])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import httpx
 from starlette.applications import Starlette
@@ -36,6 +37,9 @@ class Sandbox:
     its webhooks at shutdown. Without ``api_key``, it accepts any key; without ``webhook_secret``, webhooks
     carry no signature; without ``webhook_url``, they are only recorded. ``sleep`` waits between two attempts
     of a webhook, and before a slow response.
+
+    Links begin with ``public_url``, or with the address of the request that mints them. `hosts` are the names
+    under which the pages and the controls can be reached, apart from this machine's own.
     """
 
     def __init__(
@@ -47,12 +51,15 @@ class Sandbox:
         webhook_transport: httpx.AsyncBaseTransport | None = None,
         clock: ManualClock | None = None,
         sleep: Sleep = asyncio.sleep,
+        public_url: str | None = None,
     ) -> None:
         self.api_key = api_key
         self.webhook_secret = webhook_secret
         self.webhook_url = webhook_url
         self.webhook_transport = webhook_transport
         self.clock = clock or ManualClock()
+        self.public_url = public_url
+        self.hosts = {urlsplit(public_url).hostname or ""} if public_url else set()
         self._state = State(self.clock)
         self._sender = WebhookSender(self._state, receiver=self._receiver, sleep=sleep)
         self._links = Links(self._state)
@@ -100,13 +107,15 @@ class Sandbox:
         return Receiver(self.webhook_url, self.webhook_secret, self.webhook_transport)
 
     def _build_app(self, sleep: Sleep) -> Starlette:
-        api = KomboApi(self._links, self._connections, api_key=lambda: self.api_key).routes()
+        api = KomboApi(
+            self._links, self._connections, api_key=lambda: self.api_key, public_url=self.public_url
+        ).routes()
         controls = Controls(self._state, self._connections, self._sender, reset=self.reset)
         pages = Pages(self._links, self._connections)
         return Starlette(
             routes=[*api, *controls.routes(), *pages.routes()],
             middleware=[
-                Middleware(LocalOnly, is_protected=_is_control_or_action),
+                Middleware(LocalOnly, is_protected=_is_control_or_action, hosts=self.hosts),
                 Middleware(FaultInjector, state=self._state, routes=api, sleep=sleep),
             ],
             exception_handlers={SandboxError: _handle_error, HTTPException: _handle_error},

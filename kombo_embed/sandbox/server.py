@@ -20,13 +20,15 @@ from starlette.types import ASGIApp
 from kombo_embed.sandbox.sandbox import Sandbox
 
 LOOPBACK = "127.0.0.1"
+_THIS_MACHINE = {LOOPBACK, "localhost"}
+_EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - what they mean, not a choice
 _LAST_PORT = 65_535
 # The errors of a machine without IPv6. Any other one means that browsers would reach another program.
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
 
 class PortUnavailable(Exception):
-    """A port cannot be bound. The message names it, and the option that chooses another."""
+    """A port or an address cannot be bound. The message names it, and the option that chooses another."""
 
 
 class Server(uvicorn.Server):
@@ -72,10 +74,21 @@ def bind_port(host: str, port: int, *, option: str) -> Iterator[tuple[list[socke
         try:
             sockets = _listen(stack, host, port)
         except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                message = f"{host} is not an address of this machine. Choose another one with --host."
+                raise PortUnavailable(message) from error
             in_use = error.errno == errno.EADDRINUSE
             reason = "is in use" if in_use else f"cannot be used ({os.strerror(error.errno or 0)})"
             raise PortUnavailable(f"Port {port} {reason}. Choose another one with {option}.") from error
         yield sockets, sockets[0].getsockname()[1]
+
+
+def address_of(host: str, port: int, *, public_url: str | None = None) -> str:
+    """Return the URL under which people and programs open what listens on this host and port."""
+    if public_url:
+        return public_url
+    name = "localhost" if host in _THIS_MACHINE | _EVERY_ADDRESS else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def run_until_stopped(main: Coroutine[object, object, None]) -> int:
@@ -122,21 +135,26 @@ async def serve_until(stop: asyncio.Event, servers: Sequence[Server], announce: 
         await asyncio.gather(*running)
 
 
-def run(sandbox: Sandbox, *, port: int) -> int:
-    """Serve a sandbox on this machine until Ctrl-C or SIGTERM; return the exit code of the process."""
-    return run_until_stopped(_run(sandbox, port))
+def run(sandbox: Sandbox, *, port: int, host: str = LOOPBACK) -> int:
+    """Serve a sandbox until Ctrl-C or SIGTERM; return the exit code of the process.
+
+    ``host`` is an address or a name of this machine. Without it, only this machine reaches the sandbox.
+    """
+    return run_until_stopped(_run(sandbox, port, host))
 
 
-async def _run(sandbox: Sandbox, port: int) -> None:
+async def _run(sandbox: Sandbox, port: int, host: str) -> None:
     stop = stop_at_signals()
-    with bind_port(LOOPBACK, port, option="--port") as (sockets, bound):
+    sandbox.hosts.add(host.lower())
+    with bind_port(host, port, option="--port") as (sockets, bound):
+        url = address_of(host, bound, public_url=sandbox.public_url)
         try:
-            await serve_until(stop, [Server(sandbox.app, sockets)], lambda: _announce(sandbox, bound))
+            await serve_until(stop, [Server(sandbox.app, sockets)], lambda: _announce(sandbox, url))
         finally:
             await sandbox.aclose()
 
 
-def _announce(sandbox: Sandbox, port: int) -> None:
+def _announce(sandbox: Sandbox, url: str) -> None:
     webhooks = sandbox.webhook_url or "not sent; set an address with --webhook-url"
     if sandbox.webhook_url and not sandbox.webhook_secret:
         webhooks += ", unsigned: an app rejects them; set KOMBO_WEBHOOK_SECRET for both"
@@ -144,8 +162,8 @@ def _announce(sandbox: Sandbox, port: int) -> None:
     text = f"""
   The local sandbox, a stand-in for Kombo
 
-    Open       http://localhost:{port}/
-    Use it     KOMBO_API_URL=http://localhost:{port}/v1
+    Open       {url}/
+    Use it     KOMBO_API_URL={url}/v1
     API key    {key}
     Webhooks   {webhooks}
 
@@ -155,10 +173,14 @@ def _announce(sandbox: Sandbox, port: int) -> None:
 
 
 def _listen(stack: ExitStack, host: str, port: int) -> list[socket.socket]:
+    socket.getaddrinfo(host, port)  # create_server would hide that a name is unknown
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Every address of this machine includes those of IPv4.
+    dual = host == "::" and socket.has_dualstack_ipv6()
     # Listens at once: two programs may bind a port on which neither listens yet.
-    sockets = [stack.enter_context(socket.create_server((host, port), family=family))]
-    if host != LOOPBACK:
+    listener = socket.create_server((host, port), family=family, dualstack_ipv6=dual)
+    sockets = [stack.enter_context(listener)]
+    if host not in _THIS_MACHINE:
         return sockets
     address_6 = ("::1", sockets[0].getsockname()[1])
     try:

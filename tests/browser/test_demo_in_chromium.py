@@ -19,7 +19,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, FrameLocator, Page, expect
 
 from tests.browser.stage import Demo
-from tests.support import minted
+from tests.support import free_port, minted
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -183,3 +183,36 @@ async def test_a_tool_with_the_name_of_a_property_of_every_object_is_listed_as_a
             await expect(visit.page.get_by_test_id("integration")).to_have_count(number)
             name = visit.page.locator(f"[data-testid=integration][data-tool={tool}] h3")
             await expect(name).to_have_text(tool[0].upper() + tool[1:])
+
+
+async def test_under_another_name_than_localhost_the_whole_flow_works(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """As in a container: it listens on every address, and the browser has a name for it."""
+    port, sandbox_port = free_port(), free_port()
+    url = f"http://fieldnotes.test:{port}"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kombo_embed", "demo", "--no-open", "--host", "0.0.0.0"),  # noqa: S104
+        *("--port", str(port), "--sandbox-port", str(sandbox_port), "--public-url", url),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            while b"Ctrl-C" not in await process.stdout.readline():
+                assert not process.stdout.at_eof()
+        async with visiting(browser, url, f"http://fieldnotes.test:{sandbox_port}") as visit:
+            await visit.sign_in("ada")
+            await visit.connect("personio")
+            await expect(visit.page.get_by_test_id("integration")).to_contain_text("Personio")
+            await visit.page.goto(visit.sandbox_url)
+            await expect(visit.page.locator("body")).to_contain_text("create-link")
+        async with httpx.AsyncClient(trust_env=False) as rebound:
+            for served_port in (port, sandbox_port):
+                headers = {"Host": f"evil.example:{served_port}"}
+                response = await rebound.get(f"http://127.0.0.1:{served_port}/", headers=headers)
+                assert response.status_code == 403
+    finally:
+        process.terminate()
+        await process.wait()

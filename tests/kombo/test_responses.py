@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from kombo_embed import errors
 from kombo_embed.kombo import responses
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+API_URL = "https://api.kombo.dev/v1"
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
     ],
 )
 def test_an_https_link_is_accepted_and_so_is_http_on_this_machine(link: str) -> None:
-    assert responses.parse_link(response({"link": link})) == link
+    assert responses.parse_link(response({"link": link}), api_url=API_URL) == link
 
 
 @pytest.mark.parametrize(
@@ -65,13 +67,52 @@ def test_an_https_link_is_accepted_and_so_is_http_on_this_machine(link: str) -> 
 )
 def test_any_other_response_contains_no_link(body: bytes) -> None:
     with pytest.raises(errors.KomboInvalidResponse) as caught:
-        responses.parse_link(body)
+        responses.parse_link(body, api_url=API_URL)
     assert "evil" not in str(caught.value)
+
+
+SANDBOX_LINK = "http://sandbox:8001/connect?token=abc"
+
+
+def test_an_http_link_of_a_sandbox_elsewhere_is_accepted_from_that_sandbox_alone() -> None:
+    body = response({"link": SANDBOX_LINK})
+    assert responses.parse_link(body, api_url="http://sandbox:8001/v1") == SANDBOX_LINK
+    for api_url in (
+        "https://sandbox:8001/v1",
+        "http://sandbox:8002/v1",
+        "http://sandbox.example:8001/v1",
+        "http://localhost:8001/v1",
+        API_URL,
+    ):
+        with pytest.raises(errors.KomboInvalidResponse):
+            responses.parse_link(body, api_url=api_url)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://sandbox:8001@evil.example/",
+        "http://sandbox:8001.evil.example/",
+        "http://evil.example/",
+        "//sandbox:8001",
+    ],
+)
+def test_a_sandbox_elsewhere_gives_no_other_http_link(link: str) -> None:
+    with pytest.raises(errors.KomboInvalidResponse):
+        responses.parse_link(response({"link": link}), api_url="http://sandbox:8001/v1")
+
+
+def test_logos_of_a_sandbox_elsewhere_are_kept() -> None:
+    logo = "http://sandbox:8001/assets/tools/personio.svg"
+    body = response({"tools": [{"id": "personio", "label": "Personio", "assets": {"logo_url": logo}}]})
+    [of_sandbox] = responses.parse_tools(body, api_url="http://sandbox:8001/v1")
+    [of_another] = responses.parse_tools(body, api_url=API_URL)
+    assert (of_sandbox.logo_url, of_another.logo_url) == (logo, None)
 
 
 @given(body=st.binary(max_size=200))
 def test_no_response_raises_a_foreign_exception(body: bytes) -> None:
-    for parse in (responses.parse_link, responses.parse_integration):
+    for parse in (partial(responses.parse_link, api_url=API_URL), responses.parse_integration):
         with pytest.raises(errors.KomboInvalidResponse):
             parse(body)
     assert isinstance(responses.parse_error(418, None, body, now=NOW), errors.KomboError)

@@ -68,6 +68,48 @@ async def test_programs_and_the_sandboxs_own_pages_control_it(
         assert (await client.post("/_sandbox/reset", headers=headers | own, json={})).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["sandbox:8001", "SANDBOX:8001", "sandbox", "localhost:8001"])
+async def test_under_its_public_url_the_sandbox_is_its_own_origin(host: str) -> None:
+    sandbox = Sandbox(public_url="http://sandbox:8001")
+    own = {"origin": f"http://{host.lower()}"}
+    async with browser(sandbox, host) as client:
+        assert (await client.get("/")).status_code == 200
+        assert (await client.post("/_sandbox/reset", headers=own, json={})).status_code == 200
+        for site in OTHER_SITES:
+            response = await client.post("/_sandbox/reset", headers=site, json={})
+            assert response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "sandbox.evil.example:8001", "sandbox:8001@evil.example", "10.0.0.1"]
+)
+async def test_dns_rebinding_does_not_reach_a_sandbox_with_a_public_url(host: str) -> None:
+    sandbox = Sandbox(public_url="http://sandbox:8001")
+    sandbox.hosts.add("0.0.0.0")  # noqa: S104 - as with --host
+    async with browser(sandbox, "localhost") as client:
+        for path in ("/", "/_sandbox/state", "/connect?token=x"):
+            response = await client.get(path, headers={"host": host, "sec-fetch-site": "same-origin"})
+            assert response.status_code == 403
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "", "localhost:x:y", "\x00", "[fe80::1%25eth0]"])
+async def test_a_host_that_is_no_name_is_no_server_error(sandbox: Sandbox, host: str) -> None:
+    async with browser(sandbox) as client:
+        response = await client.post("/_sandbox/reset", headers={"host": host, "origin": "http://x"}, json={})
+    assert response.status_code == 403
+
+
+async def test_links_begin_with_the_public_url_whatever_the_host_of_the_call() -> None:
+    sandbox = Sandbox(public_url="http://sandbox:8001")
+    body = {"end_user_email": "ada@acme.example", "end_user_organization_name": "Acme"}
+    headers = {"authorization": "Bearer any"}
+    async with browser(sandbox, "evil.example") as client:
+        minted = await client.post("/v1/connect/create-link", json=body, headers=headers)
+        tools = await client.get("/v1/tools/hris", headers=headers)
+    assert minted.json()["data"]["link"].startswith("http://sandbox:8001/connect?token=")
+    assert "evil" not in tools.text
+
+
 async def test_a_request_with_two_hosts_is_rejected() -> None:
     guarded = LocalOnly(Starlette(), is_protected=changes_something)
     async with httpx.AsyncClient(
