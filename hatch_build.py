@@ -41,7 +41,9 @@ class BrowserModuleHook(BuildHookInterface[Any]):
             return
         frontend = root / "frontend_snippet"
         if os.environ.get("KOMBO_EMBED_SKIP_NPM_CI") != "1":
-            self._run([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], frontend)
+            # Without the install scripts of its packages: none is needed, and each could run anything.
+            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            self._run(command, frontend)
         self._run([npm, "run", "--silent", "build"], frontend)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(frontend / "dist" / "kombo-embed.js", target)
