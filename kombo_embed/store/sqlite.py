@@ -10,12 +10,13 @@ import asyncio
 import contextvars
 import functools
 import logging
+import os
 import random
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -44,6 +45,7 @@ READERS = 4  # threads in which transactions that only read run beside the one o
 # Keys of SQLAlchemy's execution options and of its `info` per connection.
 WRITING = "kombo_embed_writing"
 FILE = "kombo_embed_file"
+FILE_MODE = 0o600
 LOCK_PAUSE_SECONDS = 0.002  # between two attempts to get the lock of the writers
 WAL_PAUSES_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 FILE_REPLACED = "the database file was deleted or replaced while it was open"
@@ -73,7 +75,7 @@ class Sqlite:
         )
         self._path = url.file
         self._was_open = False
-        event.listen(self.engine, "do_connect", self._refuse_new_file)
+        event.listen(self.engine, "do_connect", self._create_or_refuse_file)
         event.listen(self.engine, "connect", self._prepare)
         event.listen(self.engine, "checkout", self._verify_file)
         event.listen(self.engine, "begin", self._begin)
@@ -176,10 +178,18 @@ class Sqlite:
         if opened != self._file():
             raise sqlite3.OperationalError(FILE_REPLACED)
 
-    def _refuse_new_file(self, *_: object) -> None:
+    def _create_or_refuse_file(self, *_: object) -> None:
+        if self._file() is not None:
+            return
         # SQLite would create an empty file in place of the one that was deleted.
-        if self._was_open and self._file() is None:
+        if self._was_open:
             raise sqlite3.OperationalError(FILE_REPLACED)
+        # For this user alone, whatever the umask: it will hold emails. SQLite gives the -wal and the -shm the
+        # same mode. What is wrong with the path is left to SQLite to report.
+        with suppress(OSError):
+            target = self._path.resolve()
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL, FILE_MODE))
+            target.chmod(FILE_MODE)
 
     def _prepare(self, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         # The driver would begin transactions by itself, and late; _begin does it.

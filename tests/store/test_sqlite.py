@@ -55,6 +55,39 @@ def make_writable(path: Path) -> None:
     path.chmod(0o644)
 
 
+@pytest.fixture(params=[0o022, 0o000, 0o277])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def modes() -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in FILE.parent.glob("*.db*")}
+
+
+@pytest.mark.usefixtures("umask")
+async def test_a_new_file_is_for_its_user_alone_whatever_the_umask() -> None:
+    async with opened_store(SQLITE_URL) as store:
+        await complete(store)
+        assert modes() == dict.fromkeys(("kombo_embed.db", "kombo_embed.db-shm", "kombo_embed.db-wal"), 384)
+
+
+async def test_a_new_file_behind_a_link_is_for_its_user_alone_too() -> None:
+    Path("elsewhere").mkdir()
+    FILE.symlink_to("elsewhere/data")
+    async with opened_store(SQLITE_URL):
+        assert Path("elsewhere/data").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_mode_of_a_file_that_exists_is_kept() -> None:
+    FILE.touch()
+    FILE.chmod(0o640)
+    async with opened_store(SQLITE_URL) as store:
+        await complete(store)
+        assert modes() == dict.fromkeys(("kombo_embed.db", "kombo_embed.db-shm", "kombo_embed.db-wal"), 416)
+
+
 def size_of(name: str) -> int:
     return Path(name).stat().st_size
 
