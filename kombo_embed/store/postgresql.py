@@ -64,8 +64,10 @@ class PostgreSql:
         self._settings = text(SETTINGS.format(busy_ms=busy_ms, idle_ms=2 * busy_ms))
         self._busy_seconds = busy_seconds
         self.deadline_seconds = busy_seconds * 2
-        # SQLAlchemy before 2.1 does not wrap the driver's errors when it connects.
-        self.errors = (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+        # SQLAlchemy before 2.1 does not wrap the driver's errors when it connects, and never the one for a
+        # connection that broke while an operation was in progress.
+        self._broken: type[Exception] = asyncpg.InternalClientError
+        self.errors = (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, self._broken)
         self._url = url
         self._connect = asyncpg.connect
         self._cache_statements = url.cache_statements
@@ -119,10 +121,12 @@ class PostgreSql:
         return connection, process_id == connection.get_server_pid()
 
     def _drop_unusable(self, context: ExceptionContext) -> None:
-        """Drop the connections to a server that a failover made a standby, and those that lost a statement.
+        """Drop connections that broke, that lead to a standby after a failover, or that lost a statement.
 
-        Both work, but a standby cannot write, and named statements do not work behind a pooler.
+        The latter two work, but a standby cannot write, and named statements do not work behind a pooler.
         """
+        if isinstance(context.original_exception, self._broken):
+            context.is_disconnect = True
         state = state_of(context.original_exception)
         if state in LOST_STATEMENT_STATES:
             self._cache_statements = False
@@ -171,7 +175,7 @@ class PostgreSql:
 
     def is_transient(self, error: Exception) -> bool:
         """Return whether the connection broke, could not be had, or lost against another transaction."""
-        if isinstance(error, OSError):
+        if isinstance(error, OSError | self._broken):
             return not isinstance(error, TimeoutError)
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             return True
