@@ -19,6 +19,7 @@ from tests.store.samples import NOW, complete, created, fixed_clock, opened_stor
 from tests.support import SQLITE_URL, eventually, files_no_larger_than
 
 FILE = Path("kombo_embed.db")
+FILES = ("kombo_embed.db", "kombo_embed.db-shm", "kombo_embed.db-wal")
 UNPRIVILEGED = 65534
 
 
@@ -62,30 +63,40 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
     os.umask(before)
 
 
-def modes() -> dict[str, int]:
-    return {path.name: path.stat().st_mode & 0o777 for path in FILE.parent.glob("*.db*")}
+def modes(folder: Path = FILE.parent) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.glob("*.db*")}
 
 
 @pytest.mark.usefixtures("umask")
 async def test_a_new_file_is_for_its_user_alone_whatever_the_umask() -> None:
     async with opened_store(SQLITE_URL) as store:
         await complete(store)
-        assert modes() == dict.fromkeys(("kombo_embed.db", "kombo_embed.db-shm", "kombo_embed.db-wal"), 384)
+        assert modes() == dict.fromkeys(FILES, 0o600)
 
 
-async def test_a_new_file_behind_a_link_is_for_its_user_alone_too() -> None:
+@pytest.fixture
+def link_to_a_new_file() -> Path:
     Path("elsewhere").mkdir()
-    FILE.symlink_to("elsewhere/data")
+    FILE.symlink_to("elsewhere/data.db")
+    return Path("elsewhere")
+
+
+async def test_a_new_file_behind_a_link_is_for_its_user_alone_too(link_to_a_new_file: Path) -> None:
     async with opened_store(SQLITE_URL):
-        assert Path("elsewhere/data").stat().st_mode & 0o777 == 0o600
+        assert set(modes(link_to_a_new_file).values()) == {0o600}
 
 
-async def test_the_mode_of_a_file_that_exists_is_kept() -> None:
+@pytest.fixture
+def file_of_a_group() -> None:
     FILE.touch()
     FILE.chmod(0o640)
+
+
+@pytest.mark.usefixtures("file_of_a_group")
+async def test_the_mode_of_a_file_that_exists_is_kept() -> None:
     async with opened_store(SQLITE_URL) as store:
         await complete(store)
-        assert modes() == dict.fromkeys(("kombo_embed.db", "kombo_embed.db-shm", "kombo_embed.db-wal"), 416)
+        assert modes() == dict.fromkeys(FILES, 0o640)
 
 
 def size_of(name: str) -> int:
