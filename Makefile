@@ -14,8 +14,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 TESTING := PYTHONDONTWRITEBYTECODE=
 PYTEST := $(TESTING) $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
+LOWEST := $(VENV)-lowest
+# Old libraries and the newest ones below them warn of each other; what this package does wrong still fails.
+OLD_VERSIONS := -W default::DeprecationWarning -W default::PendingDeprecationWarning
+# Pythons that the package supports too; `make test-pythons` looks for them on the PATH and among pyenv's.
+PYTHONS := 3.12 3.13 3.14
+SMOKE := tests/test_public_surface.py tests/journeys/test_connect_journey.py tests/settings tests/cli
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations soak check format bench bench-quick build lock screenshots clean
+.PHONY: help demo test test-integrations test-lowest test-pythons test-python soak check format bench bench-quick build lock screenshots clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -29,6 +36,24 @@ test: $(VENV)/.dev $(MODULE) ## a case for each guarantee: Python, TypeScript, a
 
 test-integrations: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed $(SPA)/node_modules/.installed ## the long tests: frameworks, examples, packaging, faults (15 minutes)
 	@$(PYTEST) -m integration $(ARGS)
+
+test-lowest: $(LOWEST)/.installed ## the in-process tests on the lowest versions that pyproject.toml allows
+	@$(TESTING) $(LOWEST)/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder \
+	    $(OLD_VERSIONS) -m "not integration and not browser" $(or $(ARGS),tests)
+
+test-pythons: $(MODULE) ## a few tests on each other Python that is installed: imports, commands, a whole journey
+	@for version in $(PYTHONS); do \
+	    found=; \
+	    for python in $$(command -v python$$version) $$HOME/.pyenv/versions/$$version.*/bin/python; do \
+	        test -n "$$found" || ! "$$python" -c "" 2>/dev/null || found=$$python; \
+	    done; \
+	    test -n "$$found" || { echo "Python $$version is not installed: its tests are left out"; continue; }; \
+	    $(MAKE) --no-print-directory test-python PYTHON=$$found VENV=$(VENV)-$$version || exit 1; \
+	done
+
+test-python: $(VENV)/.dev
+	@echo "On $$($(BIN)/python --version):"
+	@$(TESTING) $(BIN)/python -m pytest --numprocesses=0 -q -m "not integration" $(or $(ARGS),$(SMOKE))
 
 soak: $(VENV)/.dev $(MODULE) ## an hour of tests at full size: 200 kills, 10,000 completions, a million keys
 	@CI=true CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 CONVERGENCE_SHUFFLES=1000 LINKS_SOAK=1 \
@@ -56,7 +81,7 @@ bench-quick: $(VENV)/.bench $(MODULE) ## the same with fewer rounds, in a few mi
 build: $(VENV)/.demo frontend_snippet/node_modules/.installed ## the wheel and the source distribution, in dist/
 	@$(BIN)/python -m hatchling build
 
-lock: $(VENV)/.dev ## pin the newest allowed versions of everything
+lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the lowest of what pyproject.toml names
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --group build \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
@@ -69,12 +94,16 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything
 	@$(BIN)/uv pip compile --group bench --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/bench.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra postgres --extra redis \
+	    --group build --group test --resolution lowest-direct --no-annotate \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+	    --quiet --output-file requirements/lowest.txt
 
 screenshots: $(VENV)/.dev $(MODULE) ## take the pictures in docs/screenshots again
 	@$(BIN)/python -m tests.browser.screenshots
 
 clean: ## forget the virtual environment and everything built
-	rm -rf $(VENV) dist build $(MODULE) frontend_snippet/node_modules frontend_snippet/dist $(CONTRACT)/node_modules \
+	rm -rf $(VENV) $(VENV)-* dist build $(MODULE) frontend_snippet/node_modules frontend_snippet/dist $(CONTRACT)/node_modules \
 	    $(SPA)/node_modules $(SPA)/dist
 
 $(VENV)/bin/python:
@@ -94,6 +123,15 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
+$(LOWEST)/.installed: requirements/lowest.txt pyproject.toml | $(MODULE)
+	@echo "Installing the lowest allowed versions in $(LOWEST) ..."
+	@$(PYTHON) -m venv --clear $(LOWEST)
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+	    --require-hashes -r requirements/lowest.txt
+	@KOMBO_EMBED_SKIP_NPM_CI=1 $(LOWEST)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+	    --no-deps --no-build-isolation --editable .
+	@touch $@
+
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
 	@echo "Installing what the benchmarks need ..."
 	@$(PIP) install --quiet --require-hashes -r requirements/bench.txt
@@ -102,7 +140,7 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
 %/node_modules/.installed: %/package-lock.json
 	@command -v npm >/dev/null || { echo "npm was not found: install Node.js 20.19 or newer."; exit 1; }
 	@echo "Installing the npm packages of $* ..."
-	@cd $* && npm ci --no-audit --no-fund --loglevel=error
+	@cd $* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(MODULE): frontend_snippet/node_modules/.installed $(FRONTEND)
