@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -13,6 +14,10 @@ def main() -> None:
         if error.name is None or error.name.partition(".")[0] not in {"typer", "rich", "uvicorn"}:
             raise
         sys.exit("The command line needs more packages: install kombo-embed with its extra 'cli'.")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of customers, and the frames of the help, may not fit the terminal's encoding.
+            stream.reconfigure(errors="replace")
     app()
 
 

@@ -6,9 +6,9 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
-from dotenv import dotenv_values
 
 from kombo_embed.cli.output import exit_on_error, fail
+from kombo_embed.settings import read_env_file
 
 LOOPBACK = "127.0.0.1"
 
@@ -65,7 +65,8 @@ def sandbox(
 
     if webhook_url is not None and not webhook_url.startswith(("http://", "https://")):
         fail("--webhook-url must be a complete URL, such as http://localhost:8000/kombo/webhooks")
-    values = {**dotenv_values(".env"), **os.environ}
+    with exit_on_error():
+        values = {**read_env_file(), **os.environ}
     secret = (values.get("KOMBO_WEBHOOK_SECRET") or "").partition(",")[0].strip()
     local = Sandbox(
         api_key=values.get("KOMBO_API_KEY") or None,

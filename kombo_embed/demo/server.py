@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import httpx
-from dotenv import dotenv_values
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +32,7 @@ from kombo_embed.sandbox.server import (
     serve_until,
     stop_at_signals,
 )
+from kombo_embed.settings import read_env_file
 
 
 def run(
@@ -168,7 +168,7 @@ def _sandbox_settings(sandbox_url: str) -> Iterator[Settings]:
 
 def _is_set(name: str) -> bool:
     # As `Settings` reads it: in any case, also from ``.env``; empty is unset.
-    variables = [*os.environ.items(), *dotenv_values(".env").items()]
+    variables = [*os.environ.items(), *read_env_file().items()]
     return any(value for key, value in variables if key.upper() == name)
 
 

@@ -8,12 +8,14 @@ from kombo_embed.settings.settings import (
     read_mount_path,
     read_settings,
 )
+from kombo_embed.settings.sources import read_env_file
 
 __all__ = [
     "RecordSettings",
     "Settings",
     "is_on_this_machine",
     "near_miss_variables",
+    "read_env_file",
     "read_mount_path",
     "read_settings",
 ]

@@ -92,6 +92,13 @@ def _http_url(value: str) -> SplitResult | None:
     return parts if valid else None
 
 
+def _printable(value: SecretStr) -> SecretStr:
+    # No file and no host has such a name; the libraries below would raise errors of their own.
+    if not value.get_secret_value().isprintable():
+        raise ValueError("must not contain control characters")
+    return value
+
+
 def _database_url(value: SecretStr) -> SecretStr:
     database_url.parse(value.get_secret_value())
     return value
@@ -163,8 +170,8 @@ Rate = Annotated[str, AfterValidator(_rate)]
 ApiKey = Annotated[SecretStr, AfterValidator(_header_safe)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 MountPath = Annotated[str, AfterValidator(_mount_path)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
-RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_printable), AfterValidator(_database_url)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_printable), AfterValidator(_redis_url)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
 PrivateUrl = Annotated[str, AfterValidator(_private_url)]
 # Lists are separated by commas.

@@ -98,6 +98,8 @@ class Settings(BaseSettings):
             raise invalid(prefix, [str(error)]) from None
         except UnicodeDecodeError:
             raise invalid(prefix, [".env: not UTF-8"]) from None
+        except OSError as error:
+            raise invalid(prefix, [f".env: cannot be read ({type(error).__name__})"]) from None
         redirected = sources.find_redirected_key(type(self), values, prefix=prefix)
         if redirected is not None:
             problems.setdefault(*redirected)
@@ -233,7 +235,7 @@ def read_mount_path(source: SettingsSource, prefix: str = PREFIX) -> str:
             return read_settings(source).mount_path
     try:
         return _MountPathSettings(_env_prefix=prefix).mount_path
-    except (ValidationError, SettingsError, UnicodeDecodeError):
+    except (ValidationError, SettingsError, UnicodeDecodeError, OSError):
         return "/kombo"
 
 

@@ -5,15 +5,28 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic_settings import BaseSettings, DotEnvSettingsSource
 
+from kombo_embed.errors import ConfigurationError
+from kombo_embed.settings.report import PREFIX, invalid
 from kombo_embed.urls import is_loopback
 
 KOMBO_DOMAIN = "kombo.dev"
+
+
+def read_env_file(prefix: str = PREFIX) -> dict[str, str | None]:
+    """Return the variables of ``.env``, or raise `ConfigurationError` if it cannot be read."""
+    try:
+        return dotenv_values(".env")
+    except UnicodeDecodeError:
+        raise invalid(prefix, [".env: not UTF-8"]) from None
+    except OSError as error:
+        raise invalid(prefix, [f".env: cannot be read ({type(error).__name__})"]) from None
 
 
 def find_near_misses(settings: Iterable[str], *, prefix: str) -> list[tuple[str, str]]:
@@ -24,7 +37,10 @@ def find_near_misses(settings: Iterable[str], *, prefix: str) -> list[tuple[str,
     known = sorted(prefix + name.upper() for name in settings)
     other_sets = tuple("_" + name.removeprefix(prefix) for name in known)
     found = []
-    for name in [*os.environ, *dotenv_values(".env")]:
+    in_file: dict[str, str | None] = {}
+    with suppress(ConfigurationError):  # `Settings` reports it, unless they are not read from there
+        in_file = read_env_file()
+    for name in [*os.environ, *in_file]:
         upper = name.upper()
         if upper.startswith(prefix) and upper not in known and not upper.endswith(other_sets):
             match = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, Select, or_, select, update
 
 from kombo_embed.database_url import SqliteUrl
-from kombo_embed.errors import ConfigurationError
+from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.ports import Clock
 from kombo_embed.store import migrations
 from kombo_embed.store.database import Database, parse_url, read_only, run_to_completion
@@ -212,4 +213,14 @@ def verify_file(url: str) -> None:
 def missing_file(url: str) -> Path | None:
     """Return the SQLite file that the URL names if it does not exist."""
     parts = parse_url(url)
-    return parts.file if isinstance(parts, SqliteUrl) and not parts.file.is_file() else None
+    if not isinstance(parts, SqliteUrl):
+        return None
+    try:
+        return None if stat.S_ISREG(parts.file.stat().st_mode) else parts.file
+    except (FileNotFoundError, NotADirectoryError):
+        return parts.file
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The database cannot be used now ({type(error).__name__}). Check KOMBO_DATABASE_URL, its disk and "
+            "its permissions."
+        ) from None
