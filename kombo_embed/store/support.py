@@ -221,6 +221,6 @@ def missing_file(url: str) -> Path | None:
         return parts.file
     except OSError as error:
         raise StoreUnavailable(
-            f"The database cannot be used now ({type(error).__name__}). Check KOMBO_DATABASE_URL, its disk and "
-            "its permissions."
+            f"The database cannot be used now ({type(error).__name__}). Check KOMBO_DATABASE_URL, its disk "
+            "and its permissions."
         ) from None

@@ -8,14 +8,17 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from h2.connection import H2Connection
+from h2.events import ResponseReceived
 
 from kombo_embed.sandbox import Sandbox
-from tests.support import API_KEY, DATABASE, database_with_tables, free_port, person, served
+from tests.support import API_KEY, DATABASE, database_with_tables, free_port, served
 
-ADA = person("ada@acme")
+ADA = {"x-person": "ada@acme"}
 HOST = "tests.journeys.served_host"
 ROOT = Path(__file__).parents[2]
 PLACES = ["/installed", "/mounted", "/by-path"]
@@ -118,36 +121,46 @@ async def test_the_routes_are_the_application_of_a_server(sandbox: Sandbox, serv
         assert (await client.get("/links%0A")).json()["code"] == "not_found"
 
 
-async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
-    """A body without a Content-Length."""
-    for part in parts:
-        yield part
+async def post_by_http_2(url: str, body: bytes, headers: dict[str, str]) -> int:
+    """Send a request whose headers announce no body, in one write; return the status of the response."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    connection = H2Connection()
+    connection.initiate_connection()
+    head = {":method": "POST", ":scheme": "http", ":authority": address.netloc, ":path": address.path}
+    connection.send_headers(1, [*head.items(), *ADA.items(), *headers.items()], end_stream=not body)
+    if body:
+        connection.send_data(1, body, end_stream=True)
+    writer.write(connection.data_to_send())
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                for event in connection.receive_data(await reader.read(65_536)):
+                    if isinstance(event, ResponseReceived):
+                        return int(dict(event.headers)[b":status"])
+                assert not reader.at_eof()
+    finally:
+        writer.close()
 
 
 @pytest.mark.parametrize("server", [["hypercorn"], ["granian", "--http", "2"]], ids=lambda server: server[0])
 async def test_http_2_without_content_type_and_length_gets_the_same_checks(
     sandbox: Sandbox, server: list[str]
 ) -> None:
-    json_type = {"Content-Type": "application/json"}
+    json_type = {"content-type": "application/json"}
     async with (
         served(sandbox.app) as kombo_url,
         running(server, "app", kombo_url=kombo_url) as url,
-        httpx.AsyncClient(
-            base_url=f"{url}/installed", headers=ADA, http1=False, http2=True, trust_env=False
-        ) as client,
     ):
-        empty = await client.post("/links")
-        assert (empty.http_version, empty.status_code) == ("HTTP/2", 200)
         for body, headers, status in (
-            ([], {}, 200),
-            ([b"{}"], json_type, 200),
-            ([b"{}"], {}, 415),
-            ([b"", b"{", b"}"], {}, 415),
-            ([b"{}"], {"Content-Type": "text/plain"}, 415),
-            ([b"{"], json_type, 400),
-            ([b'{"origin_id": "other"}'], json_type, 422),
-            ([b" " * 5_000, b" " * 5_000, b"{}"], json_type, 413),
-            ([b" " * 5_000, b" " * 5_000, b"{}"], {}, 415),
+            (b"", {}, 200),
+            (b"{}", json_type, 200),
+            (b"{}", {}, 415),
+            (b"{}", {"content-type": "text/plain"}, 415),
+            (b"{", json_type, 400),
+            (b'{"origin_id": "other"}', json_type, 422),
+            (b" " * 9_000, json_type, 413),
+            (b" " * 9_000, {}, 415),
         ):
-            response = await client.post("/links", content=chunks(*body), headers=headers)
-            assert response.status_code == status, (body[:1], headers, response.text)
+            found = await post_by_http_2(f"{url}/installed/links", body, headers)
+            assert found == status, (body[:2], headers)
