@@ -4,7 +4,8 @@ import difflib
 import ipaddress
 import re
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
+from kombo_embed.urls import DEFAULT_PORTS
+
 # Pages of these have the origin null, or are no pages.
 NO_ORIGINS = {"about", "blob", "data", "file", "ftp", "javascript", "mailto", "view-source", "ws", "wss"}
 ORIGIN = re.compile(
