@@ -103,6 +103,7 @@ class Settings(BaseSettings):
         redirected = sources.find_redirected_key(type(self), values, prefix=prefix)
         if redirected is not None:
             problems.setdefault(*redirected)
+        problems |= sources.find_expanded(type(self), values, prefix=prefix)
         if problems:
             near_misses = [
                 (name, f"not a setting; did you mean {meant}?") for name, meant in near_miss_variables(prefix)
