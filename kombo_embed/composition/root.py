@@ -223,6 +223,7 @@ class Composition:
             links=links,
             store=store,
             completions=self._closing(completions),
+            deletion_rate=self._rate("deletion", self._settings.completion_rate, rates),
             wake_dispatcher=wake_dispatcher,
         )
 

@@ -16,7 +16,7 @@ from kombo_embed.integration import Completion, Integration
 from kombo_embed.kombo import responses, webhooks
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser, IssuedLink, LinkOptions, LinkRequest, RelinkRequest, SetupRequest
-from kombo_embed.ports import RecordStore
+from kombo_embed.ports import RateLimiter, RecordStore
 from kombo_embed.settings import Settings
 
 logger = logging.getLogger("kombo_embed.core")
@@ -25,8 +25,9 @@ logger = logging.getLogger("kombo_embed.core")
 class ConnectionFlow:
     """Issues links, completes flows, applies webhook events.
 
-    ``wake_dispatcher`` is called after each commit that may have written an event for the host. Methods for a
-    public id raise `IntegrationNotFound` if the integration does not exist or is another origin id's.
+    ``deletion_rate`` limits how often each end user may delete an integration, or try to. ``wake_dispatcher``
+    is called after each commit that may have written an event for the host. Methods for a public id raise
+    `IntegrationNotFound` if the integration does not exist or is another origin id's.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ConnectionFlow:
         links: LinkIssuer,
         store: RecordStore,
         completions: Completions,
+        deletion_rate: RateLimiter,
         wake_dispatcher: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -44,6 +46,7 @@ class ConnectionFlow:
         self._links = links
         self._store = store
         self._completions = completions
+        self._deletion_rate = deletion_rate
         self._wake_dispatcher = wake_dispatcher
 
     async def issue_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> IssuedLink:
@@ -137,11 +140,13 @@ class ConnectionFlow:
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. This cannot be undone.
 
-        Raises `Forbidden` if ``KOMBO_ALLOW_DISCONNECT`` is off. After `KomboError`, nothing was deleted here.
-        After `StoreUnavailable`, it is deleted at Kombo but not marked here; retrying the same call is safe.
+        Raises `Forbidden` if ``KOMBO_ALLOW_DISCONNECT`` is off, or `RateLimited`. After `KomboError`, nothing
+        was deleted here. After `StoreUnavailable`, it is deleted at Kombo but not marked here; retrying the
+        same call is safe.
         """
         if not self._settings.allow_disconnect:
             raise errors.Forbidden("Integrations cannot be deleted here.")
+        await self._deletion_rate.spend(end_user)
         integration = await self.integration(end_user, public_id)
         try:
             await self._client.delete_integration(integration.integration_id)

@@ -143,7 +143,7 @@ OPERATIONS = (
         path="/integrations/{id}",
         endpoint=endpoints.disconnect,
         responses={204: None},
-        problems=(*BODY, errors.IntegrationNotFound, *STORE, *KOMBO),
+        problems=(*BODY, errors.IntegrationNotFound, *STORE, errors.RateLimited, *KOMBO),
     ),
     Operation(
         method="POST",
