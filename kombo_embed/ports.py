@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import HTTPConnection
 
-from kombo_embed.integration import Completion, Event, Integration
+from kombo_embed.integration import Completion, Event, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.models import CacheKey, ConnectionLink, EndUser, LinkOptions, LinkType
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
@@ -230,6 +230,9 @@ class RecordStore(Protocol):
 
     async def find_integrations(self, origin_id: str) -> list[Integration]:
         """Return the origin id's integrations, oldest first."""
+
+    async def list_integrations(self, origin_id: str, query: IntegrationQuery) -> IntegrationPage | None:
+        """Return a page of the origin id's integrations; None if no page of theirs had the cursor."""
 
     async def find_integration(self, integration_id: str) -> Integration | None:
         """Return one integration by Kombo's id."""

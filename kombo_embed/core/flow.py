@@ -12,7 +12,7 @@ from kombo_embed import errors
 from kombo_embed.core.completions import Completions
 from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
 from kombo_embed.core.links import LinkIssuer
-from kombo_embed.integration import Completion, Integration
+from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.kombo import responses, webhooks
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser, IssuedLink, LinkOptions, LinkRequest, RelinkRequest, SetupRequest
@@ -158,6 +158,17 @@ class ConnectionFlow:
         if integration is None:
             raise _not_found()
         return integration
+
+    async def list_integrations(self, end_user: EndUser, query: IntegrationQuery) -> IntegrationPage:
+        """Return a page of the end user's integrations, oldest first.
+
+        Raises `InvalidRequest` if no page of this organization's had the query's cursor.
+        """
+        page = await self._store.list_integrations(end_user.origin_id, query)
+        if page is None:
+            wrong = errors.FieldError("cursor", "is not the next_cursor of a page")
+            raise errors.InvalidRequest("This cursor is not valid.", wrong)
+        return page
 
     async def integrations(self, origin_id: str) -> list[Integration]:
         """Return the integrations recorded for an origin id, oldest first."""

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from sqlalchemy import false, literal, select
 
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
-from kombo_embed.integration import Completion, Integration
+from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.models import CacheKey, LinkType
 from kombo_embed.ports import Clock, ClosedLinks, Invalidation
 from kombo_embed.store import (
     apply_event,
     integrations,
     invalidations,
+    lists,
     migrations,
     minted_links,
     retention,
@@ -174,6 +175,12 @@ class Store:
         """Return the origin id's integrations, oldest first."""
         async with self._reading() as transaction:
             return await integrations.list_of(transaction, origin_id)
+
+    @read_only
+    async def list_integrations(self, origin_id: str, query: IntegrationQuery) -> IntegrationPage | None:
+        """Return a page of the origin id's integrations; None if no page of theirs had the cursor."""
+        async with self._reading() as transaction:
+            return await lists.list_page(transaction, origin_id, query)
 
     @read_only
     async def find_integration(self, integration_id: str) -> Integration | None:

@@ -24,7 +24,7 @@ from kombo_embed.models import EndUser, LinkOptions
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable
 from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
-from kombo_embed.web import requests
+from kombo_embed.web import queries, requests
 from kombo_embed.web.responses import (
     EmbedResponse,
     LinkResponse,
@@ -32,7 +32,7 @@ from kombo_embed.web.responses import (
     json_response_with_etag,
     response_with_etag,
 )
-from kombo_embed.web.schemas import serialize_integration
+from kombo_embed.web.schemas import EndUserAction, serialize_integration, serialize_integrations
 
 logger = logging.getLogger("kombo_embed.web")
 
@@ -72,11 +72,12 @@ async def complete_flow(services: Services, request: Request) -> Response:
 
 
 async def list_integrations(services: Services, request: Request) -> Response:
-    """List the organization's integrations."""
+    """List the organization's integrations, a page at a time."""
     end_user = await _end_user(services, request)
-    integrations = await services.flow.integrations(end_user.origin_id)
-    content = {"integrations": [serialize_integration(integration) for integration in integrations]}
-    return json_response_with_etag(request, content)
+    query = queries.parse_integration_query(request)
+    page = await services.flow.list_integrations(end_user, query)
+    actions: list[EndUserAction] = ["disconnect"] if services.settings.allow_disconnect else []
+    return json_response_with_etag(request, serialize_integrations(page, actions=actions))
 
 
 async def get_integration(services: Services, request: Request) -> Response:
@@ -115,7 +116,7 @@ async def disconnect(services: Services, request: Request) -> Response:
 async def list_tools(services: Services, request: Request) -> Response:
     """List the tools of a category."""
     end_user = await _end_user(services, request)
-    category = requests.parse_category(request, services.settings)
+    category = queries.parse_category(request, services.settings)
     tools = await services.catalogue.list_tools(category)
     integrations = await services.flow.integrations(end_user.origin_id)
     connected = {integration.tool for integration in integrations if integration.category in (None, category)}
