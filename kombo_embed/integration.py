@@ -109,8 +109,8 @@ class Event:
         data: For ``kombo.event``: Kombo's own event as received (``id``, ``type``, ``data``). For
             ``flow.failed``: ``tool``, ``category`` and Kombo's ``log_url``. For ``flow.abandoned``: the
             link's ``tool``, ``category``, ``language``, ``minted_at`` and ``expires_at``. For
-            ``integration.duplicate``: ``integration_ids`` (Kombo's) and ``public_ids`` of all duplicates,
-            oldest first. Otherwise empty.
+            ``integration.duplicate``: ``integration_ids`` (Kombo's) and ``public_ids`` of the duplicates, at
+            most the ten oldest, and ``count``, how many there are with this one. Otherwise empty.
     """
 
     id: str

@@ -234,6 +234,15 @@ class RecordStore(Protocol):
     async def list_integrations(self, origin_id: str, query: IntegrationQuery) -> IntegrationPage | None:
         """Return a page of the origin id's integrations; None if no page of theirs had the cursor."""
 
+    async def find_connected(self, origin_id: str, *, tool: str, category: str) -> Integration | None:
+        """Return the integration that connects a tool already, one to reconnect first, else the oldest.
+
+        One of an unknown category counts if there is none of this category.
+        """
+
+    async def connected_tools(self, origin_id: str, category: str) -> set[str]:
+        """Return the tools that an origin id has connected in a category, or in an unknown one."""
+
     async def find_integration(self, integration_id: str) -> Integration | None:
         """Return one integration by Kombo's id."""
 

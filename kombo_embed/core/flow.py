@@ -170,6 +170,10 @@ class ConnectionFlow:
             raise errors.InvalidRequest("This cursor is not valid.", wrong)
         return page
 
+    async def connected_tools(self, end_user: EndUser, category: str) -> set[str]:
+        """Return the tools that the end user's organization has connected in a category."""
+        return await self._store.connected_tools(end_user.origin_id, category)
+
     async def integrations(self, origin_id: str) -> list[Integration]:
         """Return the integrations recorded for an origin id, oldest first."""
         return await self._store.find_integrations(origin_id)
@@ -184,14 +188,10 @@ class ConnectionFlow:
 
     async def _refuse_duplicate(self, end_user: EndUser, request: LinkRequest) -> None:
         """Raise if the organization has this tool."""
-        candidates = [
-            integration
-            for integration in await self._store.find_integrations(end_user.origin_id)
-            if integration.tool == request.tool and integration.category in (None, request.category)
-        ]
-        if candidates:
-            # Prefer a known category over an unknown one, then one that needs reconnecting.
-            existing = min(candidates, key=lambda one: (one.category is None, one.next_action != "reconnect"))
+        existing = await self._store.find_connected(
+            end_user.origin_id, tool=request.tool or "", category=request.category
+        )
+        if existing is not None:
             message = f"{request.tool} is already connected. Reconnect it instead."
             raise errors.AlreadyConnected(message, integration=existing)
 

@@ -6,11 +6,22 @@ cursor is that integration's public id: the number of the row would show how man
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Select, and_, false, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    false,
+    literal,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
 
 from kombo_embed.integration import (
     ACTION_BY_SETUP_STATUS,
     ACTION_BY_STATUS,
+    Integration,
     IntegrationPage,
     IntegrationQuery,
 )
@@ -31,15 +42,43 @@ async def list_page(
         if found is None:
             return None
         after = found
-    page = _live(transaction, origin_id).where(COLUMNS.id > after).order_by(COLUMNS.id)
-    if query.next_actions:
-        page = page.where(or_(*(_has_next_action(action) for action in query.next_actions)))
     # One more than the page shows whether there is another one.
-    rows = (await transaction.connection.execute(page.limit(query.limit + 1))).mappings()
-    found_integrations = [from_row(row) for row in rows]
-    listed = found_integrations[: query.limit]
-    next_cursor = listed[-1].public_id if len(found_integrations) > query.limit else None
-    return IntegrationPage(listed, next_cursor)
+    numbers = _live(transaction, origin_id).where(COLUMNS.id > after).limit(query.limit + 1)
+    if query.next_actions:
+        numbers = numbers.where(or_(*(_has_next_action(action) for action in query.next_actions)))
+    # The inner query reads only the index, however few integrations match.
+    page = select(integrations).where(COLUMNS.id.in_(numbers.order_by(COLUMNS.id)))
+    rows = (await transaction.connection.execute(page.order_by(COLUMNS.id))).mappings().all()
+    listed = [from_row(row) for row in rows[: query.limit]]
+    return IntegrationPage(listed, listed[-1].public_id if len(rows) > query.limit else None)
+
+
+async def find_connected(
+    transaction: Transaction, origin_id: str, *, tool: str, category: str
+) -> Integration | None:
+    """Return the integration that connects a tool already, one to reconnect first, else the oldest.
+
+    One of an unknown category counts if there is none of this category.
+    """
+    choices = []
+    for in_category in (COLUMNS.category == category, COLUMNS.category.is_(None)):
+        of_tool = _live(transaction, origin_id).where(COLUMNS.tool == tool, in_category)
+        # A literal, for which the databases choose the index of these integrations.
+        choices += [of_tool.where(COLUMNS.status == literal_column("'INVALID'")), of_tool]
+    firsts = [choice.order_by(COLUMNS.id).limit(1).subquery() for choice in choices]
+    ranked = union_all(*(select(literal(rank).label("rank"), one.c.id) for rank, one in enumerate(firsts)))
+    best = ranked.subquery()
+    first = select(best.c.id).order_by(best.c.rank).limit(1).scalar_subquery()
+    found = await transaction.connection.execute(select(integrations).where(COLUMNS.id == first))
+    row = found.mappings().one_or_none()
+    return None if row is None else from_row(row)
+
+
+async def connected_tools(transaction: Transaction, origin_id: str, category: str) -> set[str]:
+    """Return the tools that an origin id has connected in a category, or in an unknown one."""
+    in_category = or_(COLUMNS.category == category, COLUMNS.category.is_(None))
+    tools = _live(transaction, origin_id).where(in_category).with_only_columns(COLUMNS.tool).distinct()
+    return set((await transaction.connection.execute(tools)).scalars())
 
 
 async def _row_number(transaction: Transaction, origin_id: str, public_id: str) -> int | None:
@@ -55,8 +94,8 @@ async def _row_number(transaction: Transaction, origin_id: str, public_id: str) 
     return number
 
 
-def _live(transaction: Transaction, origin_id: str) -> Select[tuple[object, ...]]:
-    return select(integrations).where(
+def _live(transaction: Transaction, origin_id: str) -> Select[int]:
+    return select(COLUMNS.id).where(
         COLUMNS.environment == transaction.environment,
         COLUMNS.origin_id == origin_id,
         COLUMNS.deleted_at.is_(None),

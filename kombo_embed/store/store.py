@@ -183,6 +183,18 @@ class Store:
             return await lists.list_page(transaction, origin_id, query)
 
     @read_only
+    async def find_connected(self, origin_id: str, *, tool: str, category: str) -> Integration | None:
+        """Return the integration that connects a tool already, one to reconnect first, else the oldest."""
+        async with self._reading() as transaction:
+            return await lists.find_connected(transaction, origin_id, tool=tool, category=category)
+
+    @read_only
+    async def connected_tools(self, origin_id: str, category: str) -> set[str]:
+        """Return the tools that an origin id has connected in a category, or in an unknown one."""
+        async with self._reading() as transaction:
+            return await lists.connected_tools(transaction, origin_id, category)
+
+    @read_only
     async def find_integration(self, integration_id: str) -> Integration | None:
         """Return one integration by Kombo's id."""
         async with self._reading() as transaction:

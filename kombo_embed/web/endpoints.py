@@ -118,8 +118,7 @@ async def list_tools(services: Services, request: Request) -> Response:
     end_user = await _end_user(services, request)
     category = queries.parse_category(request, services.settings)
     tools = await services.catalogue.list_tools(category)
-    integrations = await services.flow.integrations(end_user.origin_id)
-    connected = {integration.tool for integration in integrations if integration.category in (None, category)}
+    connected = await services.flow.connected_tools(end_user, category)
     content = [
         {"id": tool.id, "label": tool.label, "logo_url": tool.logo_url, "connected": tool.id in connected}
         for tool in tools
