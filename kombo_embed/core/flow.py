@@ -129,10 +129,8 @@ class ConnectionFlow:
             logger.warning("webhook.malformed", extra={"reason": reason})
             await self._store.save_malformed_event(body, reason=reason)
             raise
-        origin_id = await self._store.save_event(event, report)
+        await self._store.save_event(event, report)
         self._wake_dispatcher()
-        if origin_id is not None:
-            await self._links.invalidate(origin_id)
 
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. This cannot be undone.
@@ -150,7 +148,6 @@ class ConnectionFlow:
                 raise
         await self._store.save_deleted(integration)
         self._wake_dispatcher()
-        await self._links.invalidate(end_user.origin_id)
 
     async def integration(self, end_user: EndUser, public_id: str) -> Integration:
         """Return one of the end user's integrations by its public id."""

@@ -109,9 +109,12 @@ async def save_deleted(
     if row is None:
         values = _first_values(integration, origin_id=integration.origin_id, source="webhook")
         await _insert(transaction, integration.integration_id, **values, deleted_at=transaction.now)
+        transaction.invalidate(integration.origin_id)
     elif row["deleted_at"] is None and unless_changed_since in (None, row["updated_at"]):
-        values = {"origin_id": row["origin_id"] or integration.origin_id, "deleted_at": transaction.now}
+        origin_id = row["origin_id"] or integration.origin_id
+        values = {"origin_id": origin_id, "deleted_at": transaction.now}
         await _write_event(transaction, "integration.deleted", await _update(transaction, row, values))
+        transaction.invalidate(origin_id)
 
 
 async def save_state(transaction: Transaction, state: ReportedState) -> None:
@@ -209,14 +212,18 @@ async def _insert(transaction: Transaction, integration_id: str, **values: objec
         "updated_at": transaction.now,
         **values,
     }
-    return (await transaction.connection.execute(INSERT, columns)).mappings().one()
+    row = (await transaction.connection.execute(INSERT, columns)).mappings().one()
+    transaction.invalidate_lists(row["origin_id"])
+    return row
 
 
 async def _update(transaction: Transaction, row: RowMapping, values: Mapping[str, object]) -> RowMapping:
     # updated_at increases with each change, even if the clock stands still.
     updated_at = max(transaction.now, row["updated_at"] + merge.JUST_AFTER)
     columns = {"row_id": row["id"], "updated_at": updated_at, **values}
-    return (await transaction.connection.execute(UPDATE, columns)).mappings().one()
+    changed = (await transaction.connection.execute(UPDATE, columns)).mappings().one()
+    transaction.invalidate_lists(changed["origin_id"])
+    return changed
 
 
 async def _write_event(

@@ -224,8 +224,8 @@ outbox = sa.Table(
     sa.Index("ix_kombo_embed_outbox_integration", "environment", "integration_id", "id", **WAITING),
 )
 
-# Changes of origin ids' integrations, written in the transaction that caused them, for every process to apply:
-# most of them invalidate links, all of them invalidate lists.
+# Changes of origin ids' integrations, written in the transaction that makes them, for every process to apply:
+# all of them invalidate lists, most of them invalidate links.
 # AUTOINCREMENT: ids are never reused, so a process knows by the greatest one which rows it has read.
 link_invalidations = sa.Table(
     "kombo_embed_dropped_links",
