@@ -209,7 +209,10 @@ class InvalidationLog(Protocol):
         """Return those of these rows that are visible."""
 
     async def prune(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` invalidations written before this time; return how many were deleted."""
+        """Delete up to ``limit`` invalidations, of any environment, written before this time.
+
+        Return how many were deleted.
+        """
 
 
 class RecordStore(Protocol):

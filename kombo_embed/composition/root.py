@@ -14,6 +14,7 @@ from kombo_embed.core.completions import Completions
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.links import LinkIssuer
+from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
 from kombo_embed.core.tools import ToolCatalogue
 from kombo_embed.errors import ConfigurationError
@@ -83,6 +84,7 @@ class Composition:
         return Services(
             settings=self._settings,
             flow=flow,
+            list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
             reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
             store=store,

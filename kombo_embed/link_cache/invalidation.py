@@ -54,7 +54,8 @@ class InvalidationPoller:
         self.cache = cache
         self._log = log
         self._environment = environment
-        self._retention = timedelta(seconds=lifetime_seconds) + RETENTION_MARGIN
+        # The rows of other environments, whose links may live longer, are pruned with ours.
+        self._retention = timedelta(seconds=max(lifetime_seconds, 3600)) + RETENTION_MARGIN
         self._clock = clock
         self._advance = advance
         self._lock = asyncio.Lock()

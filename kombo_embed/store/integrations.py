@@ -13,7 +13,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, bindparam, func, insert, select, tuple_, update
 
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.store import merge, minted_links, webhook_events
@@ -35,6 +35,7 @@ UPDATE = update(integrations).where(integrations.c.id == bindparam("row_id")).re
 # A change of one of these is an integration.updated.
 REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
 DUPLICATES_NAMED = 10  # the oldest ones, in an event
+OLDEST_FIRST = (integrations.c.connected_at, integrations.c.id)
 PUBLIC_ID_BYTES = 16
 PUBLIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # so many bytes in base64url, without padding
 
@@ -55,7 +56,7 @@ async def find_public(transaction: Transaction, public_id: str, origin_id: str) 
 
 async def list_of(transaction: Transaction, origin_id: str) -> list[Integration]:
     """Return an origin id's integrations, oldest first."""
-    query = _not_deleted(transaction, integrations.c.origin_id == origin_id).order_by(integrations.c.id)
+    query = _not_deleted(transaction, integrations.c.origin_id == origin_id).order_by(*OLDEST_FIRST)
     return [from_row(row) for row in (await transaction.connection.execute(query)).mappings()]
 
 
@@ -173,11 +174,11 @@ async def _report_duplicates(transaction: Transaction, row: RowMapping) -> None:
     if row["deleted_at"] is not None or row["origin_id"] is None or row["category"] is None:
         return
     await transaction.lock("origin id", row["origin_id"])
-    others = _equal(transaction, row).where(integrations.c.id != row["id"]).order_by(integrations.c.id)
+    others = _equal(transaction, row).where(integrations.c.id != row["id"]).order_by(*OLDEST_FIRST)
     oldest = (await transaction.connection.execute(others.limit(1))).mappings().first()
     if oldest is None or row["category_guessed"]:
         return
-    newer = max(row, oldest, key=itemgetter("id"))
+    newer = max(row, oldest, key=itemgetter("connected_at", "id"))
     if newer["duplicate_told_at"] is None:
         # An integration's events are numbered while it is locked.
         await transaction.lock(newer["integration_id"])
@@ -187,9 +188,10 @@ async def _report_duplicates(transaction: Transaction, row: RowMapping) -> None:
 
 
 async def _duplicates(transaction: Transaction, newer: RowMapping) -> dict[str, object]:
-    equal = _equal(transaction, newer).where(integrations.c.id <= newer["id"])
+    place = tuple_(newer["connected_at"], newer["id"])
+    equal = _equal(transaction, newer).where(tuple_(*OLDEST_FIRST) <= place)
     count = equal.with_only_columns(func.count())
-    oldest = equal.order_by(integrations.c.id).limit(DUPLICATES_NAMED)
+    oldest = equal.order_by(*OLDEST_FIRST).limit(DUPLICATES_NAMED)
     named = list((await transaction.connection.execute(oldest)).mappings())
     return {
         "integration_ids": [one["integration_id"] for one in named],

@@ -7,12 +7,12 @@ number that is missing belongs to no environment yet.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select
+from sqlalchemy import CursorResult, delete, func, insert, select
 
 from kombo_embed.ports import Invalidation, InvalidationPage
 from kombo_embed.store.database import Database, read_only, run_to_completion
@@ -78,27 +78,27 @@ class InvalidationLog:
 
     @run_to_completion
     async def prune(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` of the oldest rows if they were written before this time."""
+        """Delete up to ``limit`` of the oldest rows, of any environment, if they are older than this."""
         async with self._database.reading() as connection:
-            if not await self._find_old(connection, before=before, limit=1):
+            if not await _find_old(connection, before=before, limit=1):
                 return 0
         async with self._database.writing() as connection:
-            old = await self._find_old(connection, before=before, limit=limit)
+            old = await _find_old(connection, before=before, limit=limit)
             if old:
-                is_ours, is_old = COLUMNS.environment == self._environment, COLUMNS.id <= old[-1]
-                await connection.execute(delete(link_invalidations).where(is_ours, is_old))
+                await connection.execute(delete(link_invalidations).where(COLUMNS.id <= old[-1]))
             return len(old)
 
-    async def _find_old(self, connection: Connection, *, before: datetime, limit: int) -> list[int]:
-        """Return the oldest rows up to the first one that is not old: times are in about this order."""
-        query = select(COLUMNS.id, COLUMNS.dropped_at).where(COLUMNS.environment == self._environment)
-        rows = await connection.execute(query.order_by(COLUMNS.id).limit(limit))
-        return [row.id for row in takewhile(lambda row: row.dropped_at < before, rows)]
-
-    def _page(self, rows: Iterable[Row[Any]]) -> InvalidationPage:
+    def _page(self, rows: CursorResult[Any]) -> InvalidationPage:
         page = InvalidationPage([], [])
         for row_id, environment, invalidation_id, origin_id, only_lists in rows:
             page.row_ids.append(row_id)
             if environment == self._environment:
                 page.invalidations.append(Invalidation(row_id, invalidation_id, origin_id, only_lists))
         return page
+
+
+async def _find_old(connection: Connection, *, before: datetime, limit: int) -> list[int]:
+    """Return the oldest rows up to the first one that is not old: times are in about this order."""
+    query = select(COLUMNS.id, COLUMNS.dropped_at).where(COLUMNS.id > 0).order_by(COLUMNS.id)
+    rows = await connection.execute(query.limit(limit))
+    return [row.id for row in takewhile(lambda row: row.dropped_at < before, rows)]

@@ -2,12 +2,17 @@
 
 A page continues after the integration of its cursor, so integrations that are added meanwhile move none. The
 cursor is that integration's public id: the number of the row would show how many integrations the host has.
+The order is that of their connection. Ordered by the number alone, PostgreSQL would expect to find them early
+in the index of the numbers, which has those of all origin ids.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import (
     ColumnElement,
+    Row,
     Select,
     and_,
     false,
@@ -15,6 +20,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    tuple_,
     union_all,
 )
 
@@ -25,7 +31,7 @@ from kombo_embed.integration import (
     IntegrationPage,
     IntegrationQuery,
 )
-from kombo_embed.store.integrations import PUBLIC_ID, from_row
+from kombo_embed.store.integrations import OLDEST_FIRST, PUBLIC_ID, from_row
 from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
 
@@ -36,19 +42,18 @@ async def list_page(
     transaction: Transaction, origin_id: str, query: IntegrationQuery
 ) -> IntegrationPage | None:
     """Return a page, oldest first; None if the cursor is not one of this origin id's."""
-    after = 0
-    if query.cursor is not None:
-        found = await _row_number(transaction, origin_id, query.cursor)
-        if found is None:
-            return None
-        after = found
     # One more than the page shows whether there is another one.
-    numbers = _live(transaction, origin_id).where(COLUMNS.id > after).limit(query.limit + 1)
+    numbers = _live(transaction, origin_id).limit(query.limit + 1)
+    if query.cursor is not None:
+        last = await _find_place(transaction, origin_id, query.cursor)
+        if last is None:
+            return None
+        numbers = numbers.where(tuple_(*OLDEST_FIRST) > tuple_(*last))
     if query.next_actions:
         numbers = numbers.where(or_(*(_has_next_action(action) for action in query.next_actions)))
     # The inner query reads only the index, however few integrations match.
-    page = select(integrations).where(COLUMNS.id.in_(numbers.order_by(COLUMNS.id)))
-    rows = (await transaction.connection.execute(page.order_by(COLUMNS.id))).mappings().all()
+    page = select(integrations).where(COLUMNS.id.in_(numbers.order_by(*OLDEST_FIRST)))
+    rows = (await transaction.connection.execute(page.order_by(*OLDEST_FIRST))).mappings().all()
     listed = [from_row(row) for row in rows[: query.limit]]
     return IntegrationPage(listed, listed[-1].public_id if len(rows) > query.limit else None)
 
@@ -65,7 +70,7 @@ async def find_connected(
         of_tool = _live(transaction, origin_id).where(COLUMNS.tool == tool, in_category)
         # A literal, for which the databases choose the index of these integrations.
         choices += [of_tool.where(COLUMNS.status == literal_column("'INVALID'")), of_tool]
-    firsts = [choice.order_by(COLUMNS.id).limit(1).subquery() for choice in choices]
+    firsts = [choice.order_by(*OLDEST_FIRST).limit(1).subquery() for choice in choices]
     ranked = union_all(*(select(literal(rank).label("rank"), one.c.id) for rank, one in enumerate(firsts)))
     best = ranked.subquery()
     first = select(best.c.id).order_by(best.c.rank).limit(1).scalar_subquery()
@@ -81,17 +86,16 @@ async def connected_tools(transaction: Transaction, origin_id: str, category: st
     return set((await transaction.connection.execute(tools)).scalars())
 
 
-async def _row_number(transaction: Transaction, origin_id: str, public_id: str) -> int | None:
+async def _find_place(transaction: Transaction, origin_id: str, public_id: str) -> Row[datetime, int] | None:
     if PUBLIC_ID.fullmatch(public_id) is None:
         return None
     # A deleted integration's, too: it may have been deleted since its page was read.
-    query = select(COLUMNS.id).where(
+    query = select(*OLDEST_FIRST).where(
         COLUMNS.public_id == public_id,
         COLUMNS.environment == transaction.environment,
         COLUMNS.origin_id == origin_id,
     )
-    number: int | None = (await transaction.connection.execute(query)).scalar_one_or_none()
-    return number
+    return (await transaction.connection.execute(query)).one_or_none()
 
 
 def _live(transaction: Transaction, origin_id: str) -> Select[int]:

@@ -107,18 +107,18 @@ integrations = sa.Table(
     # Pages of an origin id's integrations, filtered by what `Integration.next_action` depends on.
     sa.Index(
         "ix_kombo_embed_integrations_listed",
-        *("environment", "origin_id", "id", "status", "setup_status"),
+        *("environment", "origin_id", "connected_at", "id", "status", "setup_status"),
         **LIVE,
     ),
     # An origin id's integrations with one tool, and among them those to reconnect.
     sa.Index(
         "ix_kombo_embed_integrations_connected",
-        *("environment", "origin_id", "tool", "category", "id", "category_guessed"),
+        *("environment", "origin_id", "tool", "category", "connected_at", "id", "category_guessed"),
         **LIVE,
     ),
     sa.Index(
         "ix_kombo_embed_integrations_invalid",
-        *("environment", "origin_id", "tool", "category", "id"),
+        *("environment", "origin_id", "tool", "category", "connected_at", "id"),
         **_only_where("deleted_at IS NULL AND status = 'INVALID'"),
     ),
 )

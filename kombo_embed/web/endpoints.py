@@ -16,6 +16,7 @@ from starlette.responses import Response
 from kombo_embed.auth.callable import link_options
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.link_request import LinkChoice
+from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
 from kombo_embed.core.tools import ToolCatalogue
 from kombo_embed.errors import BrowserModuleMissing, StoreUnavailable, Unauthenticated
@@ -30,6 +31,7 @@ from kombo_embed.web.responses import (
     LinkResponse,
     json_response,
     json_response_with_etag,
+    not_modified,
     response_with_etag,
 )
 from kombo_embed.web.schemas import EndUserAction, serialize_integration, serialize_integrations
@@ -43,6 +45,7 @@ class Services:
 
     settings: Settings
     flow: ConnectionFlow
+    list_tags: ListTags
     catalogue: ToolCatalogue
     store: Store
     end_user: EndUserResolver
@@ -75,9 +78,15 @@ async def list_integrations(services: Services, request: Request) -> Response:
     """List the organization's integrations, a page at a time."""
     end_user = await _end_user(services, request)
     query = queries.parse_integration_query(request)
+    known = services.list_tags.find(end_user.origin_id, query)
+    if known is not None and (unchanged := not_modified(request, known)) is not None:
+        return unchanged
+    remember = services.list_tags.before_read(end_user.origin_id, query)
     page = await services.flow.list_integrations(end_user, query)
     actions: list[EndUserAction] = ["disconnect"] if services.settings.allow_disconnect else []
-    return json_response_with_etag(request, serialize_integrations(page, actions=actions))
+    response = json_response_with_etag(request, serialize_integrations(page, actions=actions))
+    remember(response.headers["etag"])
+    return response
 
 
 async def get_integration(services: Services, request: Request) -> Response:

@@ -14,8 +14,10 @@ LIVE = "deleted_at IS NULL"
 
 def upgrade() -> None:
     """Add the indexes and the column."""
-    by_tool = ["environment", "origin_id", "tool", "category", "id"]
-    _create_index("listed", ["environment", "origin_id", "id", "status", "setup_status"], LIVE)
+    by_tool = ["environment", "origin_id", "tool", "category", "connected_at", "id"]
+    _create_index(
+        "listed", ["environment", "origin_id", "connected_at", "id", "status", "setup_status"], LIVE
+    )
     _create_index("connected", [*by_tool, "category_guessed"], LIVE)
     _create_index("invalid", by_tool, f"{LIVE} AND status = 'INVALID'")
     only_lists = sa.Column("only_lists", sa.Boolean, nullable=False, server_default=sa.false())
