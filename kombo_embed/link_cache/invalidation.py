@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -143,8 +144,11 @@ class InvalidationPoller:
             await self._advance(self._missing.lowest(self._position + 1) - 1)
 
     async def _run(self) -> None:
+        # Workers that start together do not poll together: then each row would be applied by several.
+        pause = random.uniform(0, POLL_SECONDS)  # noqa: S311 - as above
         while True:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(pause)
+            pause = POLL_SECONDS
             try:
                 await self.poll()
                 await self._prune()
