@@ -90,10 +90,10 @@ class InvalidationLog:
 
     def _page(self, rows: CursorResult[Any]) -> InvalidationPage:
         page = InvalidationPage([], [])
-        for row_id, environment, invalidation_id, origin_id, only_lists in rows:
-            page.row_ids.append(row_id)
-            if environment == self._environment:
-                page.invalidations.append(Invalidation(row_id, invalidation_id, origin_id, only_lists))
+        for row in rows:
+            page.row_ids.append(row.id)
+            if row.environment == self._environment:
+                page.invalidations.append(Invalidation(row.id, row.drop_id, row.origin_id, row.only_lists))
         return page
 
 

@@ -8,7 +8,7 @@ in the index of the numbers, which has those of all origin ids.
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -86,7 +86,7 @@ async def connected_tools(transaction: Transaction, origin_id: str, category: st
     return set((await transaction.connection.execute(tools)).scalars())
 
 
-async def _find_place(transaction: Transaction, origin_id: str, public_id: str) -> Row[datetime, int] | None:
+async def _find_place(transaction: Transaction, origin_id: str, public_id: str) -> Row[Any] | None:
     if PUBLIC_ID.fullmatch(public_id) is None:
         return None
     # A deleted integration's, too: it may have been deleted since its page was read.

@@ -113,7 +113,8 @@ integrations = sa.Table(
     # An origin id's integrations with one tool, and among them those to reconnect.
     sa.Index(
         "ix_kombo_embed_integrations_connected",
-        *("environment", "origin_id", "tool", "category", "connected_at", "id", "category_guessed"),
+        *("environment", "origin_id", "tool", "category", "connected_at", "id"),
+        *("status", "category_guessed"),
         **LIVE,
     ),
     sa.Index(

@@ -18,7 +18,7 @@ from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.link_cache.redis_client import RedisClient
 from kombo_embed.link_cache.redis_position import RedisPosition
 from kombo_embed.sandbox import Sandbox
-from tests.link_cache.test_invalidation import fill
+from tests.link_cache.test_invalidation import fill, transaction
 from tests.link_cache.test_redis import make_store
 from tests.link_cache.workers import GRACE, Worker, workers
 from tests.redis_server import RedisServer
@@ -82,11 +82,11 @@ async def test_a_crash_between_commit_and_redis_is_repaired_at_the_next_start(
 
 
 @asynccontextmanager
-async def poller(redis: RedisServer) -> AsyncIterator[InvalidationPoller]:
-    """A worker's poller, which polls when it is told to."""
+async def poller(redis: RedisServer, url: str = SQLITE_URL) -> AsyncIterator[InvalidationPoller]:
+    """A worker's poller, which polls when a test calls it."""
     clock = SystemClock()
     client = RedisClient(redis.url)
-    async with opened_store(SQLITE_URL) as records:
+    async with opened_store(url) as records:
         links = make_store(client)
         log = records.invalidations
         applied = RedisPosition(client, LinkCipher(), links=links, log=log, database=records.name)
@@ -115,6 +115,25 @@ async def test_a_row_that_one_worker_has_applied_is_not_applied_by_another(redis
         assert applied - before >= 500
         await second.poll()
         assert redis_server.calls("evalsha") - applied < 20
+
+
+async def test_a_row_that_is_committed_late_is_applied_by_the_next_start(
+    redis_server: RedisServer, postgres_url: str
+) -> None:
+    async with transaction(postgres_url, "late") as late:
+        async with poller(redis_server, postgres_url) as first:
+            await fill(postgres_url, 2000)
+            await first.poll()
+            assert markers(redis_server) == 2000
+        await late.commit()  # its process dies before it invalidates, and so does the other one
+    async with poller(redis_server, postgres_url):
+        assert markers(redis_server) == 2001
+
+
+def markers(redis: RedisServer) -> int:
+    """Return how many invalidations were applied to Redis."""
+    count = "return #redis.call('KEYS', 'kombo-embed:invalidation:*')"
+    return int(redis.command("EVAL", count, "0").removeprefix(b":"))
 
 
 @pytest.mark.parametrize("lost", ["evicted", "flushed"])

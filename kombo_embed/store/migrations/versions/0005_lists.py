@@ -18,7 +18,7 @@ def upgrade() -> None:
     _create_index(
         "listed", ["environment", "origin_id", "connected_at", "id", "status", "setup_status"], LIVE
     )
-    _create_index("connected", [*by_tool, "category_guessed"], LIVE)
+    _create_index("connected", [*by_tool, "status", "category_guessed"], LIVE)
     _create_index("invalid", by_tool, f"{LIVE} AND status = 'INVALID'")
     only_lists = sa.Column("only_lists", sa.Boolean, nullable=False, server_default=sa.false())
     op.add_column("kombo_embed_dropped_links", only_lists)
