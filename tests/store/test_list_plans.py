@@ -60,7 +60,9 @@ async def plan(url: str, statement: Statement) -> str:
     database = Database(url)
     explain = "EXPLAIN QUERY PLAN " if url.startswith("sqlite") else "EXPLAIN "
     async with database.reading() as connection:
-        steps = await connection.exec_driver_sql(explain + statement[0], statement[1])
+        steps = await connection.run_sync(
+            lambda blocking: list(blocking.exec_driver_sql(explain + statement[0], statement[1]))
+        )
         lines = [str(step[-1]) for step in steps]
     await database.aclose()
     return "\n".join(lines)
