@@ -29,7 +29,7 @@ from kombo_embed.store.store import Store
 from kombo_embed.store.tables import link_invalidations
 from kombo_embed.upstream import ReportedDeletion
 from tests.link_cache.workers import GRACE, workers
-from tests.store.samples import NOW, REPORTED, complete, created, fixed_clock, opened_store, state_changed
+from tests.store.samples import NOW, complete, created, fixed_clock, opened_store, state_changed
 from tests.support import eventually
 
 INSERT = (
@@ -271,16 +271,16 @@ async def test_a_duplicate_event_and_a_repeated_completion_write_and_invalidate_
         await store.save_event(*created("e1"))
         await complete(store)
         await store.save_event(*state_changed("e2", "ACTIVE"))
-        event, report = created("e3")
-        await store.save_event(event, ReportedDeletion(report))
-        before, written = list(cache.applied), await count_rows(database_url)
-        assert len(before) == 4
+        assert (len(cache.applied), await count_rows(database_url)) == (3, 3)
         for process in (store, other):
             await process.save_event(*created("e1"))
-            await process.save_completion(REPORTED, activation_token="token", origin_id="acme")
+            assert await complete(process) is False
             await process.save_event(*state_changed("e2", "ACTIVE"))
+        assert (len(cache.applied), await count_rows(database_url)) == (3, 3)
+        event, report = created("e3")
+        for process in (store, other):
             await process.save_event(event, ReportedDeletion(report))
-        assert (cache.applied, await count_rows(database_url)) == (before, written)
+        assert (len(cache.applied), await count_rows(database_url)) == (4, 4)
 
 
 async def test_a_change_that_concerns_no_link_invalidates_lists_only(

@@ -99,11 +99,13 @@ async def poller(redis: RedisServer, url: str = SQLITE_URL) -> AsyncIterator[Inv
             clock=clock,
         )
         await cache.open(apply_cool_down=lambda _: None)
-        yield InvalidationPoller(
-            log, cache, environment="default", lifetime_seconds=3600, clock=clock, advance=cache.advance
-        )
-        await cache.aclose()
-        await client.aclose()
+        try:
+            yield InvalidationPoller(
+                log, cache, environment="default", lifetime_seconds=3600, clock=clock, advance=cache.advance
+            )
+        finally:
+            await cache.aclose()
+            await client.aclose()
 
 
 async def test_a_row_that_one_worker_has_applied_is_not_applied_by_another(redis_server: RedisServer) -> None:
