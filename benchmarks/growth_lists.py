@@ -34,6 +34,7 @@ from tests.store.test_lists import row
 from tests.support import make_settings
 
 INVALIDATIONS, INTEGRATIONS = (10_000, 100_000, 400_000), (10, 500, 5_000)
+OTHERS = 20_000  # integrations of other organizations
 SMOKE = 100  # the sizes are divided by it for a short run
 CALLS, ROUNDS = 20, 3
 Work = Callable[[], Awaitable[object]]
@@ -81,7 +82,7 @@ async def measure_lists(new_url: Callable[[], str], sizes: Sequence[int]) -> lis
         url = new_url()
         await migrate(url)
         rows = [row(number, duplicate_told_at=NOW) for number in range(size)]
-        others = [row(number, origin_id=f"o-{number}") for number in range(size, size + 20_000)]
+        others = [row(number, origin_id=f"o-{number}") for number in range(size, size + OTHERS)]
         await _fill(url, integrations, rows + others)
         embed = KomboEmbed(end_user=_ada, settings=make_settings(database_url=url))
         async with embed, _polling(url) as (store, _):
