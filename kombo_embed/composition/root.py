@@ -14,6 +14,7 @@ from kombo_embed.core.completions import Completions
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.links import LinkIssuer
+from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
 from kombo_embed.core.tools import ToolCatalogue
 from kombo_embed.errors import ConfigurationError
@@ -31,6 +32,7 @@ from kombo_embed.web.openapi import openapi_document
 if TYPE_CHECKING:
     from kombo_embed.link_cache.failover import FailoverLinkCache
     from kombo_embed.link_cache.redis import RedisLinkStore
+    from kombo_embed.link_cache.redis_position import RedisPosition
 
 logger = logging.getLogger("kombo_embed")
 
@@ -76,12 +78,13 @@ class Composition:
         poller = await self._poller(client, store, redis_cache)
         rates = await self._rate_storage(redis_cache)
         dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
-        links = self._links(client, store, poller, rates)
+        links = self._links(client, store, poller.cache, rates)
         flow = self._flow(client, store, links, rates, dispatcher.wake)
         self._start_background_work(store, dispatcher)
         return Services(
             settings=self._settings,
             flow=flow,
+            list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
             reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
             store=store,
@@ -114,31 +117,37 @@ class Composition:
                 f"kombo-embed cannot start: {settings.prefix}REDIS_URL is set, but the Redis client is not "
                 "installed. Install kombo-embed with its extra 'redis'."
             ) from None
+        links, position = self._redis_links(settings.redis_url.get_secret_value(), store)
         cache = FailoverLinkCache(
-            self._redis_links(settings.redis_url.get_secret_value()),
+            links,
+            position=position,
             make_memory=self._memory_cache,
-            find_invalidations=lambda: store.find_invalidations(after=0),
             environment=settings.environment,
             mint_timeout_seconds=settings.timeout,
             clock=self._clock,
         )
         return self._closing(cache)
 
-    def _redis_links(self, url: str) -> RedisLinkStore:
-        from kombo_embed.link_cache import encryption, redis, redis_client  # noqa: PLC0415 - an extra
+    def _redis_links(self, url: str, store: Store) -> tuple[RedisLinkStore, RedisPosition]:
+        # An extra.
+        from kombo_embed.link_cache import encryption, redis, redis_client, redis_position  # noqa: PLC0415
 
         settings = self._settings
         if not settings.encryption_keys and not is_on_this_machine(url):
             variable = f"{settings.prefix}LINK_ENCRYPTION_KEYS"
             logger.warning("redis.unencrypted_links", extra={"variable": variable})
-        return redis.RedisLinkStore(
-            self._closing(redis_client.RedisClient(url)),
-            encryption.LinkCipher(settings.encryption_keys),
+        client = self._closing(redis_client.RedisClient(url))
+        cipher = encryption.LinkCipher(settings.encryption_keys)
+        links = redis.RedisLinkStore(
+            client,
+            cipher,
             environment=settings.environment,
             lifetime_seconds=settings.lifetime_seconds,
             margin_seconds=settings.margin_seconds,
             clock=self._clock,
         )
+        database, log = store.name, store.invalidations
+        return links, redis_position.RedisPosition(client, cipher, links=links, log=log, database=database)
 
     def _kombo_client(self, redis_cache: FailoverLinkCache | None) -> KomboClient:
         client = KomboClient(
@@ -159,12 +168,14 @@ class Composition:
         if cache is None:
             cache = self._memory_cache() if redis_cache is None else redis_cache
         poller = InvalidationPoller(
-            store,
+            store.invalidations,
             cache,
             environment=self._settings.environment,
             lifetime_seconds=self._settings.lifetime_seconds,
             clock=self._clock,
+            advance=redis_cache.advance if redis_cache else None,
         )
+        store.apply_invalidations_by(poller.apply)
         await self._closing(poller).start()
         if redis_cache is not None:
             await redis_cache.open(apply_cool_down=client.apply_cool_down)
@@ -188,12 +199,12 @@ class Composition:
         )
 
     def _links(
-        self, client: KomboClient, store: Store, poller: InvalidationPoller, rates: BoundedStorage
+        self, client: KomboClient, store: Store, cache: LinkCache, rates: BoundedStorage
     ) -> LinkIssuer:
         links = LinkIssuer(
             settings=self._settings,
             client=client,
-            poller=poller,
+            cache=cache,
             store=store,
             rate=self._rate("link", self._settings.link_rate, rates),
             clock=self._clock,
@@ -210,12 +221,7 @@ class Composition:
     ) -> ConnectionFlow:
         rate = self._rate("completion", self._settings.completion_rate, rates)
         completions = Completions(
-            client=client,
-            links=links,
-            store=store,
-            rate=rate,
-            clock=self._clock,
-            wake_dispatcher=wake_dispatcher,
+            client=client, store=store, rate=rate, clock=self._clock, wake_dispatcher=wake_dispatcher
         )
         return ConnectionFlow(
             settings=self._settings,

@@ -18,7 +18,7 @@ from kombo_embed.ports import Clock, CoolDown, Invalidation
 
 ID_BYTES = 16  # of a mint and of a generation
 GENERATION_MARGIN_SECONDS = 60.0  # that a generation outlives its links
-INVALIDATION_MARGIN_SECONDS = 3600.0  # that a marker outlives the links, and so the row in the database
+INVALIDATION_MARGIN_SECONDS = 3600.0  # that markers and positions outlive the links, and so the rows
 FAILURE_SECONDS = 5.0  # that waiting processes can read why a mint failed
 
 Lookup = asyncio.Task[ConnectionLink | None]
@@ -38,6 +38,8 @@ class RedisLinkStore:
     """The links of one environment in Redis. `open` it before use. All methods raise `RedisUnavailable`.
 
     A link that satisfies a wait for a lease has at least ``margin_seconds`` left.
+
+    ``epoch`` is a part of the names: in a new one, no link of before is valid.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class RedisLinkStore:
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.lease_seconds = lease_seconds
+        self.epoch = b""
         self._client = client
         self._cipher = cipher
-        self._environment = environment
+        self.environment = environment
         self._lifetime_ms = _milliseconds(lifetime_seconds)
         self._margin_ms = _milliseconds(margin_seconds)
         self._generation_ms = _milliseconds(lifetime_seconds + GENERATION_MARGIN_SECONDS)
@@ -66,7 +69,7 @@ class RedisLinkStore:
     async def open(self) -> None:
         """Connect, also after an outage, and return if Redis accepts writes within the deadline."""
         await self._client.connect()
-        await self._client.run(redis_scripts.PROBE, [self._cipher.name("probe", self._environment)])
+        await self._client.run(redis_scripts.PROBE, [self._cipher.name("probe", self.environment)])
 
     async def get(self, key: CacheKey) -> ConnectionLink | None:
         """Return the cached link of this key.
@@ -144,8 +147,8 @@ class RedisLinkStore:
         await self._client.run(
             redis_scripts.INVALIDATE,
             [
-                self._cipher.name("generation", environment, invalidation.origin_id),
-                self._cipher.name("invalidation", environment, invalidation.invalidation_id),
+                self._in_epoch(self._cipher.name("generation", environment, invalidation.origin_id)),
+                self._in_epoch(self._cipher.name("invalidation", environment, invalidation.invalidation_id)),
             ],
             self._lifetime_ms + _milliseconds(INVALIDATION_MARGIN_SECONDS),
         )
@@ -182,12 +185,15 @@ class RedisLinkStore:
         error = errors.KomboRateLimited if cool_down.rate_limited else errors.KomboUnavailable
         return error("Kombo asked for a pause.", retry_after=max(1, math.ceil(cool_down.seconds)))
 
+    def _in_epoch(self, name: bytes) -> bytes:
+        return name + b":" + self.epoch
+
     def _names(self, key: CacheKey, *kinds: str) -> list[bytes]:
-        return [self._cipher.name_of(kind, key) for kind in kinds]
+        return [self._in_epoch(self._cipher.name_of(kind, key)) for kind in kinds]
 
     def _link_names(self, key: CacheKey) -> list[bytes]:
-        generation = self._cipher.name("generation", key.environment, key.origin_id)
-        return [self._cipher.name_of("link", key), generation]
+        generation = self._in_epoch(self._cipher.name("generation", key.environment, key.origin_id))
+        return [*self._names(key, "link"), generation]
 
     def _link(self, encrypted: bytes, left_ms: int, *, asked_at: float) -> ConnectionLink | None:
         body = self._cipher.decrypt(encrypted) or b""

@@ -105,7 +105,38 @@ local cool_down = redis.call('GET', KEYS[1])
 return cool_down and {cool_down, redis.call('PTTL', KEYS[1])}
 """
 
+# KEYS positions: a hash of the epoch and, for each database, the row up to which invalidations were applied.
+# ARGV database. Returns the epoch and the position, or nothing if one of them was lost.
+GET_POSITION: Final = """
+local known = redis.call('HMGET', KEYS[1], 'epoch', ARGV[1])
+return known[1] and known[2] and known
+"""
+
+# KEYS positions. ARGV database, new epoch, position, milliseconds that they are kept. Returns the epoch and
+# the position of the first process that calls it. The positions of other databases stay.
+BEGIN_EPOCH: Final = """
+local known = redis.call('HMGET', KEYS[1], 'epoch', ARGV[1])
+if known[1] and known[2] then return known end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[2], ARGV[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return {ARGV[2], ARGV[3]}
+"""
+
+# KEYS positions. ARGV database, epoch, position, milliseconds that they are kept. Returns the greatest
+# position of any process, or nothing if another epoch has begun. A position that was lost is written again.
+ADVANCE: Final = """
+local known = redis.call('HMGET', KEYS[1], 'epoch', ARGV[1])
+if known[1] and known[1] ~= ARGV[2] then return false end
+local position = math.max(tonumber(ARGV[3]), tonumber(known[2] or '0'))
+redis.call('HSET', KEYS[1], 'epoch', ARGV[2], ARGV[1], string.format('%.0f', position))
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return position
+"""
+
 # KEYS a key of no other use. Fails if Redis does not accept writes.
 PROBE: Final = "return redis.call('SET', KEYS[1], '1', 'PX', 1000)"
 
-ALL: Final = (GET, ACQUIRE, PUT, RENEW, RELEASE, INVALIDATE, SHARE_COOL_DOWN, GET_COOL_DOWN, PROBE)
+ALL: Final = (
+    *(GET, ACQUIRE, PUT, RENEW, RELEASE, INVALIDATE, SHARE_COOL_DOWN, GET_COOL_DOWN),
+    *(GET_POSITION, BEGIN_EPOCH, ADVANCE, PROBE),
+)

@@ -26,12 +26,14 @@ from kombo_embed.link_cache.failover import FailoverLinkCache
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.link_cache.redis import RedisLinkStore, parse_failure, serialize_failure
 from kombo_embed.link_cache.redis_client import RedisClient, RedisTimeout, RedisUnavailable
+from kombo_embed.link_cache.redis_position import RedisPosition
 from kombo_embed.models import CacheKey, ConnectionLink, LinkRequest
 from kombo_embed.sandbox import Sandbox
 from tests.fakes import HeldTransport
 from tests.link_cache.workers import GRACE, workers
 from tests.redis_server import RedisServer
-from tests.support import LogRecorder, eventually, make_host, minted, order_fault
+from tests.store.samples import opened_store
+from tests.support import SQLITE_URL, LogRecorder, eventually, make_host, minted, order_fault
 
 UNLIMITED = "100000/second"  # one end user makes all the requests
 ROUNDS = 1000 if os.environ.get("LINKS_SOAK") else 15
@@ -478,15 +480,16 @@ async def link_store(redis: RedisServer, **options: Any) -> AsyncIterator[RedisL
 
 @asynccontextmanager
 async def shared_cache(redis: RedisServer, **options: Any) -> AsyncIterator[FailoverLinkCache]:
-    async def no_invalidations() -> list[Any]:
-        return []
-
     clock = SystemClock()
-    async with link_store(redis, **options) as store:
+    async with link_client(redis) as client, opened_store(SQLITE_URL) as records:
+        store = make_store(client, **options)
+        position = RedisPosition(
+            client, LinkCipher(), links=store, log=records.invalidations, database=records.name
+        )
         cache = FailoverLinkCache(
             store,
             make_memory=lambda: MemoryLinkCache(size=10, lifetime_seconds=3600, clock=clock),
-            find_invalidations=no_invalidations,
+            position=position,
             environment="default",
             mint_timeout_seconds=10,
             clock=clock,
