@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from starlette.requests import Request
@@ -55,6 +56,7 @@ class Services:
     openapi: Mapping[str, object]
     reconciler: Reconciler
     is_redis_up: Callable[[], bool] | None  # None without Redis
+    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(requests.LARGE_BODIES))
 
 
 async def issue_link(services: Services, request: Request) -> Response:
@@ -144,7 +146,9 @@ async def receive_webhook(services: Services, request: Request) -> Response:
     [signature, *more] = request.headers.getlist(webhooks.SIGNATURE_HEADER) or [""]
     if more or not secrets or not signature:
         webhooks.verify_signature(b"", None, secrets)  # raises: an unsigned body is not read
-    body = await requests.read_body(request, limit=requests.WEBHOOK_MAX_BYTES)
+    body = await requests.read_body(
+        request, limit=requests.WEBHOOK_MAX_BYTES, large_bodies=services.large_bodies
+    )
     webhooks.verify_signature(body, signature, secrets)
     await services.flow.apply_webhook(body)
     return EmbedResponse(status_code=204)
