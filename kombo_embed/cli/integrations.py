@@ -91,7 +91,8 @@ def _print_integrations(rows: list[dict[str, Any]]) -> None:
 
 
 def _lines(*values: str | None) -> str:
-    return "\n".join(filter(None, values))
+    # A line feed within a customer's name would look like another line of ours.
+    return "\n".join(value.replace("\n", "?") for value in values if value)
 
 
 def _next_step(row: dict[str, Any]) -> str | None:

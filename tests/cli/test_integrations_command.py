@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 
 import pytest
 
+from kombo_embed.store.store import Store
+from kombo_embed.upstream import ReportedIntegration, WebhookEvent
 from tests.cli.runner import EMAIL, KOMBOS_ID, run, run_json
+from tests.support import SQLITE_URL
 
 pytestmark = pytest.mark.usefixtures("records")
 
@@ -52,6 +57,16 @@ def test_the_table_has_80_columns_and_no_control_characters() -> None:
     assert all(heading in table for heading in ("Customer", "Status", "Last update"))
     assert all(len(line) <= 80 for line in table.splitlines())
     assert "\x1b" not in table
+
+
+async def test_a_customers_name_cannot_add_lines_to_the_table() -> None:
+    store = Store(SQLITE_URL, environment="default", clock=time)
+    forged = ReportedIntegration("forged:1", "forged", "acme", "Acme\nINVALID\nreconnect", None, "HRIS")
+    await store.save_event(WebhookEvent("forged", "integration-created", {}), forged)
+    await store.aclose()
+    table = (await asyncio.to_thread(run, "integrations", "list")).stdout
+    assert "Acme?INVALID?reconnect" in table
+    assert "INVALID" not in [word for line in table.splitlines() for word in line.split()]
 
 
 def test_an_id_that_begins_with_a_hyphen_is_no_option() -> None:
