@@ -24,6 +24,7 @@ GROUND = (
     "logs",
     "single_flight",
     "ports",
+    "deliveries",
     "http_client",
 )
 # Rule 2: rooms import the ground and never each other.

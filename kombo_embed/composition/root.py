@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -17,12 +17,13 @@ from kombo_embed.core.links import LinkIssuer
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
 from kombo_embed.core.tools import ToolCatalogue
+from kombo_embed.deliveries import EventHandlers
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
-from kombo_embed.ports import Collaborators, EventHandler, LinkCache
+from kombo_embed.ports import Collaborators, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
 from kombo_embed.settings import Settings, is_on_this_machine, near_miss_variables
 from kombo_embed.store.store import Store
@@ -49,7 +50,7 @@ Part = TypeVar("Part", bound=Closable)
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, collaborators: Collaborators, handlers: Mapping[str, Sequence[EventHandler]]
+    settings: Settings, collaborators: Collaborators, handlers: EventHandlers
 ) -> AsyncIterator[Services]:
     """Open everything that a mount needs, yield it, and close it again.
 
@@ -69,7 +70,7 @@ class Composition:
         self._stack = stack
         self._clock = collaborators.clock or SystemClock()
 
-    async def open(self, handlers: Mapping[str, Sequence[EventHandler]]) -> Services:
+    async def open(self, handlers: EventHandlers) -> Services:
         """Build everything in order and start the background work last."""
         end_user = choose_resolver(self._settings, self._collaborators, clock=self._clock, stack=self._stack)
         store = await self._store()
@@ -80,7 +81,7 @@ class Composition:
         dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
         links = self._links(client, store, poller.cache, rates)
         flow = self._flow(client, store, links, rates, dispatcher.wake)
-        self._start_background_work(store, dispatcher)
+        await self._start_background_work(store, dispatcher)
         return Services(
             settings=self._settings,
             flow=flow,
@@ -232,7 +233,7 @@ class Composition:
             wake_dispatcher=wake_dispatcher,
         )
 
-    def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> None:
+    async def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> None:
         retention = timedelta(days=self._settings.retention_days)
         housekeeping = Housekeeping(
             store,
@@ -242,7 +243,7 @@ class Composition:
             wake_dispatcher=dispatcher.wake,
         )
         self._closing(housekeeping).start()
-        dispatcher.start()
+        await dispatcher.start()
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:
         allowed = self._settings.allowed_tools

@@ -43,10 +43,10 @@ handlers = sa.Table(
 
 UNCLAIMED = only_where("handler = ''")
 
-# Unfinished deliveries, one for each event and handler. The deliveries of one handler and lane are made in the
-# order of their events: only the first one, the head, has a due time. The lane is the integration's id; NULL:
-# no order. The handler '' stands for the first handlers that will be registered for the type. A process that
-# leases a delivery moves its due time forward, so that others do not see it as due.
+# Unfinished deliveries, one for each event and handler. The deliveries of one handler and lane are made in
+# the order of their events: only the first one, the head, has a due time. The lane is the integration's id;
+# NULL: no order. The handler '' stands for the first handlers that will be registered for the type. A process
+# that leases a delivery moves its due time forward, so that others do not see it as due.
 deliveries = sa.Table(
     "kombo_embed_deliveries",
     metadata,
@@ -64,11 +64,33 @@ deliveries = sa.Table(
     sa.Column("last_error", sa.String(255)),
     sa.Index("ix_kombo_embed_deliveries_event", "environment", "event_row_id", "handler", unique=True),
     sa.Index(
-        "ix_kombo_embed_deliveries_due", "environment", "handler", "due_at", **only_where("due_at IS NOT NULL")
+        "ix_kombo_embed_deliveries_due",
+        "environment",
+        "handler",
+        "due_at",
+        **only_where("due_at IS NOT NULL"),
     ),
-    sa.Index("ix_kombo_embed_deliveries_lane", "environment", "handler", "lane", "event_row_id"),
+    # A lane has at most one head.
+    sa.Index(
+        "ix_kombo_embed_deliveries_head",
+        "environment",
+        "handler",
+        "lane",
+        unique=True,
+        **only_where("due_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_kombo_embed_deliveries_lane",
+        "environment",
+        "handler",
+        "lane",
+        "event_row_id",
+        **only_where("lane IS NOT NULL"),
+    ),
     sa.Index("ix_kombo_embed_deliveries_unclaimed", "environment", "type", "event_row_id", **UNCLAIMED),
-    sa.Index("ix_kombo_embed_deliveries_unclaimed_lane", "environment", "lane", "type", **UNCLAIMED),
+    sa.Index(
+        "ix_kombo_embed_deliveries_unclaimed_lane", "environment", "lane", "type", "event_row_id", **UNCLAIMED
+    ),
 )
 
 # How deliveries ended: delivered; dead, after too many failures; parked, because no process has the handler.

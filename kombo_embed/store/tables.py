@@ -30,7 +30,7 @@ __all__ = [
     "rollups",
 ]
 
-LIVE = _only_where("deleted_at IS NULL")
+LIVE = only_where("deleted_at IS NULL")
 
 integrations = sa.Table(
     "kombo_embed_integrations",
@@ -65,7 +65,7 @@ integrations = sa.Table(
     sa.Index("ix_kombo_embed_integrations_tool", "environment", "tool", "id"),
     sa.Index("ix_kombo_embed_integrations_status", "environment", "status", "id"),
     sa.Index(
-        "ix_kombo_embed_integrations_deleted", "environment", "id", **_only_where("deleted_at IS NOT NULL")
+        "ix_kombo_embed_integrations_deleted", "environment", "id", **only_where("deleted_at IS NOT NULL")
     ),
     # Pages of an origin id's integrations, filtered by what `Integration.next_action` depends on.
     sa.Index(
@@ -83,7 +83,7 @@ integrations = sa.Table(
     sa.Index(
         "ix_kombo_embed_integrations_invalid",
         *("environment", "origin_id", "tool", "category", "connected_at", "id"),
-        **_only_where("deleted_at IS NULL AND status = 'INVALID'"),
+        **only_where("deleted_at IS NULL AND status = 'INVALID'"),
     ),
 )
 
@@ -115,7 +115,7 @@ minted_links = sa.Table(
         "ix_kombo_embed_minted_links_closed",
         "environment",
         "expires_at",
-        **_only_where("watch_until IS NULL"),
+        **only_where("watch_until IS NULL"),
     ),
 )
 
@@ -189,9 +189,7 @@ outbox = sa.Table(
     sa.Column("given_up_at", UtcDateTime),  # when it became a dead letter
     sa.Index("ix_kombo_embed_outbox_waiting", "environment", "type", "id", **WAITING),
     sa.Index("ix_kombo_embed_outbox_integration", "environment", "integration_id", "id", **WAITING),
-    sa.Index(
-        "ix_kombo_embed_outbox_undelivered", "environment", "id", **only_where("delivered_at IS NULL")
-    ),
+    sa.Index("ix_kombo_embed_outbox_undelivered", "environment", "id", **only_where("delivered_at IS NULL")),
 )
 
 # Changes of origin ids' integrations, written in the transaction that makes them, for every process to apply:

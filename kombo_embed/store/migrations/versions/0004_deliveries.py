@@ -17,10 +17,10 @@ def words(length: int) -> sa.types.TypeEngine[str]:
     return sa.String(length).with_variant(sa.Text(), "postgresql")
 
 
-def partial(name: str, table: str, columns: list[str], condition: str) -> None:
+def partial(name: str, table: str, columns: list[str], condition: str, *, unique: bool = False) -> None:
     """Create a partial index."""
     where = sa.text(condition)
-    op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
+    op.create_index(name, table, columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 def upgrade() -> None:
@@ -89,12 +89,15 @@ def _create_deliveries() -> None:
         sa.Column("lease_ends_at", TIME),
         sa.Column("last_error", sa.String(255)),
         sa.Index(f"ix_{table}_event", "environment", "event_row_id", "handler", unique=True),
-        sa.Index(f"ix_{table}_lane", "environment", "handler", "lane", "event_row_id"),
     )
+    lanes = ["environment", "handler", "lane", "event_row_id"]
+    partial(f"ix_{table}_lane", table, lanes, "lane IS NOT NULL")
+    heads = ["environment", "handler", "lane"]
+    partial(f"ix_{table}_head", table, heads, "due_at IS NOT NULL", unique=True)
     partial(f"ix_{table}_due", table, ["environment", "handler", "due_at"], "due_at IS NOT NULL")
     for name, columns in (
         ("unclaimed", ["environment", "type", "event_row_id"]),
-        ("unclaimed_lane", ["environment", "lane", "type"]),
+        ("unclaimed_lane", ["environment", "lane", "type", "event_row_id"]),
     ):
         partial(f"ix_{table}_{name}", table, columns, "handler = ''")
 
