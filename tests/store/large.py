@@ -6,16 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Table, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kombo_embed.store.tables import deliveries, ended_deliveries, events, outbox
+from kombo_embed.store.transaction import Connection
 from tests.store.samples import NOW
 
 BATCH = 5_000
 
 
 async def fill(
-    connection: AsyncConnection,
+    connection: Connection,
     *,
     delivered: int = 0,
     dead: int = 0,
@@ -87,6 +87,6 @@ def old(number: int) -> dict[str, Any]:
     }
 
 
-async def insert_many(connection: AsyncConnection, table: Table, rows: list[dict[str, Any]]) -> None:
+async def insert_many(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     for start in range(0, len(rows), BATCH):
         await connection.execute(insert(table), rows[start : start + BATCH])

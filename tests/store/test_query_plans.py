@@ -77,7 +77,9 @@ async def explain(database: Database, statement: str, parameters: Any) -> list[s
         if not on_sqlite:
             # Otherwise the planner prefers to read a table of a few thousand rows to hundreds of lookups.
             await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        rows = (await connection.exec_driver_sql(f"{prefix} {statement}", parameters)).all()
+        rows = await connection.run_sync(
+            lambda blocking: blocking.exec_driver_sql(f"{prefix} {statement}", parameters).all()
+        )
     lines = [str(row[-1]) for row in rows]
     pattern = r"\bSCAN (kombo_embed_\w+|[a-z]+)$" if on_sqlite else r"Seq Scan on (\w+)(?: (?!\()\w+)?"
     scans = [line for line in lines if (found := re.search(pattern, line)) and found[1] not in SMALL]
