@@ -11,7 +11,7 @@ import typer
 
 from kombo_embed.cli.database import read_records
 from kombo_embed.cli.output import AsJson, distance, fail, print_fields, print_json, print_table
-from kombo_embed.store.host_events import DeliveryRecord, HostEvent
+from kombo_embed.store.host_events import HostEvent
 from kombo_embed.store.support import MalformedEvent
 
 OVERDUE_AFTER = timedelta(minutes=1)
@@ -123,7 +123,7 @@ def _print_events(events: list[HostEvent], *, if_empty: str) -> None:
             [
                 event.id[:SHORT_ID],
                 "\n".join(filter(None, [event.type, event.origin_id, event.integration_id])),
-                "\n".join([event.state, *_unfinished(event.deliveries)]),
+                _state(event),
                 event.attempts,
                 _next_attempt(event, now),
                 distance(event.occurred_at, now),
@@ -138,8 +138,11 @@ def _print_events(events: list[HostEvent], *, if_empty: str) -> None:
         typer.echo(NO_HANDLER_HELP)
 
 
-def _unfinished(deliveries: Iterable[DeliveryRecord]) -> list[str]:
-    return [f"{one.handler}: {one.state}" for one in deliveries if one.handler and one.state != "delivered"]
+def _state(event: HostEvent) -> str:
+    """Return the event's state, and how many of its handlers are in it if there are several."""
+    same = sum(one.state == event.state for one in event.deliveries)
+    several = len(event.deliveries) > 1
+    return f"{event.state}\n{same} of {len(event.deliveries)}" if several else event.state
 
 
 def _print_missing(missing: Iterable[tuple[str, str]]) -> None:
