@@ -150,11 +150,15 @@ AnyLinkRequest = LinkRequest | RelinkRequest | SetupRequest
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """Whose link, and for what: two requests share a link only if all of this is equal."""
+    """Whose link, and for what: two requests share a link only if all of this is equal.
+
+    ``account`` is a keyed hash that identifies the Kombo account: the API's URL and the API key.
+    """
 
     environment: str
     end_user: EndUser
     request: AnyLinkRequest
+    account: str = ""
 
     @property
     def email(self) -> str:
@@ -190,6 +194,11 @@ class ConnectionLink:
     def link(self) -> str:
         """Return the URL."""
         return str(json.loads(self.body)["link"])
+
+    @property
+    def expires_at(self) -> datetime:
+        """Return when the link expires, on the wall clock of the process that minted it."""
+        return datetime.fromisoformat(json.loads(self.body)["expires_at"])
 
 
 class CacheStatus(StrEnum):
