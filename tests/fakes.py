@@ -1,4 +1,4 @@
-"""Fake networks: httpx transports that record, hold or fail the calls on their way to a peer.
+"""Fake peers, and httpx transports that record, hold or fail the calls on their way to a peer.
 
 They wrap a peer, such as the sandbox or an `httpx.MockTransport`, and each other. Here the first call is held
 on its way to the sandbox, and the others get 429::
@@ -10,9 +10,10 @@ on its way to the sandbox, and the others get 429::
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import httpx
 
@@ -141,3 +142,64 @@ class FlakyTransport(httpx.AsyncBaseTransport):
         if isinstance(outcome, Exception):
             raise outcome
         return outcome(request)
+
+
+class OwnLinks(httpx.AsyncBaseTransport):
+    """A Kombo whose links name it: ``https://{name}.example/1``, ... With another ``status``, it fails."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._count = 0
+        self.status = 200
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        del request
+        if self.status != 200:
+            return httpx.Response(self.status, headers={"Retry-After": "60"})
+        self._count += 1
+        link = f"https://{self._name}.example/{self._count}"
+        return httpx.Response(200, json={"status": "success", "data": {"link": link}})
+
+
+class RedisImpostor:
+    """Answers in Redis's place: properly at first, then each script with the next of ``replies``."""
+
+    def __init__(self) -> None:
+        self.replies: list[bytes] = []
+        self._server: asyncio.Server | None = None
+        self._scripts = 0
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while header := await reader.readline():
+                words = [await self._word(reader) for _ in range(int(header[1:]))]
+                writer.write(self._reply(words[0].upper()))
+                await writer.drain()
+        writer.close()
+
+    async def _word(self, reader: asyncio.StreamReader) -> bytes:
+        length = int((await reader.readline())[1:])
+        return (await reader.readexactly(length + 2))[:-2]
+
+    def _reply(self, command: bytes) -> bytes:
+        if command == b"INFO":
+            return b"$7\r\nrun_id:\r\n"
+        if command != b"EVALSHA":
+            return b"+PONG\r\n" if command == b"PING" else b"+OK\r\n"
+        self._scripts += 1
+        if self.replies:
+            return self.replies[self._scripts % len(self.replies)]
+        return b"*0\r\n" if self._scripts == 1 else b"$-1\r\n"  # the probe finds nothing missing

@@ -6,7 +6,6 @@ import asyncio
 import math
 import secrets
 
-from kombo_embed.errors import KomboEmbedError
 from kombo_embed.link_cache import redis_scripts, redis_values
 from kombo_embed.link_cache.encryption import LinkCipher
 from kombo_embed.link_cache.mint_lease import LEASE_SECONDS, RedisLease
@@ -17,6 +16,7 @@ from kombo_embed.ports import Clock, CoolDown, Invalidation
 ID_BYTES = 16  # of a mint and of a generation
 GENERATION_MARGIN_SECONDS = 60.0  # that a generation outlives its links
 INVALIDATION_MARGIN_SECONDS = 3600.0  # that a marker outlives the links, and so the row in the database
+ATTEMPTS = 3  # to acquire a lease while the values found are rejected
 FAILURE_SECONDS = 5.0  # that waiting processes can read why a mint failed
 
 Lookup = asyncio.Task[ConnectionLink | None]
@@ -46,7 +46,7 @@ class RedisLinkStore:
         self._cipher = cipher
         self._scope = scope
         self._lifetime_ms = _milliseconds(lifetime_seconds)
-        self._margin_ms = _milliseconds(margin_seconds)
+        self._margin_seconds = margin_seconds
         self._generation_ms = _milliseconds(lifetime_seconds + GENERATION_MARGIN_SECONDS)
         self._clock = clock
         self._cool_down_name = cipher.name("cool-down", *scope)
@@ -85,12 +85,25 @@ class RedisLinkStore:
         ``awaited`` is the mint waited for so far, or ``b""``: its link or failure ends the wait. With
         ``fresh``, only its link will do. Raises that failure, or the error that Kombo's cool-down means.
         """
-        link = await self._acquire(key, mint=mint, awaited=awaited, fresh=fresh)
-        if link is None:  # a rejected value: it ends no wait and satisfies no request
-            link = await self._acquire(key, mint=mint, awaited=b"", fresh=True)
-        if link is None:
-            raise RedisUnavailable("UnexpectedReply")
-        return link
+        names = [*self._link_names(key), *self._names(key, "lease", "failure"), self._cool_down_name]
+        refused, asked_at = b"", self._clock.monotonic()
+        for _ in range(ATTEMPTS):
+            kind, value, number = await self._ask(names, mint, awaited, refused, fresh=fresh)
+            if kind == b"held":
+                return value
+            if kind == b"lease":
+                return RedisLease(key, mint, value, number)
+            if kind == b"link":
+                link = self._link(key, names[0], value, left_ms=number, asked_at=asked_at)
+                refused = value[ID_BYTES : 2 * ID_BYTES]
+                if link is not None and (
+                    refused == awaited or link.deadline - asked_at >= self._margin_seconds
+                ):
+                    return link
+            else:
+                self._raise_outcome(key, names[3], kind, value, left_ms=number)
+                awaited = b""
+        raise RedisUnavailable("UnexpectedReply")
 
     async def put(self, lease: RedisLease, link: ConnectionLink) -> bool:
         """Store the link and release the lease; return False if the origin id was invalidated meanwhile.
@@ -159,33 +172,22 @@ class RedisLinkStore:
                 return cool_down
         raise RedisUnavailable("UnexpectedReply")
 
-    async def _acquire(
-        self, key: CacheKey, *, mint: bytes, awaited: bytes, fresh: bool
-    ) -> ConnectionLink | RedisLease | bytes | None:
-        asked_at, lease_ms = self._clock.monotonic(), _milliseconds(self.lease_seconds)
-        names = [*self._link_names(key), *self._names(key, "lease", "failure"), self._cool_down_name]
+    async def _ask(
+        self, names: list[bytes], mint: bytes, awaited: bytes, refused: bytes, *, fresh: bool
+    ) -> tuple[bytes, bytes, int]:
+        lease_ms = _milliseconds(self.lease_seconds)
         reply = await self._client.run(
             redis_scripts.ACQUIRE,
             names,
-            *(mint, awaited, int(fresh), self._margin_ms, lease_ms),
+            *(mint, awaited, refused, int(fresh), _milliseconds(self._margin_seconds), lease_ms),
             *(self._generation_ms, secrets.token_bytes(ID_BYTES)),
             max(lease_ms, _milliseconds(LEASE_SECONDS)),
         )
         match reply:
             case [bytes(kind), bytes(value), int(number), bytes(rejected)]:
                 self._rejections.log(*rejected.split())
-            case _:
-                raise RedisUnavailable("UnexpectedReply")
-        if kind == b"held":
-            return value
-        if kind == b"lease":
-            return RedisLease(key, mint, value, number)
-        if kind == b"link":
-            return self._link(key, names[0], value, left_ms=number, asked_at=asked_at)
-        error = self._error(key, names[3], value, left_ms=number, is_failure=kind == b"failure")
-        if error is None:
-            return None
-        raise error
+                return kind, value, number
+        raise RedisUnavailable("UnexpectedReply")
 
     async def _look_up_after(self, earlier: Lookup | None, key: CacheKey) -> ConnectionLink | None:
         if earlier is not None:
@@ -224,19 +226,17 @@ class RedisLinkStore:
             self._rejections.log(b"link")
         return link
 
-    def _error(
-        self, key: CacheKey, name: bytes, value: bytes, *, left_ms: int, is_failure: bool
-    ) -> KomboEmbedError | None:
-        """Return the failure of the mint that was waited for, or what a cool-down means."""
-        if is_failure:
+    def _raise_outcome(self, key: CacheKey, name: bytes, kind: bytes, value: bytes, *, left_ms: int) -> None:
+        """Raise the failure of the mint that was waited for, or what a cool-down means, unless rejected."""
+        if kind == b"failure":
             mint, encrypted = value[:ID_BYTES], value[ID_BYTES:]
             content = self._cipher.decrypt(encrypted, key=key, name=name, generation=mint)
             error = redis_values.parse_failure(content or b"")
         else:
             error = redis_values.parse_cool_down_error(value, left_ms)
-        if error is None:
-            self._rejections.log(b"failure" if is_failure else b"cool_down")
-        return error
+        if error is not None:
+            raise error
+        self._rejections.log(kind)
 
     def _names(self, key: CacheKey, *kinds: str) -> list[bytes]:
         return [self._cipher.name_of(kind, key) for kind in kinds]

@@ -72,10 +72,10 @@ return {{link, redis.call('PTTL', KEYS[1])}}
 """
 )
 
-# KEYS link, generation, lease, failure, cool-down. ARGV mint id, awaited mint id or '', '1' if fresh;
-# milliseconds that the link must have left, that a lease lasts, that a generation lasts; a new generation;
-# milliseconds that a lease lasts at most. Returns the kind of reply, a value, a number, and which values were
-# rejected. Safe to repeat: the holder acquires its own lease again.
+# KEYS link, generation, lease, failure, cool-down. ARGV mint id; awaited mint id or ''; mint id of a link
+# that was rejected or ''; '1' if fresh; milliseconds that the link must have left, that a lease lasts, that a
+# generation lasts; a new generation; milliseconds that a lease lasts at most. Returns the kind of reply, a
+# value, a number, and which values were rejected. Safe to repeat: the holder acquires its own lease again.
 ACQUIRE: Final = (
     _NOW
     + _READ_COOL_DOWN
@@ -89,10 +89,10 @@ local function reply(kind, value, number) return {{kind, value, number, table.co
 
 local link = accept('link', read(KEYS[1], {VALUE_BYTES}))
 local generation = accept('generation', read_id(KEYS[2]))
-if link and #link > 32 and string.sub(link, 1, 16) == generation then
-    local left = redis.call('PTTL', KEYS[1])
-    local awaited = ARGV[2] ~= '' and string.sub(link, 17, 32) == ARGV[2]
-    if awaited or (ARGV[3] ~= '1' and left >= tonumber(ARGV[4])) then return reply('link', link, left) end
+local minted_by = link and string.sub(link, 17, 32)
+if link and #link > 32 and string.sub(link, 1, 16) == generation and minted_by ~= ARGV[3] then
+    local left, awaited = redis.call('PTTL', KEYS[1]), minted_by == ARGV[2]
+    if awaited or (ARGV[4] ~= '1' and left >= tonumber(ARGV[5])) then return reply('link', link, left) end
 end
 if ARGV[2] ~= '' then
     local failure = accept('failure', read(KEYS[4], {VALUE_BYTES}))
@@ -101,14 +101,14 @@ end
 local holder = accept('lease', read_id(KEYS[3]))
 if holder and holder ~= ARGV[1] then
     local left = redis.call('PTTL', KEYS[3])
-    if left >= 0 and left <= tonumber(ARGV[8]) then return reply('held', holder, left) end
+    if left >= 0 and left <= tonumber(ARGV[9]) then return reply('held', holder, left) end
     accept('lease', false, true)
 end
 local cool_down, left = accept('cool_down', read_cool_down(KEYS[5]))
 if cool_down then return reply('cool_down', cool_down, left) end
-redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[5])
-redis.call('SET', KEYS[2], generation or ARGV[7], 'PX', ARGV[6])
-return reply('lease', generation or ARGV[7], now())
+redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[6])
+redis.call('SET', KEYS[2], generation or ARGV[8], 'PX', ARGV[7])
+return reply('lease', generation or ARGV[8], now())
 """
 )
 
