@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from kombo_embed.models import CacheKey
 
 PREFIX = "kombo-embed"
+NAME_KINDS = ("link", "generation", "lease", "failure", "invalidation", "cool-down", "rate")
 FORMAT = b"2"  # of names and values; the first release had none
 NONCE_BYTES = 12  # 96 bits (RFC 8439, 2.8)
 

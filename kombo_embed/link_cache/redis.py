@@ -7,7 +7,7 @@ import math
 import secrets
 
 from kombo_embed.link_cache import redis_scripts, redis_values
-from kombo_embed.link_cache.encryption import LinkCipher
+from kombo_embed.link_cache.encryption import NAME_KINDS, LinkCipher
 from kombo_embed.link_cache.mint_lease import LEASE_SECONDS, RedisLease
 from kombo_embed.link_cache.redis_client import RedisClient, RedisUnavailable, RedisUnusable
 from kombo_embed.models import CacheKey, ConnectionLink
@@ -57,7 +57,7 @@ class RedisLinkStore:
     async def open(self) -> None:
         """Connect, also after an outage, and return if Redis accepts writes within the deadline."""
         await self._client.connect()
-        names = [self._cipher.name(kind, *self._scope) for kind in ("probe", "probe-list")]
+        names = [self._cipher.name(kind, "probe") for kind in ("probe", "probe-list", *NAME_KINDS)]
         missing = await self._client.run(redis_scripts.PROBE, names)
         if missing:
             commands = " ".join(f"+{command.decode()}" for command in missing)

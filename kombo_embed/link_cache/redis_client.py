@@ -235,6 +235,8 @@ async def _server(connection: Connection) -> tuple[bytes, bytes]:
 def _converted(error: Exception) -> RedisUnavailable:
     if isinstance(error, CLUSTER_ERRORS):
         return RedisUnusable(UNUSABLE_MODES[b"cluster"])
+    if isinstance(error, ResponseError) and str(error).startswith("unknown command"):
+        return RedisUnusable(f"it runs no Lua scripts; {ONE_SERVER}")
     if not isinstance(error, NoPermissionError):
         return RedisUnavailable(type(error).__name__)
     command = re.search(r"'([a-z|]+)' command", str(error), re.IGNORECASE)

@@ -181,8 +181,8 @@ return cause and {cause, left}
 """
 )
 
-# KEYS two keys of no other use. Fails if Redis does not accept writes; returns the commands of all scripts,
-# those of rate limits included, that the user may not run.
+# KEYS two keys of no other use, and one of each kind, whose access is checked. Fails if Redis does not accept
+# writes; returns the commands of all scripts, those of rate limits included, that the user may not run.
 PROBE: Final = """
 local missing = {}
 local function try(...)
