@@ -20,6 +20,7 @@ EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1
 EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 ORIGIN_ID_MAX_LENGTH = 512  # characters: databases index it
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
 Language = Literal["en", "de", "fr", "it", "es"]
@@ -188,7 +189,7 @@ class ConnectionLink:
     def minted(cls, link: str, *, expires_at: datetime, deadline: float) -> ConnectionLink:
         """Return the link that Kombo minted. Both times count from before the request to Kombo was sent."""
         content = {"link": link, "expires_at": rfc3339(expires_at)}
-        return cls(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(), deadline)
+        return cls(ENCODER.encode(content).encode(), deadline)
 
     @property
     def link(self) -> str:

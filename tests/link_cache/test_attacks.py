@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.fernet import Fernet
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -21,7 +21,7 @@ from kombo_embed.sandbox import Sandbox
 from tests.fakes import HeldTransport, OwnLinks, RedisImpostor
 from tests.link_cache.workers import ADA, GRACE, Worker, workers
 from tests.redis_server import RedisServer
-from tests.support import eventually, minted, order_fault, person
+from tests.support import API_KEY, WEBHOOK_SECRET, eventually, minted, order_fault, person
 
 ENCRYPTION_KEY = Fernet.generate_key().decode()
 MALLORY = person("mallory@acme")  # a colleague of Ada's: their links have the same generation
@@ -316,6 +316,57 @@ async def test_no_value_under_any_name_fails_a_request_or_delays_it_for_long(
                     await both_serve_one_link(first, second)
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["link", "minted_at", "kind", "message", "attributes", "retry_after"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+BYTES = st.binary(max_size=80) | JSON.map(lambda value: json.dumps(value).encode())
+# How much of the true value is kept before the bytes: nothing, its generation, or its mint id, too.
+POISONS = st.lists(
+    st.tuples(st.sampled_from(KINDS), st.sampled_from([0, 16, 32]), BYTES, st.sampled_from([None, HOUR_MS])),
+    min_size=20,
+    max_size=20,
+)
+
+
+@pytest.mark.integration
+@given(poisons=POISONS)
+@settings(max_examples=5, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+def test_no_bytes_under_any_name_fail_a_request(
+    poisons: list[tuple[bytes, int, bytes, int | None]], redis_server: RedisServer
+) -> None:
+    asyncio.run(request_links_from_poisoned_names(poisons, redis_server))
+
+
+async def request_links_from_poisoned_names(
+    poisons: list[tuple[bytes, int, bytes, int | None]], redis: RedisServer
+) -> None:
+    sandbox = Sandbox(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET)
+    kombo = httpx.ASGITransport(sandbox.app)
+    async with attacker(redis) as peer:
+        await peer.flushall()
+        async with workers(1, kombo, redis) as (observed,):
+            names = await names_of_one_life(observed, sandbox, peer)
+        await peer.flushall()
+        async with workers(1, kombo, redis, link_rate="1000/second") as (worker,):
+            for kind, kept, value, lifetime_ms in poisons:
+                for name in [name for name in names if name.split(b":")[1] == kind]:
+                    is_text = await peer.type(name) == b"string"
+                    before = (await peer.get(name) or b"") if is_text else b""
+                    await peer.set(name, before[:kept] + value, px=lifetime_ms)
+                async with asyncio.timeout(3):
+                    assert (await worker.link()).startswith("http://localhost:8001/")
+                    assert (await worker.link(fresh=True)).startswith("http://localhost:8001/")
+            assert (await worker.health())["status"] == "ok"
+    await sandbox.aclose()
+
+
 async def both_serve_one_link(first: Worker, second: Worker) -> None:
     answers = await asyncio.gather(*(worker.request_link() for worker in (first, second)))
     assert {answer.status_code for answer in answers} == {200}
@@ -384,7 +435,7 @@ GARBAGE = st.recursive(
 
 
 @given(replies=st.lists(GARBAGE, min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])
 def test_no_reply_of_an_impostor_fails_a_request(replies: list[Any]) -> None:
     asyncio.run(request_links_from_an_impostor([encode(reply) for reply in replies]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -19,14 +20,25 @@ from redis.asyncio import Redis
 
 from kombo_embed import ConfigurationError, EndUser
 from kombo_embed.clock import SystemClock
-from kombo_embed.errors import KomboRateLimited
+from kombo_embed.errors import (
+    IntegrationNotFound,
+    KomboEmbedError,
+    KomboError,
+    KomboInvalidResponse,
+    KomboRateLimited,
+    KomboRejected,
+    KomboTimeout,
+    KomboUnavailable,
+    RateLimited,
+    StoreUnavailable,
+)
 from kombo_embed.link_cache import redis_scripts
 from kombo_embed.link_cache.encryption import LinkCipher
 from kombo_embed.link_cache.failover import FailoverLinkCache
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.link_cache.redis import RedisLinkStore
 from kombo_embed.link_cache.redis_client import RedisClient, RedisTimeout, RedisUnavailable
-from kombo_embed.link_cache.redis_values import parse_failure, serialize_failure
+from kombo_embed.link_cache.redis_values import FAILURES, parse_failure, serialize_failure
 from kombo_embed.models import CacheKey, ConnectionLink, LinkRequest
 from kombo_embed.sandbox import Sandbox
 from tests.fakes import HeldTransport
@@ -152,6 +164,23 @@ async def test_a_lease_whose_process_died_expires(redis_server: RedisServer) -> 
         assert (await mint(other)).link == "https://k.example/own"
 
 
+async def test_a_lease_that_changes_hands_for_ever_does_not_delay_for_ever(redis_server: RedisServer) -> None:
+    options = {"lease_seconds": 0.2, "mint_timeout_seconds": 0.1}
+    async with shared_cache(redis_server, **options) as cache, link_store(redis_server) as others:
+        await others.acquire(KEY, mint=b"m" * 16, awaited=b"", fresh=False)
+        [lease] = [
+            line for line in redis_server.reply("KEYS", "*:lease:*").split(b"\r\n") if b"lease" in line
+        ]
+        waiting = asyncio.create_task(mint(cache))
+        holder = 0
+        while not waiting.done():
+            redis_server.command("SET", lease.decode(), f"{holder:016}", "PX", "5000")
+            holder += 1
+            await asyncio.wait({waiting}, timeout=0.05)
+        with pytest.raises(KomboTimeout):
+            await waiting
+
+
 async def test_acquiring_a_lease_again_after_a_lost_reply_does_not_wait_for_itself(
     redis_server: RedisServer,
 ) -> None:
@@ -251,11 +280,71 @@ async def test_a_connection_that_redis_closed_is_opened_again(redis_server: Redi
         assert await client.run(redis_scripts.RENEW, [b"a"], b"m" * 16, 1000) == 0
 
 
-def test_a_failure_reaches_other_processes_with_its_attributes() -> None:
-    error = KomboRateLimited("Too many requests.", retry_after=7, has_retry_after=True)
+@pytest.mark.parametrize(
+    "error",
+    [
+        KomboRateLimited("Too many requests.", retry_after=7, has_retry_after=True),
+        KomboUnavailable("Down.", retry_after=3600, retryable=False, sent=False),
+        KomboTimeout("Late."),
+        KomboRejected("Refused.", kombo_code="PLATFORM.INPUT_INVALID", cause="request"),
+        KomboRejected("Refused.", kombo_code=None, cause="credentials"),
+        KomboInvalidResponse("No link."),
+        IntegrationNotFound("None."),
+        RateLimited("Too many.", retry_after=60),
+        StoreUnavailable("Down.", retry_after=5, retryable=True),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_failure_reaches_other_processes_with_its_attributes(error: KomboEmbedError) -> None:
     parsed = parse_failure(serialize_failure(error))
     assert (type(parsed), str(parsed), vars(parsed)) == (type(error), str(error), vars(error))
+
+
+def test_every_error_of_kombo_reaches_other_processes() -> None:
+    assert set(KomboError.__subclasses__()) <= FAILURES.keys()
     assert serialize_failure(ValueError("a bug")) == b""
+
+
+def test_a_failure_asks_for_a_wait_of_at_most_an_hour() -> None:
+    parsed = parse_failure(serialize_failure(RateLimited("Too many.", retry_after=86_400)))
+    assert isinstance(parsed, RateLimited)
+    assert parsed.retry_after == 3600
+
+
+def failure(**changes: Any) -> bytes:
+    valid = {"kind": "KomboRateLimited", "message": "x", "attributes": {"retry_after": 7}}
+    return json.dumps(valid | changes).encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b"[" * 16_000,
+        b'{"attributes":' * 5_000,
+        failure(kind="SystemExit"),
+        failure(kind="ConfigurationError"),
+        failure(kind=["KomboTimeout"]),
+        failure(message="x" * 201),
+        failure(message=None),
+        failure(attributes={}, kind="KomboRejected"),
+        failure(attributes={"retry_after": 7, "sent": True}),
+        failure(attributes={"retry_after": 3601}),
+        failure(attributes={"retry_after": -1}),
+        failure(attributes={"retry_after": "7"}),
+        failure(attributes={"retry_after": 10**400}),
+        failure(attributes={"retry_after": 7, "args": []}),
+        failure(attributes={"kombo_code": "<script>", "cause": "other"}, kind="KomboRejected"),
+        failure(attributes={"kombo_code": None, "cause": "any"}, kind="KomboRejected"),
+        b'{"kind": "KomboTimeout", "message": "\\ud83d", "attributes": {}}',
+    ],
+)
+def test_a_failure_that_is_not_ours_is_rejected(value: bytes) -> None:
+    assert parse_failure(failure()) is not None
+    assert parse_failure(value) is None
 
 
 async def test_a_cool_down_of_one_worker_applies_to_all(
@@ -479,7 +568,9 @@ async def link_store(redis: RedisServer, **options: Any) -> AsyncIterator[RedisL
 
 
 @asynccontextmanager
-async def shared_cache(redis: RedisServer, **options: Any) -> AsyncIterator[FailoverLinkCache]:
+async def shared_cache(
+    redis: RedisServer, *, mint_timeout_seconds: float = 10, **options: Any
+) -> AsyncIterator[FailoverLinkCache]:
     async def no_invalidations() -> list[Any]:
         return []
 
@@ -490,7 +581,7 @@ async def shared_cache(redis: RedisServer, **options: Any) -> AsyncIterator[Fail
             make_memory=lambda: MemoryLinkCache(size=10, lifetime_seconds=3600, clock=clock),
             find_invalidations=no_invalidations,
             environment="default",
-            mint_timeout_seconds=10,
+            mint_timeout_seconds=mint_timeout_seconds,
             clock=clock,
         )
         await cache.open(apply_cool_down=lambda _: None)
