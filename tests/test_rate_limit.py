@@ -339,6 +339,18 @@ async def test_of_a_burst_over_two_processes_exactly_the_limit_is_allowed(redis_
         assert [len(storage) for storage in storages] == [0, 0]  # none was counted in memory
 
 
+async def test_a_late_redis_still_counts_every_hit(redis_server: RedisServer) -> None:
+    async with shared_storages(2, redis_server) as storages:
+        rates = [make_rate(make_clock(), "10/minute", storage=storage) for storage in storages]
+        await rates[0].spend(end_user())
+        redis_server.command("CLIENT", "PAUSE", "800", "WRITE")  # it still answers PINGs
+        outcomes = await asyncio.gather(
+            *(rate.spend(end_user()) for _ in range(20) for rate in rates), return_exceptions=True
+        )
+        assert sum(outcome is None for outcome in outcomes) == 9
+        assert [len(storage) for storage in storages] == [0, 0]
+
+
 async def test_of_a_burst_of_distinct_links_exactly_the_rate_is_minted(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:

@@ -422,6 +422,7 @@ async def test_a_cool_down_of_more_than_an_hour_is_ignored(
         await (peer.persist(name) if lifetime_ms < 0 else peer.pexpire(name, lifetime_ms))
         async with workers(1, kombo, redis_server) as (other,):
             await other.link(GRACE)
+            assert (await other.health())["status"] == "ok"
 
 
 GARBAGE = st.recursive(

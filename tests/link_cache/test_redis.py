@@ -164,6 +164,15 @@ async def test_a_lease_whose_process_died_expires(redis_server: RedisServer) -> 
         assert (await mint(other)).link == "https://k.example/own"
 
 
+async def test_a_link_that_never_expires_in_redis_is_a_miss(redis_server: RedisServer) -> None:
+    async with shared_cache(redis_server) as cache:
+        await mint(cache)
+        assert await cache.get(KEY) is not None
+        [name] = [line for line in redis_server.reply("KEYS", "*:link:*").split(b"\r\n") if b"link" in line]
+        redis_server.command("PERSIST", name.decode())
+        assert await cache.get(KEY) is None
+
+
 async def test_a_lease_that_changes_hands_for_ever_does_not_delay_for_ever(redis_server: RedisServer) -> None:
     options = {"lease_seconds": 0.2, "mint_timeout_seconds": 0.1}
     async with shared_cache(redis_server, **options) as cache, link_store(redis_server) as others:
