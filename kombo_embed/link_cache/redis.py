@@ -16,8 +16,10 @@ from kombo_embed.ports import Clock, CoolDown, Invalidation
 ID_BYTES = 16  # of a mint and of a generation
 GENERATION_MARGIN_SECONDS = 60.0  # that a generation outlives its links
 INVALIDATION_MARGIN_SECONDS = 3600.0  # that a marker outlives the links, and so the row in the database
+PATIENCE_SECONDS = 2.0  # with late writes, while Redis answers at all: to give up means a failover
+LEASE_MS = math.ceil(LEASE_SECONDS * 1000)
 ATTEMPTS = 3  # to acquire a lease while the values found are rejected
-FAILURE_SECONDS = 5.0  # that waiting processes can read why a mint failed
+FAILURE_MS = 5000  # that waiting processes can read why a mint failed
 
 Lookup = asyncio.Task[ConnectionLink | None]
 
@@ -42,9 +44,9 @@ class RedisLinkStore:
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.lease_seconds = lease_seconds
+        self._lease_ms = _milliseconds(lease_seconds)
         self._client = client
         self._cipher = cipher
-        self._scope = scope
         self._lifetime_ms = _milliseconds(lifetime_seconds)
         self._margin_seconds = margin_seconds
         self._generation_ms = _milliseconds(lifetime_seconds + GENERATION_MARGIN_SECONDS)
@@ -58,10 +60,11 @@ class RedisLinkStore:
         """Connect, also after an outage, and return if Redis accepts writes within the deadline."""
         await self._client.connect()
         names = [self._cipher.name(kind, "probe") for kind in ("probe", "probe-list", *NAME_KINDS)]
-        missing = await self._client.run(redis_scripts.PROBE, names)
+        missing = redis_values.parse_commands(await self._client.run(redis_scripts.PROBE, names))
+        if missing is None:
+            raise RedisUnavailable("UnexpectedReply")
         if missing:
-            commands = " ".join(f"+{command.decode()}" for command in missing)
-            raise RedisUnusable(f"its user lacks permissions: {commands}")
+            raise RedisUnusable(f"its user lacks permissions: +{' +'.join(missing)}")
 
     async def get(self, key: CacheKey) -> ConnectionLink | None:
         """Return the cached link of this key.
@@ -86,7 +89,7 @@ class RedisLinkStore:
         ``fresh``, only its link will do. Raises that failure, or the error that Kombo's cool-down means.
         """
         names = [*self._link_names(key), *self._names(key, "lease", "failure"), self._cool_down_name]
-        refused, asked_at = b"", self._clock.monotonic()
+        refused, asked_at, margin = b"", self._clock.monotonic(), self._margin_seconds
         for _ in range(ATTEMPTS):
             kind, value, number = await self._ask(names, mint, awaited, refused, fresh=fresh)
             if kind == b"held":
@@ -96,9 +99,7 @@ class RedisLinkStore:
             if kind == b"link":
                 link = self._link(key, names[0], value, left_ms=number, asked_at=asked_at)
                 refused = value[ID_BYTES : 2 * ID_BYTES]
-                if link is not None and (
-                    refused == awaited or link.deadline - asked_at >= self._margin_seconds
-                ):
+                if link and (refused == awaited or link.deadline - asked_at >= margin):
                     return link
             else:
                 self._raise_outcome(key, names[3], kind, value, left_ms=number)
@@ -118,6 +119,7 @@ class RedisLinkStore:
             names,
             *(lease.mint, lease.generation, encrypted),
             *(lease.started_ms + self._lifetime_ms, self._generation_ms, secrets.token_bytes(ID_BYTES)),
+            patience_seconds=PATIENCE_SECONDS,
         )
         match refused:
             case None:
@@ -130,8 +132,9 @@ class RedisLinkStore:
 
     async def renew(self, lease: RedisLease) -> None:
         """Extend the lease, if it is still ours."""
-        duration = _milliseconds(self.lease_seconds)
-        await self._client.run(redis_scripts.RENEW, self._names(lease.key, "lease"), lease.mint, duration)
+        await self._client.run(
+            redis_scripts.RENEW, self._names(lease.key, "lease"), lease.mint, self._lease_ms
+        )
 
     async def release(self, lease: RedisLease, error: BaseException | None) -> None:
         """Release the lease, if it is still ours, and pass the failure of its mint to those that wait."""
@@ -139,9 +142,7 @@ class RedisLinkStore:
         names = self._names(lease.key, "lease", "failure")
         if failure:
             failure = self._cipher.encrypt(failure, key=lease.key, name=names[1], generation=lease.mint)
-        await self._client.run(
-            redis_scripts.RELEASE, names, lease.mint, failure, _milliseconds(FAILURE_SECONDS)
-        )
+        await self._client.run(redis_scripts.RELEASE, names, lease.mint, failure, FAILURE_MS)
 
     async def invalidate(self, environment: str, invalidation: Invalidation) -> None:
         """Invalidate the links of an origin id, once, however many processes apply the invalidation."""
@@ -152,6 +153,7 @@ class RedisLinkStore:
                 self._cipher.invalidation_name("invalidation", environment, invalidation.invalidation_id),
             ],
             self._lifetime_ms + _milliseconds(INVALIDATION_MARGIN_SECONDS),
+            patience_seconds=PATIENCE_SECONDS,
         )
 
     async def share_cool_down(self, cool_down: CoolDown) -> None:
@@ -175,13 +177,11 @@ class RedisLinkStore:
     async def _ask(
         self, names: list[bytes], mint: bytes, awaited: bytes, refused: bytes, *, fresh: bool
     ) -> tuple[bytes, bytes, int]:
-        lease_ms = _milliseconds(self.lease_seconds)
         reply = await self._client.run(
             redis_scripts.ACQUIRE,
             names,
-            *(mint, awaited, refused, int(fresh), _milliseconds(self._margin_seconds), lease_ms),
-            *(self._generation_ms, secrets.token_bytes(ID_BYTES)),
-            max(lease_ms, _milliseconds(LEASE_SECONDS)),
+            *(mint, awaited, refused, int(fresh), _milliseconds(self._margin_seconds), self._lease_ms),
+            *(self._generation_ms, secrets.token_bytes(ID_BYTES), max(self._lease_ms, LEASE_MS)),
         )
         match reply:
             case [bytes(kind), bytes(value), int(number), bytes(rejected)]:

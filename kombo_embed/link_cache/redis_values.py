@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -26,6 +27,7 @@ CLOCK_DIFFERENCE_MS = 600_000  # that the clocks of two machines may have
 RETRY_AFTER_MAX_SECONDS = 3600
 CAUSES = {b"limited": True, b"unavailable": False}  # whether it is Kombo's rate limit
 QUIET_SECONDS = 60.0  # between two log records about one kind of rejected value
+COMMAND = re.compile(rb"[a-z|]{1,40}")
 REJECTED_KINDS = frozenset((b"link", b"generation", b"lease", b"failure", b"cool_down"))
 
 RETRY = ("retry_after", "has_retry_after")
@@ -133,6 +135,13 @@ def parse_cool_down_error(cause: bytes, left_ms: int) -> errors.KomboEmbedError 
         return None
     kind = errors.KomboRateLimited if cool_down.rate_limited else errors.KomboUnavailable
     return kind("Kombo asked for a pause.", retry_after=max(1, math.ceil(cool_down.seconds)))
+
+
+def parse_commands(reply: object) -> list[str] | None:
+    """Return a list of commands; None if the reply is none."""
+    if not isinstance(reply, list) or not all(isinstance(command, bytes) for command in reply):
+        return None
+    return [command.decode() for command in reply if COMMAND.fullmatch(command)]
 
 
 class RejectionLog:

@@ -310,7 +310,7 @@ async def test_no_value_under_any_name_fails_a_request_or_delays_it_for_long(
                 assert poisoned
                 for name in poisoned:
                     await getattr(peer, command)(name, argument)
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(9):
                     await both_serve_one_link(first, second)
                     await first.complete(sandbox, await first.link(), f"tool-{kind.decode()}")
                     await both_serve_one_link(first, second)
@@ -360,7 +360,7 @@ async def request_links_from_poisoned_names(
                     is_text = await peer.type(name) == b"string"
                     before = (await peer.get(name) or b"") if is_text else b""
                     await peer.set(name, before[:kept] + value, px=lifetime_ms)
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(9):
                     assert (await worker.link()).startswith("http://localhost:8001/")
                     assert (await worker.link(fresh=True)).startswith("http://localhost:8001/")
             assert (await worker.health())["status"] == "ok"
@@ -406,7 +406,7 @@ async def test_a_lease_without_an_end_delays_nobody(
         await peer.flushall()
         for lifetime in ({}, {"px": 10 * HOUR_MS}):
             await peer.set(lease, b"x" * 16, **lifetime)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(9):
                 await worker.link(fresh=True)
 
 
@@ -460,6 +460,15 @@ def test_no_reply_of_an_impostor_fails_a_request(replies: list[Any]) -> None:
 )
 async def test_no_malformed_reply_fails_a_request(reply: bytes) -> None:
     await request_links_from_an_impostor([reply])
+
+
+@pytest.mark.parametrize("reply", [1, b"x", None, [1], [[]], [None, b"get"], [[[b"get"]]]])
+async def test_no_reply_of_an_impostor_fails_the_start(reply: Any) -> None:
+    async with RedisImpostor() as impostor:
+        impostor.replies = [encode(reply)]
+        async with workers(1, OwnLinks("ours"), redis_url=impostor.url) as (worker,):
+            assert await worker.link() == "https://ours.example/1"
+            assert (await worker.health())["status"] == "degraded"
 
 
 async def request_links_from_an_impostor(replies: list[bytes]) -> None:
