@@ -61,7 +61,7 @@ class FailoverLinkCache:
         self._invalidation_count = 0
         self._check_seconds = CHECK_SECONDS
         self._recovered_at = -math.inf
-        self._is_outage_logged = False
+        self._logged_error: str | None = None  # of this outage
         self._failed = asyncio.Event()
         self.is_up = False
 
@@ -209,8 +209,8 @@ class FailoverLinkCache:
                 await asyncio.gather(*(self._store.invalidate(self._environment, one) for one in batch))
         self._memory = self._make_memory()
         self.is_up = True
-        if self._is_outage_logged:
-            self._is_outage_logged = False
+        if self._logged_error is not None:
+            self._logged_error = None
             self._recovered_at = self._clock.monotonic()
             logger.warning("redis.recovered")
 
@@ -222,8 +222,9 @@ class FailoverLinkCache:
         except RedisUnavailable as error:
             if isinstance(error, RedisTimeout) and not even_if_late:
                 return
-            if not self._is_outage_logged:
-                self._is_outage_logged = True
+            is_news = isinstance(error, RedisUnusable) and str(error) != self._logged_error
+            if self._logged_error is None or is_news:
+                self._logged_error = str(error)
                 logger.warning("redis.unavailable", extra={"error": str(error)})
             if self.is_up:
                 self.is_up = False

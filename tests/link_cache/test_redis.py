@@ -40,6 +40,7 @@ from kombo_embed.link_cache.redis import RedisLinkStore
 from kombo_embed.link_cache.redis_client import RedisClient, RedisTimeout, RedisUnavailable
 from kombo_embed.link_cache.redis_values import FAILURES, parse_failure, serialize_failure
 from kombo_embed.models import CacheKey, ConnectionLink, LinkRequest
+from kombo_embed.ports import Invalidation
 from kombo_embed.sandbox import Sandbox
 from tests.fakes import HeldTransport
 from tests.link_cache.workers import GRACE, workers
@@ -162,6 +163,29 @@ async def test_a_lease_whose_process_died_expires(redis_server: RedisServer) -> 
         async with link_store(redis_server, lease_seconds=0.2) as died:
             await died.acquire(KEY, mint=b"m" * 16, awaited=b"", fresh=False)
         assert (await mint(other)).link == "https://k.example/own"
+
+
+async def test_what_a_worker_of_the_first_release_writes_to_invalidate_a_link_invalidates_it(
+    redis_server: RedisServer,
+) -> None:
+    """Its script deletes the generation, unless the invalidation's marker exists, and sets the marker."""
+    cipher = LinkCipher()
+    generation, marker = (
+        cipher.invalidation_name("generation", "default", "b").decode(),
+        cipher.invalidation_name("invalidation", "default", "an-id").decode(),
+    )
+    invalidation = Invalidation(1, "an-id", "b")
+    async with shared_cache(redis_server) as cache:
+        redis_server.command("SET", generation, "g" * 16, "PX", "3660000")  # as it mints for a colleague
+        await mint(cache)
+        assert redis_server.reply("GET", generation) == b"$16\r\n" + b"g" * 16 + b"\r\n"
+        assert await cache.get(KEY) is not None
+        assert redis_server.command("DEL", generation) == b":1"
+        redis_server.command("SET", marker, "1", "PX", "7200000")
+        assert await cache.get(KEY) is None
+        await mint(cache)
+        await cache.invalidate("default", invalidation)  # the same one, from the database
+        assert await cache.get(KEY) is not None
 
 
 async def test_a_link_that_never_expires_in_redis_is_a_miss(redis_server: RedisServer) -> None:

@@ -22,7 +22,7 @@ from kombo_embed import ConfigurationError
 from kombo_embed.sandbox import Sandbox
 from tests.link_cache.workers import GRACE, Worker, workers
 from tests.redis_server import RedisServer, running_redis
-from tests.support import free_port, make_host
+from tests.support import eventually, free_port, make_host
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -65,7 +65,7 @@ async def test_a_redis_sentinel_stops_the_start(
     assert "one Redis server" in sentence
 
 
-async def test_a_server_that_becomes_unusable_is_reported_once_and_used_again_when_it_is_repaired(
+async def test_a_server_that_becomes_unusable_is_reported_with_the_reason_and_used_again_when_it_is_repaired(
     kombo: httpx.AsyncBaseTransport, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with workers(1, kombo, redis_server) as (worker,):
@@ -73,10 +73,14 @@ async def test_a_server_that_becomes_unusable_is_reported_once_and_used_again_wh
         redis_server.command("ACL", "SETUSER", "default", "-getrange")
         await worker.link(GRACE)
         await until_health(worker, "degraded")
+        await eventually(
+            lambda: "permissions" in str([vars(record).get("error") for record in caplog.records])
+        )
         redis_server.command("ACL", "SETUSER", "default", "+getrange")
         await until_health(worker, "ok")
-    [outage] = [record for record in caplog.records if record.message == "redis.unavailable"]
-    assert vars(outage)["error"]
+    outages = [record for record in caplog.records if record.message == "redis.unavailable"]
+    assert vars(outages[-1])["error"] == "its user lacks permissions: +getrange"
+    assert len(outages) <= 2
     assert caplog.messages.count("redis.recovered") == 1
 
 
