@@ -24,9 +24,9 @@ from kombo_embed.ports import Clock
 SWEPT_PER_HIT = 2
 PATIENCE_SECONDS = 5.0  # for Redis to count the hits of a burst, while it answers at all
 
-# KEYS hits. ARGV how many are allowed, in how many milliseconds; 1 to count this one. Returns the milliseconds
-# until the next hit is allowed; 0 if this one is. Times are those of Redis's clock, the latest first. A value
-# that is not ours, or a time too far in the future, is forgotten.
+# KEYS hits. ARGV how many are allowed, in how many milliseconds; 1 to count this one. Returns the
+# milliseconds until the next hit is allowed; 0 if this one is. Times are those of Redis's clock, the latest
+# first. A value that is not ours, or a time too far in the future, is forgotten.
 HIT: Final = """
 local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -119,14 +119,13 @@ class BoundedStorage:
         _, hits = self._hits.get(key, (now, deque[float]()))
         while hits and hits[0] <= now - window_seconds:
             hits.popleft()
-        if len(hits) >= amount:
-            return hits[0] + window_seconds - now
+        is_allowed = len(hits) < amount
         if is_counted:
-            hits.append(now)
+            hits.extend([now] if is_allowed else [])
             self._hits.pop(key, None)
-            self._hits[key] = (now + window_seconds, hits)
+            self._hits[key] = (hits[-1] + window_seconds, hits)
             self._sweep(now)
-        return 0
+        return 0 if is_allowed else hits[0] + window_seconds - now
 
     def __len__(self) -> int:
         return len(self._hits)

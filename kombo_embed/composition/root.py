@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kombo_embed.clock import SystemClock
 from kombo_embed.composition.identity import choose_resolver
+from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
 from kombo_embed.core.completions import Completions
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.core.reconcile import Reconciler
 from kombo_embed.core.tools import ToolCatalogue
-from kombo_embed.errors import ConfigurationError
 from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.ports import Collaborators, EventHandler, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
-from kombo_embed.settings import Settings, is_on_this_machine, near_miss_variables
+from kombo_embed.settings import Settings, near_miss_variables
 from kombo_embed.store.store import Store
 from kombo_embed.web.endpoints import Services, load_browser_module
 from kombo_embed.web.openapi import openapi_document
@@ -105,44 +105,16 @@ class Composition:
         return MemoryLinkCache(size=size, lifetime_seconds=lifetime_seconds, clock=self._clock)
 
     def _redis_client(self) -> RedisClient | None:
-        settings = self._settings
-        if settings.redis_url is None or self._collaborators.link_cache is not None:
+        if self._settings.redis_url is None or self._collaborators.link_cache is not None:
             return None
-        try:
-            from kombo_embed.link_cache.redis_client import RedisClient  # noqa: PLC0415 - an extra
-        except ImportError:
-            raise ConfigurationError(
-                f"kombo-embed cannot start: {settings.prefix}REDIS_URL is set, but the Redis client is not "
-                "installed. Install kombo-embed with its extra 'redis'."
-            ) from None
-        url = settings.redis_url.get_secret_value()
-        if not settings.encryption_keys and not is_on_this_machine(url):
-            variable = f"{settings.prefix}LINK_ENCRYPTION_KEYS"
-            logger.warning("redis.unencrypted_links", extra={"variable": variable})
-        return self._closing(RedisClient(url))
+        url = self._settings.redis_url.get_secret_value()
+        return self._closing(make_redis_client(self._settings, url))
 
     def _redis_cache(self, store: Store, client: RedisClient | None) -> FailoverLinkCache | None:
         if client is None:
             return None
-        from kombo_embed.link_cache import encryption, failover, redis  # noqa: PLC0415 - an extra
-
-        settings = self._settings
-        links = redis.RedisLinkStore(
-            client,
-            encryption.LinkCipher(settings.encryption_keys),
-            scope=(settings.account, settings.environment),
-            lifetime_seconds=settings.lifetime_seconds,
-            margin_seconds=settings.margin_seconds,
-            clock=self._clock,
-        )
-        cache = failover.FailoverLinkCache(
-            links,
-            make_memory=self._memory_cache,
-            find_invalidations=lambda: store.find_invalidations(after=0),
-            environment=settings.environment,
-            mint_timeout_seconds=settings.timeout,
-            clock=self._clock,
-        )
+        make_memory, clock = self._memory_cache, self._clock
+        cache = make_redis_link_cache(self._settings, client, store, make_memory=make_memory, clock=clock)
         return self._closing(cache)
 
     def _kombo_client(self, redis_cache: FailoverLinkCache | None) -> KomboClient:

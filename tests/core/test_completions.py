@@ -109,7 +109,7 @@ async def parts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncItera
     await real_store.open()
     store: Any = CountingStore(real_store)
     storage = BoundedStorage(size=100, clock=clock)
-    rate = EndUserRate("20/minute", name="link", environment="default", clock=clock, storage=storage)
+    rate = EndUserRate("20/minute", name="link", scope=("", "default"), storage=storage)
     cache = MemoryLinkCache(size=100, lifetime_seconds=3600, clock=clock)
     poller = InvalidationPoller(real_store, cache, environment="default", lifetime_seconds=3600, clock=clock)
     links = LinkIssuer(
@@ -119,7 +119,7 @@ async def parts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncItera
         client=client,
         links=links,
         store=store,
-        rate=EndUserRate("9/minute", name="done", environment="default", clock=clock, storage=storage),
+        rate=EndUserRate("9/minute", name="done", scope=("", "default"), storage=storage),
         clock=clock,
         wake_dispatcher=lambda: None,
         sleep=sleep,
