@@ -86,7 +86,7 @@ async def test_links_cannot_be_moved_between_environments_api_keys_or_api_urls(
         assert "theirs" in await another.link(ADA)
 
 
-@pytest.mark.parametrize("encryption_keys", ["", ENCRYPTION_KEY])
+@pytest.mark.parametrize("encryption_keys", ["", ENCRYPTION_KEY], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("other", [{"api_key": "another-key"}, {"api_url": "http://localhost:8001/other/v1"}])
 async def test_applications_with_different_accounts_share_neither_links_nor_rates_nor_cool_downs(
     other: dict[str, str], encryption_keys: str, redis_server: RedisServer
@@ -178,7 +178,7 @@ async def test_swapped_generations_cost_a_mint_and_reveal_nothing(
         assert [await worker.link(who) for who in (ADA, STRANGER)] == after
 
 
-@pytest.mark.parametrize("encryption_keys", ["", ENCRYPTION_KEY])
+@pytest.mark.parametrize("encryption_keys", ["", ENCRYPTION_KEY], ids=["plain", "encrypted"])
 async def test_a_link_is_not_served_beyond_its_hour_however_long_redis_keeps_it(
     encryption_keys: str, kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
 ) -> None:
