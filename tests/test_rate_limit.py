@@ -339,6 +339,19 @@ async def test_of_a_burst_over_two_processes_exactly_the_limit_is_allowed(redis_
         assert [len(storage) for storage in storages] == [0, 0]  # none was counted in memory
 
 
+async def test_a_check_in_redis_counts_nothing(redis_server: RedisServer) -> None:
+    async with shared_storages(1, redis_server) as [storage]:
+        rate = make_rate(make_clock(), "1/minute", storage=storage)
+        await rate.check(end_user())
+        assert keys(redis_server) == []
+        await rate.spend(end_user())
+        [name] = keys(redis_server)
+        with pytest.raises(RateLimited):
+            await rate.check(end_user())
+        assert redis_server.command("LLEN", name) == b":1"
+        assert len(storage) == 0
+
+
 async def test_a_late_redis_still_counts_every_hit(redis_server: RedisServer) -> None:
     async with shared_storages(2, redis_server) as storages:
         rates = [make_rate(make_clock(), "10/minute", storage=storage) for storage in storages]
