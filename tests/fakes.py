@@ -147,8 +147,8 @@ class FlakyTransport(httpx.AsyncBaseTransport):
 class OwnLinks(httpx.AsyncBaseTransport):
     """A Kombo whose links name it: ``https://{name}.example/1``, ... With another ``status``, it fails."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, *, origin: str | None = None) -> None:
+        self._origin = origin or f"https://{name}.example"
         self._count = 0
         self.status = 200
 
@@ -157,7 +157,7 @@ class OwnLinks(httpx.AsyncBaseTransport):
         if self.status != 200:
             return httpx.Response(self.status, headers={"Retry-After": "60"})
         self._count += 1
-        link = f"https://{self._name}.example/{self._count}"
+        link = f"{self._origin}/{self._count}"
         return httpx.Response(200, json={"status": "success", "data": {"link": link}})
 
 

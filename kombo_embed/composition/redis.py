@@ -43,12 +43,12 @@ def make_redis_link_cache(
     clock: Clock,
 ) -> FailoverLinkCache:
     """Return the link cache that all processes share."""
-    from kombo_embed.link_cache import encryption, failover, redis  # noqa: PLC0415 - an extra
+    from kombo_embed.link_cache import encryption, failover, redis, redis_values  # noqa: PLC0415 - an extra
 
     links = redis.RedisLinkStore(
         client,
         encryption.LinkCipher(settings.encryption_keys),
-        scope=(settings.account, settings.environment),
+        scope=redis_values.Scope(settings.account, settings.environment, settings.base_url),
         lifetime_seconds=settings.lifetime_seconds,
         margin_seconds=settings.margin_seconds,
         clock=clock,

@@ -27,9 +27,8 @@ Lookup = asyncio.Task[ConnectionLink | None]
 class RedisLinkStore:
     """Links in Redis. `open` it before use. All methods raise `RedisUnavailable`.
 
-    ``scope`` is the account and the environment whose processes share cool-downs. A link that satisfies a
-    wait for a lease has at least ``margin_seconds`` left. What Redis holds is not trusted: a value that no
-    process of ours can have written counts as missing.
+    A link that satisfies a wait for a lease has at least ``margin_seconds`` left. What Redis holds is not
+    trusted: a value that no process of ours can have written counts as missing.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class RedisLinkStore:
         client: RedisClient,
         cipher: LinkCipher,
         *,
-        scope: tuple[str, str],
+        scope: redis_values.Scope,
         lifetime_seconds: float,
         margin_seconds: float,
         clock: Clock,
@@ -47,13 +46,13 @@ class RedisLinkStore:
         self._lease_ms = _milliseconds(lease_seconds)
         self._client = client
         self._cipher = cipher
+        self._api_url = scope.api_url
         self._lifetime_ms = _milliseconds(lifetime_seconds)
         self._margin_seconds = margin_seconds
         self._generation_ms = _milliseconds(lifetime_seconds + GENERATION_MARGIN_SECONDS)
         self._clock = clock
-        self._cool_down_name = cipher.name("cool-down", *scope)
-        self._running: dict[CacheKey, Lookup] = {}
-        self._next: dict[CacheKey, Lookup] = {}
+        self._cool_down_name = cipher.name("cool-down", scope.account, scope.environment)
+        self._running, self._next = dict[CacheKey, Lookup](), dict[CacheKey, Lookup]()
         self._rejections = redis_values.RejectionLog(clock)
 
     async def open(self) -> None:
@@ -217,6 +216,7 @@ class RedisLinkStore:
         content = self._cipher.decrypt(encrypted, key=key, name=name, generation=generation)
         link = redis_values.parse_link(
             content or b"",
+            api_url=self._api_url,
             left_ms=left_ms,
             lifetime_ms=self._lifetime_ms,
             now=self._clock.time(),

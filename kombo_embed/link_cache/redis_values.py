@@ -11,6 +11,7 @@ import logging
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -45,6 +46,15 @@ FAILURES: dict[type[errors.KomboEmbedError], tuple[str, ...]] = {
 KINDS: dict[str, Callable[..., errors.KomboEmbedError]] = {kind.__name__: kind for kind in FAILURES}
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose values these are: the Kombo account, by its hash and its API's URL, and the environment."""
+
+    account: str
+    environment: str
+    api_url: str
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -76,7 +86,7 @@ def serialize_link(link: ConnectionLink, *, lifetime_ms: int) -> bytes:
 
 
 def parse_link(
-    content: bytes, *, left_ms: int, lifetime_ms: int, now: float, now_monotonic: float
+    content: bytes, *, api_url: str, left_ms: int, lifetime_ms: int, now: float, now_monotonic: float
 ) -> ConnectionLink | None:
     """Return the link if it may be issued, until ``left_ms`` have passed or its own lifetime has.
 
@@ -87,7 +97,11 @@ def parse_link(
     except ValidationError:
         return None
     age_ms = now * 1000 - stored.minted_at
-    if not -CLOCK_DIFFERENCE_MS <= age_ms < lifetime_ms or left_ms < 0 or not is_safe_link(stored.link, api_url=""):
+    if (
+        not -CLOCK_DIFFERENCE_MS <= age_ms < lifetime_ms
+        or left_ms < 0
+        or not is_safe_link(stored.link, api_url=api_url)
+    ):
         return None
     expires_at = datetime.fromtimestamp((stored.minted_at + lifetime_ms) / 1000, UTC)
     deadline = now_monotonic + min(left_ms, lifetime_ms, lifetime_ms - age_ms) / 1000

@@ -217,6 +217,14 @@ async def test_a_link_from_the_future_is_not_believed(
     assert caplog.messages.count("redis.value_rejected") == 1
 
 
+async def test_links_of_a_sandbox_in_another_container_are_shared_like_all_others(
+    redis_server: RedisServer,
+) -> None:
+    kombo = OwnLinks("ours", origin="http://sandbox:8001")
+    async with workers(2, kombo, redis_server, api_url="http://sandbox:8001/v1") as (first, second):
+        assert await first.link() == await second.link() == "http://sandbox:8001/1"
+
+
 def content(**changes: Any) -> bytes:
     """Return the content of a link as an attacker would write it without encryption."""
     valid = {"link": "https://connect.kombo.dev/x", "minted_at": round(time.time() * 1000)}

@@ -38,7 +38,7 @@ from kombo_embed.link_cache.failover import FailoverLinkCache
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.link_cache.redis import RedisLinkStore
 from kombo_embed.link_cache.redis_client import RedisClient, RedisTimeout, RedisUnavailable
-from kombo_embed.link_cache.redis_values import FAILURES, parse_failure, serialize_failure
+from kombo_embed.link_cache.redis_values import FAILURES, Scope, parse_failure, serialize_failure
 from kombo_embed.models import CacheKey, ConnectionLink, LinkRequest
 from kombo_embed.ports import Invalidation
 from kombo_embed.sandbox import Sandbox
@@ -576,7 +576,7 @@ def make_store(client: RedisClient, **options: Any) -> RedisLinkStore:
     return RedisLinkStore(
         client,
         LinkCipher(),
-        scope=("an-account", "default"),
+        scope=Scope("an-account", "default", "https://api.kombo.dev/v1"),
         lifetime_seconds=3600,
         margin_seconds=300,
         clock=SystemClock(),
