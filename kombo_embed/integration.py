@@ -16,7 +16,13 @@ EVENT_TYPES = (
 )
 ALL_NOT_FOUND = "all_not_found"  # why reconciliation did not delete an integration that Kombo does not know
 ACTION_BY_STATUS = {"INACTIVE": "enable", "INVALID": "reconnect"}
-ACTION_BY_SETUP_STATUS = {"INCOMPLETE": "finish_setup", "FINAL_SYNC_PENDING": "wait_for_sync"}
+ACTION_BY_SETUP_STATUS = {
+    "INCOMPLETE": "finish_setup",
+    "FINAL_SYNC_PENDING": "wait_for_sync",
+    None: "pending",
+}
+# The first one that applies is the next action.
+NEXT_ACTIONS = (*ACTION_BY_STATUS.values(), *ACTION_BY_SETUP_STATUS.values(), "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,35 @@ class Integration:
 
     @property
     def next_action(self) -> str:
-        """Return what the customer has to do next: the first action that applies, or ``none``."""
-        return (
-            ACTION_BY_STATUS.get(self.status or "")
-            or ACTION_BY_SETUP_STATUS.get(self.setup_status or "")
-            or "none"
-        )
+        """Return what the customer has to do next: the first action that applies, or ``none``.
+
+        ``pending``: Kombo has not reported a setup status yet.
+        """
+        by_status = ACTION_BY_STATUS.get(self.status or "")
+        return by_status or ACTION_BY_SETUP_STATUS.get(self.setup_status, "none")
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationQuery:
+    """Which of an origin id's integrations to list, the oldest first.
+
+    Attributes:
+        limit: The size of a page.
+        cursor: Where the page begins: `IntegrationPage.next_cursor` of the page before it.
+        next_actions: Only integrations with one of these; all integrations if it is empty.
+    """
+
+    limit: int
+    cursor: str | None = None
+    next_actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationPage:
+    """A page of integrations; ``next_cursor`` is None after the last one."""
+
+    integrations: list[Integration]
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +109,8 @@ class Event:
         data: For ``kombo.event``: Kombo's own event as received (``id``, ``type``, ``data``). For
             ``flow.failed``: ``tool``, ``category`` and Kombo's ``log_url``. For ``flow.abandoned``: the
             link's ``tool``, ``category``, ``language``, ``minted_at`` and ``expires_at``. For
-            ``integration.duplicate``: ``integration_ids`` (Kombo's) and ``public_ids`` of all duplicates,
-            oldest first. Otherwise empty.
+            ``integration.duplicate``: ``integration_ids`` (Kombo's) and ``public_ids`` of the duplicates, at
+            most the ten oldest, and ``count``, how many there are with this one. Otherwise empty.
     """
 
     id: str

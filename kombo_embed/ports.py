@@ -1,7 +1,7 @@
 """Protocols between the rooms, and the values that cross them.
 
-A host may implement `Clock`, `LinkCache` and the callables itself. `RecordStore`, `Outbox` and `RateLimiter`
-exist because the core must not import the rooms that implement them.
+A host may implement `Clock`, `LinkCache` and the callables itself. `RecordStore`, `Outbox`, `InvalidationLog`
+and `RateLimiter` exist because the core must not import the rooms that implement them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import HTTPConnection
 
-from kombo_embed.integration import Completion, Event, Integration
+from kombo_embed.integration import Completion, Event, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.models import CacheKey, ConnectionLink, EndUser, LinkOptions, LinkType
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
@@ -68,12 +68,22 @@ class CoolDown:
 class Invalidation:
     """One invalidation of an origin id's links: a database row that every process applies to its cache.
 
-    On PostgreSQL a row may become visible after rows with greater ids. ``invalidation_id`` is random.
+    ``row_id`` is 0 where it is not known. ``invalidation_id`` is random. ``only_lists``: the row concerns
+    lists of integrations, and no links.
     """
 
     row_id: int
     invalidation_id: str
     origin_id: str
+    only_lists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidationPage:
+    """Some of the rows in order: the ids of all, and the invalidations of this environment."""
+
+    row_ids: list[int]
+    invalidations: list[Invalidation]
 
 
 class MintLease(Protocol):
@@ -181,9 +191,34 @@ class ClosedLinks:
     next_expires_at: datetime | None = None
 
 
+class InvalidationLog(Protocol):
+    """The invalidations in the database, of the last hour at least. All methods raise `StoreUnavailable`.
+
+    A row may become visible after at most ``late_rows`` rows with greater ids.
+    """
+
+    late_rows: int
+
+    async def find_position(self) -> int:
+        """Return a row id up to which every row is visible, or never will be."""
+
+    async def find(self, *, after: int, limit: int) -> InvalidationPage:
+        """Return the first rows with ids after this one, in order."""
+
+    async def find_late(self, row_ids: Sequence[int]) -> InvalidationPage:
+        """Return those of these rows that are visible."""
+
+    async def prune(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` invalidations, of any environment, written before this time.
+
+        Return how many were deleted.
+        """
+
+
 class RecordStore(Protocol):
     """The database as the core sees it, without SQL. When a method returns, its changes are on disk.
 
+    What they invalidate in this process is invalidated then, too.
     All methods raise `StoreUnavailable` if the database cannot be used.
     """
 
@@ -203,8 +238,8 @@ class RecordStore(Protocol):
     async def has_minted_link(self, origin_id: str) -> bool:
         """Return whether a link was ever minted here for this origin id."""
 
-    async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
-        """Record a webhook event once, and its report; return the origin id whose links it invalidates."""
+    async def save_event(self, event: WebhookEvent, report: Report | None) -> None:
+        """Record a webhook event once, and its report."""
 
     async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
         """Record a signed body that cannot be parsed, once per distinct body."""
@@ -222,14 +257,20 @@ class RecordStore(Protocol):
         If the record changed since the given time, its status and setup status are not touched.
         """
 
-    async def find_invalidations(self, *, after: int) -> list[Invalidation]:
-        """Return the invalidations of the last hour at least with row ids after this one, in order."""
-
-    async def prune_invalidations(self, *, before: datetime) -> None:
-        """Delete the invalidations written before this time."""
-
     async def find_integrations(self, origin_id: str) -> list[Integration]:
         """Return the origin id's integrations, oldest first."""
+
+    async def list_integrations(self, origin_id: str, query: IntegrationQuery) -> IntegrationPage | None:
+        """Return a page of the origin id's integrations; None if no page of theirs had the cursor."""
+
+    async def find_connected(self, origin_id: str, *, tool: str, category: str) -> Integration | None:
+        """Return the integration that connects a tool already, one to reconnect first, else the oldest.
+
+        One of an unknown category counts if there is none of this category.
+        """
+
+    async def connected_tools(self, origin_id: str, category: str) -> set[str]:
+        """Return the tools that an origin id has connected in a category, or in an unknown one."""
 
     async def find_integration(self, integration_id: str) -> Integration | None:
         """Return one integration by Kombo's id."""

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
 import httpx
+
+from kombo_embed.link_cache import redis_scripts
 
 PASS = None
 Outcome = Callable[[httpx.Request], httpx.Response] | Exception | None
@@ -161,6 +164,12 @@ class OwnLinks(httpx.AsyncBaseTransport):
         return httpx.Response(200, json={"status": "success", "data": {"link": link}})
 
 
+POSITION_SCRIPTS = {
+    hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()
+    for script in (redis_scripts.GET_POSITION, redis_scripts.BEGIN_EPOCH)
+}
+
+
 class RedisImpostor:
     """Answers in Redis's place: properly at first, then each script with the next of ``replies``."""
 
@@ -186,7 +195,7 @@ class RedisImpostor:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while header := await reader.readline():
                 words = [await self._word(reader) for _ in range(int(header[1:]))]
-                writer.write(self._reply(words[0].upper()))
+                writer.write(self._reply(words[0].upper(), *words[1:2]))
                 await writer.drain()
         writer.close()
 
@@ -194,7 +203,7 @@ class RedisImpostor:
         length = int((await reader.readline())[1:])
         return (await reader.readexactly(length + 2))[:-2]
 
-    def _reply(self, command: bytes) -> bytes:
+    def _reply(self, command: bytes, script: bytes = b"") -> bytes:
         if command == b"INFO":
             return b"$7\r\nrun_id:\r\n"
         if command != b"EVALSHA":
@@ -202,4 +211,6 @@ class RedisImpostor:
         self._scripts += 1
         if self.replies:
             return self.replies[self._scripts % len(self.replies)]
+        if script in POSITION_SCRIPTS:
+            return b"*2\r\n$16\r\n0123456789abcdef\r\n$1\r\n0\r\n"
         return b"*0\r\n" if self._scripts == 1 else b"$-1\r\n"  # the probe finds nothing missing

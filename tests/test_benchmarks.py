@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import growth_lists
 from benchmarks.__main__ import TARGETS
 from benchmarks.bench import EFFORTS, Bench
 from benchmarks.loader import parse_status
@@ -45,6 +47,15 @@ def test_every_target_is_measured_or_printed_with_the_reason_why_not(
             assert line["skipped"].endswith("is not installed")
         else:
             assert line["measured"][0] > 0
+
+
+@pytest.mark.integration
+def test_the_growth_of_invalidations_and_lists_is_measured(tmp_path: Path) -> None:
+    numbers = itertools.count()
+    urls = (f"sqlite+aiosqlite:///{tmp_path}/{number}.db" for number in numbers)
+    rows = growth_lists.measure(lambda: next(urls), divide_by=10_000)
+    assert len(rows) == 9
+    assert all(value > 0 for one in rows for value in one.milliseconds)
 
 
 @pytest.mark.integration

@@ -53,6 +53,7 @@ IMPLEMENTATIONS = {
     "link_cache.memory",
     "link_cache.redis",
     "link_cache.redis_client",
+    "link_cache.redis_position",
     "rate_limit",
 }
 # The only modules that import a library.

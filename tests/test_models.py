@@ -192,7 +192,10 @@ def test_a_minted_link_is_kept_as_the_body_that_the_browser_gets() -> None:
         ("ACTIVE", "INCOMPLETE", "finish_setup"),
         ("ACTIVE", "FINAL_SYNC_PENDING", "wait_for_sync"),
         ("ACTIVE", "COMPLETED", "none"),
-        (None, None, "none"),
+        (None, None, "pending"),
+        ("ACTIVE", None, "pending"),
+        (None, "COMPLETED", "none"),
+        ("INVALID", None, "reconnect"),
         ("A_NEW_STATE", "ANOTHER", "none"),
     ],
 )

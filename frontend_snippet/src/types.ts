@@ -7,7 +7,7 @@ export type Category = "HRIS" | "ATS" | "ASSESSMENT" | "LMS";
 type Open<Known extends string> = Known | (string & Record<never, never>);
 
 /** What an integration needs next. */
-export type NextAction = "none" | "enable" | "reconnect" | "finish_setup" | "wait_for_sync";
+export type NextAction = "none" | "enable" | "reconnect" | "finish_setup" | "wait_for_sync" | "pending";
 
 /** A customer's connected tool, as the backend returns it. */
 export interface Integration {

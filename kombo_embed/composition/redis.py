@@ -43,20 +43,25 @@ def make_redis_link_cache(
     clock: Clock,
 ) -> FailoverLinkCache:
     """Return the link cache that all processes share."""
-    from kombo_embed.link_cache import encryption, failover, redis, redis_values  # noqa: PLC0415 - an extra
+    # An extra.
+    from kombo_embed.link_cache import encryption, failover, redis, redis_position, redis_values  # noqa: PLC0415
 
+    cipher = encryption.LinkCipher(settings.encryption_keys)
     links = redis.RedisLinkStore(
         client,
-        encryption.LinkCipher(settings.encryption_keys),
+        cipher,
         scope=redis_values.Scope(settings.account, settings.environment, settings.base_url),
         lifetime_seconds=settings.lifetime_seconds,
         margin_seconds=settings.margin_seconds,
         clock=clock,
     )
+    position = redis_position.RedisPosition(
+        client, cipher, links=links, log=store.invalidations, database=store.name
+    )
     return failover.FailoverLinkCache(
         links,
         make_memory=make_memory,
-        find_invalidations=lambda: store.find_invalidations(after=0),
+        position=position,
         environment=settings.environment,
         mint_timeout_seconds=settings.timeout,
         clock=clock,

@@ -15,6 +15,7 @@ from kombo_embed.core.completions import Completions
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.links import LinkIssuer
+from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
 from kombo_embed.core.tools import ToolCatalogue
 from kombo_embed.events.dispatcher import Dispatcher
@@ -77,12 +78,13 @@ class Composition:
         poller = await self._poller(client, store, redis_cache)
         rates = self._rate_storage(redis_client, redis_cache)
         dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
-        links = self._links(client, store, poller, rates)
+        links = self._links(client, store, poller.cache, rates)
         flow = self._flow(client, store, links, rates, dispatcher.wake)
         self._start_background_work(store, dispatcher)
         return Services(
             settings=self._settings,
             flow=flow,
+            list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
             reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
             store=store,
@@ -136,12 +138,14 @@ class Composition:
         if cache is None:
             cache = self._memory_cache() if redis_cache is None else redis_cache
         poller = InvalidationPoller(
-            store,
+            store.invalidations,
             cache,
             environment=self._settings.environment,
             lifetime_seconds=self._settings.lifetime_seconds,
             clock=self._clock,
+            advance=redis_cache.advance if redis_cache else None,
         )
+        store.apply_invalidations_by(poller.apply)
         await self._closing(poller).start()
         if redis_cache is not None:
             await redis_cache.open(apply_cool_down=client.apply_cool_down)
@@ -161,12 +165,12 @@ class Composition:
         return EndUserRate(rate, name=name, scope=scope, storage=storage, secret=secret)
 
     def _links(
-        self, client: KomboClient, store: Store, poller: InvalidationPoller, rates: BoundedStorage
+        self, client: KomboClient, store: Store, cache: LinkCache, rates: BoundedStorage
     ) -> LinkIssuer:
         links = LinkIssuer(
             settings=self._settings,
             client=client,
-            poller=poller,
+            cache=cache,
             store=store,
             rate=self._rate("link", self._settings.link_rate, rates),
             clock=self._clock,
@@ -183,12 +187,7 @@ class Composition:
     ) -> ConnectionFlow:
         rate = self._rate("completion", self._settings.completion_rate, rates)
         completions = Completions(
-            client=client,
-            links=links,
-            store=store,
-            rate=rate,
-            clock=self._clock,
-            wake_dispatcher=wake_dispatcher,
+            client=client, store=store, rate=rate, clock=self._clock, wake_dispatcher=wake_dispatcher
         )
         return ConnectionFlow(
             settings=self._settings,

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from kombo_embed.core.links import LinkIssuer
 from kombo_embed.errors import ActivationRejected, KomboEmbedError
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.kombo import requests
@@ -37,7 +36,6 @@ class Completions:
         self,
         *,
         client: KomboClient,
-        links: LinkIssuer,
         store: RecordStore,
         rate: RateLimiter,
         clock: Clock,
@@ -45,7 +43,6 @@ class Completions:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._client = client
-        self._links = links
         self._store = store
         self._rate = rate
         self._clock = clock
@@ -77,8 +74,8 @@ class Completions:
         started_at = self._clock.monotonic()
         known = await self._store.find_completion(activation_token)
         if known is not None and known.origin_id == origin_id:
-            # The process that recorded it may have crashed before it invalidated links or read the details.
-            await self._follow_up(known)
+            # The process that recorded it may have crashed before it read the details.
+            self._follow_up(known)
             return Completion(known, first=False)
         # From here on, a token that is recorded for another origin id is treated as an unknown one.
         completion = await self._exchange(origin_id, activation_token, is_recorded=known is not None)
@@ -133,13 +130,11 @@ class Completions:
             reported, activation_token=activation_token, origin_id=origin_id
         )
         if completion is not None:
-            await self._follow_up(completion.integration)
+            self._follow_up(completion.integration)
         return completion
 
-    async def _follow_up(self, integration: Integration) -> None:
+    def _follow_up(self, integration: Integration) -> None:
         self._wake_dispatcher()
-        if integration.origin_id is not None:
-            await self._links.invalidate(integration.origin_id)
         task = asyncio.get_running_loop().create_task(self._read_details(integration))
         self._detail_reads.add(task)
         task.add_done_callback(self._detail_reads.discard)

@@ -12,7 +12,7 @@ from kombo_embed import errors
 from kombo_embed.core.completions import Completions
 from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
 from kombo_embed.core.links import LinkIssuer
-from kombo_embed.integration import Completion, Integration
+from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.kombo import responses, webhooks
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser, IssuedLink, LinkOptions, LinkRequest, RelinkRequest, SetupRequest
@@ -129,10 +129,8 @@ class ConnectionFlow:
             logger.warning("webhook.malformed", extra={"reason": reason})
             await self._store.save_malformed_event(body, reason=reason)
             raise
-        origin_id = await self._store.save_event(event, report)
+        await self._store.save_event(event, report)
         self._wake_dispatcher()
-        if origin_id is not None:
-            await self._links.invalidate(origin_id)
 
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. This cannot be undone.
@@ -150,7 +148,6 @@ class ConnectionFlow:
                 raise
         await self._store.save_deleted(integration)
         self._wake_dispatcher()
-        await self._links.invalidate(end_user.origin_id)
 
     async def integration(self, end_user: EndUser, public_id: str) -> Integration:
         """Return one of the end user's integrations by its public id."""
@@ -158,6 +155,21 @@ class ConnectionFlow:
         if integration is None:
             raise _not_found()
         return integration
+
+    async def list_integrations(self, end_user: EndUser, query: IntegrationQuery) -> IntegrationPage:
+        """Return a page of the end user's integrations, oldest first.
+
+        Raises `InvalidRequest` if no page of this organization's had the query's cursor.
+        """
+        page = await self._store.list_integrations(end_user.origin_id, query)
+        if page is None:
+            wrong = errors.FieldError("cursor", "is not the next_cursor of a page")
+            raise errors.InvalidRequest("This cursor is not valid.", wrong)
+        return page
+
+    async def connected_tools(self, end_user: EndUser, category: str) -> set[str]:
+        """Return the tools that the end user's organization has connected in a category."""
+        return await self._store.connected_tools(end_user.origin_id, category)
 
     async def integrations(self, origin_id: str) -> list[Integration]:
         """Return the integrations recorded for an origin id, oldest first."""
@@ -173,14 +185,10 @@ class ConnectionFlow:
 
     async def _refuse_duplicate(self, end_user: EndUser, request: LinkRequest) -> None:
         """Raise if the organization has this tool."""
-        candidates = [
-            integration
-            for integration in await self._store.find_integrations(end_user.origin_id)
-            if integration.tool == request.tool and integration.category in (None, request.category)
-        ]
-        if candidates:
-            # Prefer a known category over an unknown one, then one that needs reconnecting.
-            existing = min(candidates, key=lambda one: (one.category is None, one.next_action != "reconnect"))
+        existing = await self._store.find_connected(
+            end_user.origin_id, tool=request.tool or "", category=request.category
+        )
+        if existing is not None:
             message = f"{request.tool} is already connected. Reconnect it instead."
             raise errors.AlreadyConnected(message, integration=existing)
 

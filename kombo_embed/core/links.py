@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 from kombo_embed.errors import KomboRateLimited, KomboTimeout, KomboUnavailable, RateLimited
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.models import (
     AnyLinkRequest,
     CacheKey,
@@ -17,7 +16,7 @@ from kombo_embed.models import (
     IssuedLink,
     LinkRequest,
 )
-from kombo_embed.ports import Clock, RateLimiter, RecordStore
+from kombo_embed.ports import Clock, LinkCache, RateLimiter, RecordStore
 from kombo_embed.settings import Settings
 from kombo_embed.single_flight import SingleFlight
 
@@ -26,7 +25,7 @@ MINTS_PER_LEASE = 3  # a link that is invalidated during its mint is minted agai
 
 
 class LinkIssuer:
-    """Issues links and invalidates them. Close it with `aclose`.
+    """Issues links. Close it with `aclose`.
 
     ``rate`` limits how often each end user may have a link minted; cache hits are free.
     """
@@ -38,7 +37,7 @@ class LinkIssuer:
         client: KomboClient,
         store: RecordStore,
         rate: RateLimiter,
-        poller: InvalidationPoller,
+        cache: LinkCache,
         clock: Clock,
     ) -> None:
         self._environment = settings.environment
@@ -46,10 +45,9 @@ class LinkIssuer:
         self._lifetime_seconds = settings.lifetime_seconds
         self._margin_seconds = settings.margin_seconds
         self._client = client
-        self._cache = poller.cache
+        self._cache = cache
         self._store = store
         self._rate = rate
-        self._poller = poller
         self._clock = clock
         self._mints: SingleFlight[CacheKey, tuple[ConnectionLink, CacheStatus]] = SingleFlight()
 
@@ -98,13 +96,6 @@ class LinkIssuer:
         key = CacheKey(self._environment, end_user, request, self._account)
         await self._store.save_minted_link(key, MAGIC_LINK_LIFETIME_SECONDS, link_type="MAGIC_LINK")
         return link
-
-    async def invalidate(self, origin_id: str) -> None:
-        """Invalidate all links of an origin id, those being minted included.
-
-        Call it after the transaction that recorded the invalidation.
-        """
-        await self._poller.apply(origin_id)
 
     async def _issue_minted(self, key: CacheKey, *, fresh: bool) -> IssuedLink:
         try:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from kombo_embed.models import CacheKey
 
 PREFIX = "kombo-embed"
-NAME_KINDS = ("link", "generation", "lease", "failure", "invalidation", "cool-down", "rate")
+NAME_KINDS = ("link", "generation", "lease", "failure", "invalidation", "position", "cool-down", "rate")
 FORMAT = b"2"  # of names and values; the first release had none
 NONCE_BYTES = 12  # 96 bits (RFC 8439, 2.8)
 
@@ -55,7 +55,7 @@ class LinkCipher:
         return self._name(kind, [*parts, _as_lists(key.request)])
 
     def invalidation_name(self, kind: str, environment: str, identifier: str) -> bytes:
-        """Return the name of a generation or an invalidation. It is the same in all releases."""
+        """Return the name of a generation, an invalidation or a position. It is the same in all releases."""
         digest = _digest(self._invalidation_key, [environment, identifier])
         return f"{PREFIX}:{kind}:{digest}".encode()
 

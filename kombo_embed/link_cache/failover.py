@@ -1,7 +1,7 @@
 """The link cache of several processes: Redis, with failover to process memory.
 
 Every hit reads Redis, so an invalidation takes effect in all processes at once. If Redis misses its deadline,
-fall back to process memory. Before reads resume, replay the last hour's invalidations.
+fall back to process memory. Before reads resume, apply the invalidations after the position that is in Redis.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import math
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from kombo_embed.errors import ConfigurationError, KomboTimeout, StoreUnavailable
@@ -19,6 +19,7 @@ from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.link_cache.mint_lease import RedisLease, SharedMintLease
 from kombo_embed.link_cache.redis import ID_BYTES, RedisLinkStore
 from kombo_embed.link_cache.redis_client import RedisTimeout, RedisUnavailable, RedisUnusable
+from kombo_embed.link_cache.redis_position import RedisPosition
 from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.ports import Clock, CoolDown, Invalidation, MintLease
 
@@ -30,14 +31,13 @@ MAX_CHECK_SECONDS = 30.0  # if Redis keeps coming and going
 STABLE_SECONDS = 10.0  # after which a recovery counts as lasting
 FIRST_POLL_SECONDS, MAX_POLL_SECONDS = 0.02, 0.1  # between looks at another process's mint
 MINTS_WAITED_FOR = 3  # mints of other processes, one after the other
-REPLAYED_AT_ONCE = 100  # invalidations
 
 
 class FailoverLinkCache:
     """A link cache that all processes share. `open` it before use, and close it with `aclose`.
 
-    ``make_memory`` returns an empty cache for the time of an outage. ``find_invalidations`` returns the last
-    hour's. ``mint_timeout_seconds`` limits the wait for one mint of another process.
+    ``make_memory`` returns an empty cache for the time of an outage. ``position`` is that of invalidations in
+    Redis. ``mint_timeout_seconds`` limits the wait for one mint of another process.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FailoverLinkCache:
         store: RedisLinkStore,
         *,
         make_memory: Callable[[], MemoryLinkCache],
-        find_invalidations: Callable[[], Awaitable[Sequence[Invalidation]]],
+        position: RedisPosition,
         environment: str,
         mint_timeout_seconds: float,
         clock: Clock,
@@ -53,7 +53,7 @@ class FailoverLinkCache:
         self._store = store
         self._make_memory = make_memory
         self._memory = make_memory()
-        self._find_invalidations = find_invalidations
+        self._position = position
         self._environment = environment
         self._mint_timeout_seconds = max(mint_timeout_seconds, store.lease_seconds) + 1
         self._clock = clock
@@ -112,9 +112,15 @@ class FailoverLinkCache:
         """Invalidate all links of an origin id in all processes, those being minted included."""
         self._invalidation_count += 1
         await self._memory.invalidate(environment, invalidation)
-        if self.is_up:
-            with self._failover(even_if_late=True):  # the recovery replays it
+        if self.is_up and not 0 < invalidation.row_id <= self._position.value:
+            with self._failover(even_if_late=True):  # the recovery applies it
                 await self._store.invalidate(environment, invalidation)
+
+    async def advance(self, position: int) -> None:
+        """Record in Redis that this process has applied all invalidations up to this row id."""
+        if self.is_up:
+            with self._failover():
+                await self._position.advance(position)
 
     def share_cool_down(self, cool_down: CoolDown) -> None:
         """Apply a cool-down to all processes, in the background."""
@@ -200,13 +206,10 @@ class FailoverLinkCache:
 
     async def _recover(self) -> None:
         await self._store.open()
-        replayed = -1
-        while replayed != self._invalidation_count:  # more may arrive during the replay
-            replayed = self._invalidation_count
-            invalidations = await self._find_invalidations()
-            for start in range(0, len(invalidations), REPLAYED_AT_ONCE):
-                batch = invalidations[start : start + REPLAYED_AT_ONCE]
-                await asyncio.gather(*(self._store.invalidate(self._environment, one) for one in batch))
+        applied = -1
+        while applied != self._invalidation_count:  # more may arrive meanwhile
+            applied = self._invalidation_count
+            await self._position.catch_up()
         self._memory = self._make_memory()
         self.is_up = True
         if self._logged_error is not None:

@@ -15,10 +15,11 @@ from kombo_embed.ports import Clock, CoolDown, Invalidation
 
 ID_BYTES = 16  # of a mint and of a generation
 GENERATION_MARGIN_SECONDS = 60.0  # that a generation outlives its links
-INVALIDATION_MARGIN_SECONDS = 3600.0  # that a marker outlives the links, and so the row in the database
+INVALIDATION_MARGIN_SECONDS = 3600.0  # that markers and positions outlive the links, and so the rows
 PATIENCE_SECONDS = 2.0  # with late writes, while Redis answers at all: to give up means a failover
 LEASE_MS = math.ceil(LEASE_SECONDS * 1000)
 ATTEMPTS = 3  # to acquire a lease while the values found are rejected
+PROBES = ("probe", "probe-list", "probe-hash")
 FAILURE_MS = 5000  # that waiting processes can read why a mint failed
 
 Lookup = asyncio.Task[ConnectionLink | None]
@@ -29,6 +30,8 @@ class RedisLinkStore:
 
     A link that satisfies a wait for a lease has at least ``margin_seconds`` left. What Redis holds is not
     trusted: a value that no process of ours can have written counts as missing.
+
+    ``epoch`` is a part of the names of links: in a new one, no link of before is valid.
     """
 
     def __init__(
@@ -44,9 +47,11 @@ class RedisLinkStore:
     ) -> None:
         self.lease_seconds = lease_seconds
         self._lease_ms = _milliseconds(lease_seconds)
+        self.epoch = b""
         self._client = client
         self._cipher = cipher
         self._api_url = scope.api_url
+        self.environment = scope.environment
         self._lifetime_ms = _milliseconds(lifetime_seconds)
         self._margin_seconds = margin_seconds
         self._generation_ms = _milliseconds(lifetime_seconds + GENERATION_MARGIN_SECONDS)
@@ -58,7 +63,7 @@ class RedisLinkStore:
     async def open(self) -> None:
         """Connect, also after an outage, and return if Redis accepts writes within the deadline."""
         await self._client.connect()
-        names = [self._cipher.name(kind, "probe") for kind in ("probe", "probe-list", *NAME_KINDS)]
+        names = [self._cipher.name(kind, "probe") for kind in (*PROBES, *NAME_KINDS)]
         missing = redis_values.parse_commands(await self._client.run(redis_scripts.PROBE, names))
         if missing is None:
             raise RedisUnavailable("UnexpectedReply")
@@ -239,11 +244,11 @@ class RedisLinkStore:
         self._rejections.log(kind)
 
     def _names(self, key: CacheKey, *kinds: str) -> list[bytes]:
-        return [self._cipher.name_of(kind, key) for kind in kinds]
+        return [self._cipher.name_of(kind, key) + b":" + self.epoch for kind in kinds]
 
     def _link_names(self, key: CacheKey) -> list[bytes]:
         generation = self._cipher.invalidation_name("generation", key.environment, key.origin_id)
-        return [self._cipher.name_of("link", key), generation]
+        return [*self._names(key, "link"), generation]
 
 
 def _milliseconds(seconds: float) -> int:

@@ -181,7 +181,44 @@ return cause and {cause, left}
 """
 )
 
-# KEYS two keys of no other use, and one of each kind, whose access is checked. Fails if Redis does not accept
+# A position that no process of ours can have written counts as lost.
+READ_POSITION: Final = """
+local function read_position()
+    local known = redis.pcall('HMGET', KEYS[1], 'epoch', ARGV[1])
+    if known.err then redis.call('DEL', KEYS[1]) return nil end
+    if not known[1] or #known[1] ~= 16 or not string.match(known[1], '^%x+$') then return nil end
+    if not known[2] or #known[2] > 18 or not string.match(known[2], '^%d+$') then return known[1], nil end
+    return known[1], known[2]
+end
+local epoch, position = read_position()
+"""
+
+# KEYS positions: a hash of the epoch and, for each database, the row up to which invalidations were applied.
+# ARGV database. Returns the epoch and the position, or nothing if one of them was lost.
+GET_POSITION: Final = f"""{READ_POSITION}
+return epoch and position and {{epoch, position}}
+"""
+
+# KEYS positions. ARGV database, new epoch, position, milliseconds that they are kept. Returns the epoch and
+# the position of the first process that calls it. The positions of other databases stay.
+BEGIN_EPOCH: Final = f"""{READ_POSITION}
+if epoch and position then return {{epoch, position}} end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[2], ARGV[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return {{ARGV[2], ARGV[3]}}
+"""
+
+# KEYS positions. ARGV database, epoch, position, milliseconds that they are kept. Returns the greatest
+# position of any process, or nothing if another epoch has begun. A position that was lost is written again.
+ADVANCE: Final = f"""{READ_POSITION}
+if epoch and epoch ~= ARGV[2] then return false end
+local greatest = math.max(tonumber(ARGV[3]), tonumber(position or '0'))
+redis.call('HSET', KEYS[1], 'epoch', ARGV[2], ARGV[1], string.format('%.0f', greatest))
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return greatest
+"""
+
+# KEYS three keys of no other use, and one of each kind, whose access is checked. Fails if Redis accepts no
 # writes; returns the commands of all scripts, those of rate limits included, that the user may not run.
 PROBE: Final = """
 local missing = {}
@@ -203,5 +240,8 @@ try('DEL', KEYS[1], KEYS[2])
 try('LPUSH', KEYS[2], 1)
 try('LINDEX', KEYS[2], 0)
 try('LTRIM', KEYS[2], 1, 0)
+try('HSET', KEYS[3], '1', '1')
+try('HMGET', KEYS[3], '1')
+try('PEXPIRE', KEYS[3], 1000)
 return missing
 """

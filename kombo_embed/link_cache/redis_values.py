@@ -28,6 +28,9 @@ CLOCK_DIFFERENCE_MS = 600_000  # that the clocks of two machines may have
 RETRY_AFTER_MAX_SECONDS = 3600
 CAUSES = {b"limited": True, b"unavailable": False}  # whether it is Kombo's rate limit
 QUIET_SECONDS = 60.0  # between two log records about one kind of rejected value
+EPOCH_BYTES = 8
+EPOCH = re.compile(rb"[0-9a-f]{%d}" % (2 * EPOCH_BYTES))
+ROW_ID = re.compile(rb"[0-9]{1,18}")
 COMMAND = re.compile(rb"[a-z|]{1,40}")
 REJECTED_KINDS = frozenset((b"link", b"generation", b"lease", b"failure", b"cool_down"))
 
@@ -149,6 +152,14 @@ def parse_cool_down_error(cause: bytes, left_ms: int) -> errors.KomboEmbedError 
         return None
     kind = errors.KomboRateLimited if cool_down.rate_limited else errors.KomboUnavailable
     return kind("Kombo asked for a pause.", retry_after=max(1, math.ceil(cool_down.seconds)))
+
+
+def parse_position(reply: object) -> tuple[bytes, int] | None:
+    """Return the epoch and the row up to which invalidations were applied."""
+    match reply:
+        case [bytes(epoch), bytes(row_id)] if EPOCH.fullmatch(epoch) and ROW_ID.fullmatch(row_id):
+            return epoch, int(row_id)
+    return None
 
 
 def parse_commands(reply: object) -> list[str] | None:

@@ -10,15 +10,11 @@ from kombo_embed.store.transaction import Transaction
 
 async def apply(
     transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
-) -> str | None:
-    """Save an event and what it reports, once; return the origin id whose links it invalidates.
-
-    A duplicate delivery returns the origin id, too: the process that received the first one may have crashed
-    before it invalidated the links.
-    """
+) -> None:
+    """Save an event and what it reports, once. A duplicate delivery changes and invalidates nothing."""
     if await webhook_events.save(transaction, event, report):
         await _save_report(transaction, event, report)
-    return await _invalidated_origin_id(transaction, event, report)
+        transaction.invalidate(await _invalidated_origin_id(transaction, event, report))
 
 
 async def _save_report(

@@ -7,9 +7,10 @@ import functools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import stamina
 
@@ -66,6 +67,16 @@ class Database:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
+    @property
+    def name(self) -> str:
+        """Return what tells this database apart from others, without its user and password."""
+        parts = parse_url(self._url)
+        if isinstance(parts, SqliteUrl):
+            return str(parts.file)
+        dsn = urlsplit(parts.dsn)
+        hosts = dsn.netloc.rpartition("@")[2] or str(parse_qs(dsn.query).get("host"))
+        return f"{hosts}{dsn.path}"
+
     def reading(self) -> AbstractAsyncContextManager[Connection]:
         """Open a transaction that only reads."""
         return self._transaction(self.backend.reading())
@@ -78,18 +89,25 @@ class Database:
         """Open a transaction that changes tables, one at a time over all processes."""
         return self._transaction(self.backend.migrating())
 
-    async def run_to_completion(self, work: Work[Result], *, reading: bool = False) -> Result:
+    async def run_to_completion(
+        self,
+        work: Work[Result],
+        *,
+        reading: bool = False,
+        then: Callable[[Result], Awaitable[None]] | None = None,
+    ) -> Result:
         """Run a piece of work to its end, even if the caller is cancelled meanwhile.
 
         A transaction that is cancelled half-way could leave the database locked. Work that lost against
         another transaction, or whose connection broke, is retried within the deadline. With ``reading``, it
-        opens only transactions that read; on SQLite it does not wait for writers then.
+        opens only transactions that read; on SQLite it does not wait for writers then. ``then`` is called
+        with the result, before the caller gets it, and even if the caller is cancelled.
         """
         if self._closed:
             # Nothing would close a connection that is opened from now on.
             raise StoreUnavailable("The database was closed: the app is shutting down.")
         task = asyncio.get_running_loop().create_task(
-            self._run(work, reading=reading), name="kombo-embed transaction"
+            self._run(work, reading=reading, then=then), name="kombo-embed transaction"
         )
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -117,13 +135,17 @@ class Database:
         key = (self._url, self._busy_seconds)
         return shared_pools.join(self, key, lambda: PostgreSql(parts, busy_seconds=self._busy_seconds))
 
-    async def _run(self, work: Work[Result], *, reading: bool) -> Result:
+    async def _run(
+        self, work: Work[Result], *, reading: bool, then: Callable[[Result], Awaitable[None]] | None
+    ) -> Result:
         try:
             result = await self._retry(work, reading=reading)
         except StoreUnavailable as error:
             self._outages.failed(error)
             raise
         self._outages.succeeded()
+        if then is not None:
+            await then(result)
         return result
 
     async def _retry(self, work: Work[Result], *, reading: bool) -> Result:

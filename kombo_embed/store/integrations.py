@@ -10,9 +10,10 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, RowMapping, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, bindparam, func, insert, select, tuple_, update
 
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.store import merge, minted_links, webhook_events
@@ -33,6 +34,8 @@ UPDATE = update(integrations).where(integrations.c.id == bindparam("row_id")).re
 
 # A change of one of these is an integration.updated.
 REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
+DUPLICATES_NAMED = 10  # the oldest ones, in an event
+OLDEST_FIRST = (integrations.c.connected_at, integrations.c.id)
 PUBLIC_ID_BYTES = 16
 PUBLIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # so many bytes in base64url, without padding
 
@@ -53,7 +56,7 @@ async def find_public(transaction: Transaction, public_id: str, origin_id: str) 
 
 async def list_of(transaction: Transaction, origin_id: str) -> list[Integration]:
     """Return an origin id's integrations, oldest first."""
-    query = _not_deleted(transaction, integrations.c.origin_id == origin_id).order_by(integrations.c.id)
+    query = _not_deleted(transaction, integrations.c.origin_id == origin_id).order_by(*OLDEST_FIRST)
     return [from_row(row) for row in (await transaction.connection.execute(query)).mappings()]
 
 
@@ -107,9 +110,12 @@ async def save_deleted(
     if row is None:
         values = _first_values(integration, origin_id=integration.origin_id, source="webhook")
         await _insert(transaction, integration.integration_id, **values, deleted_at=transaction.now)
+        transaction.invalidate(integration.origin_id)
     elif row["deleted_at"] is None and unless_changed_since in (None, row["updated_at"]):
-        values = {"origin_id": row["origin_id"] or integration.origin_id, "deleted_at": transaction.now}
+        origin_id = row["origin_id"] or integration.origin_id
+        values = {"origin_id": origin_id, "deleted_at": transaction.now}
         await _write_event(transaction, "integration.deleted", await _update(transaction, row, values))
+        transaction.invalidate(origin_id)
 
 
 async def save_state(transaction: Transaction, state: ReportedState) -> None:
@@ -160,33 +166,43 @@ async def _save_changes(transaction: Transaction, row: RowMapping, values: merge
 
 
 async def _report_duplicates(transaction: Transaction, row: RowMapping) -> None:
-    """Write `integration.duplicate`, once each, for integrations that an older one equals.
+    """Write `integration.duplicate`, once, for the newer one if another integration equals this one.
 
-    They are equal in origin id, tool and category. Kombo does not prevent this.
+    They are equal in origin id, tool and category. Kombo does not prevent this. All but the oldest of several
+    were reported before.
     """
     if row["deleted_at"] is not None or row["origin_id"] is None or row["category"] is None:
         return
     await transaction.lock("origin id", row["origin_id"])
-    equal = await _find_equal(transaction, row)
-    for count, newer in enumerate(equal[1:], start=2):
-        if newer["duplicate_told_at"] is not None:
-            continue
+    others = _equal(transaction, row).where(integrations.c.id != row["id"]).order_by(*OLDEST_FIRST)
+    oldest = (await transaction.connection.execute(others.limit(1))).mappings().first()
+    if oldest is None or row["category_guessed"]:
+        return
+    newer = max(row, oldest, key=itemgetter("connected_at", "id"))
+    if newer["duplicate_told_at"] is None:
         # An integration's events are numbered while it is locked.
         await transaction.lock(newer["integration_id"])
         mark = update(integrations).where(integrations.c.id == newer["id"])
         await transaction.connection.execute(mark.values(duplicate_told_at=transaction.now))
-        data: dict[str, object] = {
-            "integration_ids": [one["integration_id"] for one in equal[:count]],
-            "public_ids": [one["public_id"] for one in equal[:count]],
-        }
-        await _write_event(transaction, "integration.duplicate", newer, data)
+        await _write_event(transaction, "integration.duplicate", newer, await _duplicates(transaction, newer))
 
 
-async def _find_equal(transaction: Transaction, row: RowMapping) -> list[RowMapping]:
-    columns = integrations.c
-    same = [columns[name] == row[name] for name in ("origin_id", "tool", "category")]
-    query = _not_deleted(transaction, *same, columns.category_guessed.is_(False)).order_by(columns.id)
-    return list((await transaction.connection.execute(query)).mappings())
+async def _duplicates(transaction: Transaction, newer: RowMapping) -> dict[str, object]:
+    place = tuple_(newer["connected_at"], newer["id"])
+    equal = _equal(transaction, newer).where(tuple_(*OLDEST_FIRST) <= place)
+    count = equal.with_only_columns(func.count())
+    oldest = equal.order_by(*OLDEST_FIRST).limit(DUPLICATES_NAMED)
+    named = list((await transaction.connection.execute(oldest)).mappings())
+    return {
+        "integration_ids": [one["integration_id"] for one in named],
+        "public_ids": [one["public_id"] for one in named],
+        "count": (await transaction.connection.execute(count)).scalar_one(),
+    }
+
+
+def _equal(transaction: Transaction, row: RowMapping) -> Any:  # noqa: ANN401 - as `_not_deleted`
+    same = [integrations.c[name] == row[name] for name in ("origin_id", "tool", "category")]
+    return _not_deleted(transaction, *same, integrations.c.category_guessed.is_(False))
 
 
 async def _insert(transaction: Transaction, integration_id: str, **values: object) -> RowMapping:
@@ -198,14 +214,18 @@ async def _insert(transaction: Transaction, integration_id: str, **values: objec
         "updated_at": transaction.now,
         **values,
     }
-    return (await transaction.connection.execute(INSERT, columns)).mappings().one()
+    row = (await transaction.connection.execute(INSERT, columns)).mappings().one()
+    transaction.invalidate_lists(row["origin_id"])
+    return row
 
 
 async def _update(transaction: Transaction, row: RowMapping, values: Mapping[str, object]) -> RowMapping:
     # updated_at increases with each change, even if the clock stands still.
     updated_at = max(transaction.now, row["updated_at"] + merge.JUST_AFTER)
     columns = {"row_id": row["id"], "updated_at": updated_at, **values}
-    return (await transaction.connection.execute(UPDATE, columns)).mappings().one()
+    changed = (await transaction.connection.execute(UPDATE, columns)).mappings().one()
+    transaction.invalidate_lists(changed["origin_id"])
+    return changed
 
 
 async def _write_event(

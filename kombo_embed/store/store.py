@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from sqlalchemy import false, literal, select
 
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
-from kombo_embed.integration import Completion, Integration
+from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.models import CacheKey, LinkType
 from kombo_embed.ports import Clock, ClosedLinks, Invalidation
 from kombo_embed.store import (
     apply_event,
     integrations,
     invalidations,
+    lists,
     migrations,
     minted_links,
     retention,
@@ -24,10 +26,12 @@ from kombo_embed.store import (
     webhook_events,
 )
 from kombo_embed.store.database import BUSY_SECONDS, Database, read_only, run_to_completion
+from kombo_embed.store.invalidations import InvalidationLog
 from kombo_embed.store.outbox import Outbox
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
+Result = TypeVar("Result")
 READ_ONE = select(literal(1)).select_from(tables.integrations).limit(1)
 # PostgreSQL refuses it where it refuses writes, and SQLite knows no FOR UPDATE.
 WRITE_NOTHING = select(literal(1)).select_from(tables.integrations).where(false()).with_for_update()
@@ -42,7 +46,14 @@ class Store:
         self._database = Database(url, busy_seconds=busy_seconds, monotonic=clock.monotonic)
         self._environment = environment
         self._clock = clock
+        self._apply_invalidation: Callable[[Invalidation], Awaitable[None]] = _ignore
         self.outbox = Outbox(self._database, environment=environment)
+        self.invalidations = InvalidationLog(self._database, environment=environment)
+        self.name = self._database.name
+
+    def apply_invalidations_by(self, apply: Callable[[Invalidation], Awaitable[None]]) -> None:
+        """Call this for each invalidation that a transaction has written and committed. It must not raise."""
+        self._apply_invalidation = apply
 
     async def open(self) -> None:
         """Migrate the tables on SQLite; verify them on PostgreSQL.
@@ -93,22 +104,25 @@ class Store:
         async with self._reading() as transaction:
             return await minted_links.exists_for(transaction, origin_id)
 
-    @run_to_completion
     async def save_completion(
         self, reported: ReportedIntegration, *, activation_token: str, origin_id: str
     ) -> Completion | None:
         """Record an integration under this origin id, once; None if it was deleted before."""
-        async with self._writing() as transaction:
+
+        async def save(transaction: Transaction) -> Completion | None:
             completion = await integrations.save(transaction, reported, origin_id=origin_id, source="browser")
-            await transaction.insert_once(
+            is_first = await transaction.insert_once(
                 tables.completions,
                 environment=self._environment,
                 activation_token_sha256=_hash(activation_token),
                 integration_id=reported.integration_id,
                 completed_at=transaction.now,
             )
-            await invalidations.write(transaction, origin_id if completion else None)
-        return completion
+            if completion is not None and is_first:
+                transaction.invalidate(origin_id)
+            return completion
+
+        return await self._change(save)
 
     @read_only
     async def find_completion(self, activation_token: str) -> Integration | None:
@@ -122,13 +136,9 @@ class Store:
             integration_id = (await transaction.connection.execute(query)).scalar_one_or_none()
             return None if integration_id is None else await integrations.find(transaction, integration_id)
 
-    @run_to_completion
-    async def save_event(self, event: WebhookEvent, report: Report | None) -> str | None:
-        """Record an event and what it reports, once; return the origin id whose links it invalidates."""
-        async with self._writing() as transaction:
-            origin_id = await apply_event.apply(transaction, event, report)
-            await invalidations.write(transaction, origin_id)
-            return origin_id
+    async def save_event(self, event: WebhookEvent, report: Report | None) -> None:
+        """Record an event and what it reports, once."""
+        await self._change(lambda transaction: apply_event.apply(transaction, event, report))
 
     @run_to_completion
     async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
@@ -136,44 +146,51 @@ class Store:
         async with self._writing() as transaction:
             await webhook_events.save_malformed(transaction, body, reason=reason)
 
-    @run_to_completion
     async def save_deleted(
         self, integration: Integration, *, unless_changed_since: datetime | None = None
     ) -> None:
         """Mark an integration as deleted, for good."""
-        async with self._writing() as transaction:
-            await integrations.save_deleted(
-                transaction, integration, unless_changed_since=unless_changed_since
+        unless = unless_changed_since
+        await self._change(
+            lambda transaction: integrations.save_deleted(
+                transaction, integration, unless_changed_since=unless
             )
-            await invalidations.write(transaction, integration.origin_id)
+        )
 
-    @run_to_completion
     async def save_details(
         self, details: IntegrationDetails, *, states_unless_changed_since: datetime
     ) -> Integration | None:
         """Merge Kombo's current details; return the record if that changed it."""
-        async with self._writing() as transaction:
-            return await integrations.save_details(
-                transaction, details, states_unless_changed_since=states_unless_changed_since
+        unless = states_unless_changed_since
+        return await self._change(
+            lambda transaction: integrations.save_details(
+                transaction, details, states_unless_changed_since=unless
             )
-
-    @read_only
-    async def find_invalidations(self, *, after: int) -> list[Invalidation]:
-        """Return the invalidations with row ids after this one, in order."""
-        async with self._reading() as transaction:
-            return await invalidations.find(transaction, after=after)
-
-    @run_to_completion
-    async def prune_invalidations(self, *, before: datetime) -> None:
-        """Delete the invalidations written before this time."""
-        async with self._writing() as transaction:
-            await invalidations.prune(transaction, before=before)
+        )
 
     @read_only
     async def find_integrations(self, origin_id: str) -> list[Integration]:
         """Return the origin id's integrations, oldest first."""
         async with self._reading() as transaction:
             return await integrations.list_of(transaction, origin_id)
+
+    @read_only
+    async def list_integrations(self, origin_id: str, query: IntegrationQuery) -> IntegrationPage | None:
+        """Return a page of the origin id's integrations; None if no page of theirs had the cursor."""
+        async with self._reading() as transaction:
+            return await lists.list_page(transaction, origin_id, query)
+
+    @read_only
+    async def find_connected(self, origin_id: str, *, tool: str, category: str) -> Integration | None:
+        """Return the integration that connects a tool already, one to reconnect first, else the oldest."""
+        async with self._reading() as transaction:
+            return await lists.find_connected(transaction, origin_id, tool=tool, category=category)
+
+    @read_only
+    async def connected_tools(self, origin_id: str, category: str) -> set[str]:
+        """Return the tools that an origin id has connected in a category, or in an unknown one."""
+        async with self._reading() as transaction:
+            return await lists.connected_tools(transaction, origin_id, category)
 
     @read_only
     async def find_integration(self, integration_id: str) -> Integration | None:
@@ -216,6 +233,21 @@ class Store:
         async with self._writing() as transaction:
             return await retention.delete_old(transaction, old)
 
+    async def _change(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        """Do work in a transaction that writes; after its commit, apply what it invalidates."""
+
+        async def run() -> tuple[Result, list[Invalidation]]:
+            async with self._writing() as transaction:
+                result = await work(transaction)
+                return result, await invalidations.write(transaction)
+
+        async def apply(done: tuple[Result, list[Invalidation]]) -> None:
+            for invalidation in done[1]:
+                await self._apply_invalidation(invalidation)
+
+        result, _ = await self._database.run_to_completion(run, then=apply)
+        return result
+
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Transaction]:
         async with self._database.reading() as connection:
@@ -243,6 +275,10 @@ async def migrate(url: str) -> str:
             return await connection.run_sync(migrations.run)
     finally:
         await database.aclose()
+
+
+async def _ignore(invalidation: Invalidation) -> None:
+    """Do nothing: without a cache in this process, nothing has to be invalidated."""
 
 
 def _hash(activation_token: str) -> str:

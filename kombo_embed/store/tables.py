@@ -67,6 +67,8 @@ def _only_where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 
+LIVE = _only_where("deleted_at IS NULL")
+
 integrations = sa.Table(
     "kombo_embed_integrations",
     metadata,
@@ -101,6 +103,24 @@ integrations = sa.Table(
     sa.Index("ix_kombo_embed_integrations_status", "environment", "status", "id"),
     sa.Index(
         "ix_kombo_embed_integrations_deleted", "environment", "id", **_only_where("deleted_at IS NOT NULL")
+    ),
+    # Pages of an origin id's integrations, filtered by what `Integration.next_action` depends on.
+    sa.Index(
+        "ix_kombo_embed_integrations_listed",
+        *("environment", "origin_id", "connected_at", "id", "status", "setup_status"),
+        **LIVE,
+    ),
+    # An origin id's integrations with one tool, and among them those to reconnect.
+    sa.Index(
+        "ix_kombo_embed_integrations_connected",
+        *("environment", "origin_id", "tool", "category", "connected_at", "id"),
+        *("status", "category_guessed"),
+        **LIVE,
+    ),
+    sa.Index(
+        "ix_kombo_embed_integrations_invalid",
+        *("environment", "origin_id", "tool", "category", "connected_at", "id"),
+        **_only_where("deleted_at IS NULL AND status = 'INVALID'"),
     ),
 )
 
@@ -205,7 +225,8 @@ outbox = sa.Table(
     sa.Index("ix_kombo_embed_outbox_integration", "environment", "integration_id", "id", **WAITING),
 )
 
-# Invalidations of origin ids' links, written in the transaction that caused them, for every process to apply.
+# Changes of origin ids' integrations, written in the transaction that makes them, for every process to apply:
+# all of them invalidate lists, most of them invalidate links.
 # AUTOINCREMENT: ids are never reused, so a process knows by the greatest one which rows it has read.
 link_invalidations = sa.Table(
     "kombo_embed_dropped_links",
@@ -215,6 +236,8 @@ link_invalidations = sa.Table(
     sa.Column("drop_id", sa.String(32), nullable=False),
     sa.Column("origin_id", Words(), nullable=False),
     sa.Column("dropped_at", UtcDateTime, nullable=False),
+    # Whether only lists of the origin id's integrations changed. Older versions invalidate links, too.
+    sa.Column("only_lists", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("ix_kombo_embed_dropped_links_environment", "environment", "id"),
     sqlite_autoincrement=True,
 )

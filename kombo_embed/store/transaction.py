@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -40,11 +40,26 @@ class Connection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction in progress on the rows of one Kombo environment; ``now`` is the time that it writes."""
+    """A transaction in progress on the rows of one Kombo environment; ``now`` is the time that it writes.
+
+    ``changes`` are written at its end, for the caches of all processes: the origin ids whose integrations
+    changed, and whether only lists of them are outdated, and no links.
+    """
 
     connection: Connection
     environment: str
     now: datetime
+    changes: dict[str, bool] = field(default_factory=dict)
+
+    def invalidate(self, origin_id: str | None) -> None:
+        """Invalidate an origin id's links, and lists, when the transaction commits."""
+        if origin_id is not None:
+            self.changes[origin_id] = False
+
+    def invalidate_lists(self, origin_id: str | None) -> None:
+        """Invalidate the lists of an origin id's integrations when the transaction commits."""
+        if origin_id is not None:
+            self.changes.setdefault(origin_id, True)
 
     async def lock(self, *names: str) -> None:
         """Lock a name of this environment until the transaction ends; see `advisory_lock`."""

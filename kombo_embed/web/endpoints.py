@@ -16,6 +16,7 @@ from starlette.responses import Response
 from kombo_embed.auth.callable import link_options
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.link_request import LinkChoice
+from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
 from kombo_embed.core.tools import ToolCatalogue
 from kombo_embed.errors import BrowserModuleMissing, StoreUnavailable, Unauthenticated
@@ -24,15 +25,16 @@ from kombo_embed.models import EndUser, LinkOptions
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable
 from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
-from kombo_embed.web import requests
+from kombo_embed.web import queries, requests
 from kombo_embed.web.responses import (
     EmbedResponse,
     LinkResponse,
     json_response,
     json_response_with_etag,
+    not_modified,
     response_with_etag,
 )
-from kombo_embed.web.schemas import serialize_integration
+from kombo_embed.web.schemas import EndUserAction, serialize_integration, serialize_integrations
 
 logger = logging.getLogger("kombo_embed.web")
 
@@ -43,6 +45,7 @@ class Services:
 
     settings: Settings
     flow: ConnectionFlow
+    list_tags: ListTags
     catalogue: ToolCatalogue
     store: Store
     end_user: EndUserResolver
@@ -72,11 +75,18 @@ async def complete_flow(services: Services, request: Request) -> Response:
 
 
 async def list_integrations(services: Services, request: Request) -> Response:
-    """List the organization's integrations."""
+    """List the organization's integrations, a page at a time."""
     end_user = await _end_user(services, request)
-    integrations = await services.flow.integrations(end_user.origin_id)
-    content = {"integrations": [serialize_integration(integration) for integration in integrations]}
-    return json_response_with_etag(request, content)
+    query = queries.parse_integration_query(request)
+    known = services.list_tags.find(end_user.origin_id, query)
+    if known is not None and (unchanged := not_modified(request, known)) is not None:
+        return unchanged
+    remember = services.list_tags.before_read(end_user.origin_id, query)
+    page = await services.flow.list_integrations(end_user, query)
+    actions: list[EndUserAction] = ["disconnect"] if services.settings.allow_disconnect else []
+    response = json_response_with_etag(request, serialize_integrations(page, actions=actions))
+    remember(response.headers["etag"])
+    return response
 
 
 async def get_integration(services: Services, request: Request) -> Response:
@@ -115,10 +125,9 @@ async def disconnect(services: Services, request: Request) -> Response:
 async def list_tools(services: Services, request: Request) -> Response:
     """List the tools of a category."""
     end_user = await _end_user(services, request)
-    category = requests.parse_category(request, services.settings)
+    category = queries.parse_category(request, services.settings)
     tools = await services.catalogue.list_tools(category)
-    integrations = await services.flow.integrations(end_user.origin_id)
-    connected = {integration.tool for integration in integrations if integration.category in (None, category)}
+    connected = await services.flow.connected_tools(end_user, category)
     content = [
         {"id": tool.id, "label": tool.label, "logo_url": tool.logo_url, "connected": tool.id in connected}
         for tool in tools

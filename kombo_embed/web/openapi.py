@@ -11,10 +11,12 @@ from pydantic.json_schema import models_json_schema
 
 from kombo_embed._version import __version__
 from kombo_embed.errors import KomboEmbedError, RetryLater
+from kombo_embed.integration import NEXT_ACTIONS
 from kombo_embed.kombo.webhooks import SIGNATURE_HEADER
 from kombo_embed.models import Category
-from kombo_embed.web.endpoints import list_tools, receive_webhook
+from kombo_embed.web.endpoints import list_integrations, list_tools, receive_webhook
 from kombo_embed.web.problems import MEDIA_TYPE, STATUSES
+from kombo_embed.web.queries import PAGE_MAX_SIZE
 from kombo_embed.web.routes import OPERATIONS, Operation, ResponseContent
 from kombo_embed.web.schemas import KomboLink, KomboProblem
 
@@ -133,6 +135,13 @@ def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
         yield required | {"description": "Our public id."}
     if operation.has_etag:
         yield {"name": "If-None-Match", "in": "header", "schema": STRING, "description": "Known ETags."}
+    if operation.endpoint is list_integrations:
+        limit = {"type": "integer", "minimum": 1, "maximum": PAGE_MAX_SIZE, "default": PAGE_MAX_SIZE}
+        yield {"name": "limit", "in": "query", "schema": limit}
+        yield {"name": "cursor", "in": "query", "schema": STRING, "description": "A page's next_cursor."}
+        actions = {"type": "array", "items": {"enum": list(NEXT_ACTIONS)}, "minItems": 1}
+        comma_separated = {"style": "form", "explode": False}
+        yield {"name": "next_action", "in": "query", "schema": actions, **comma_separated}
     if operation.endpoint is list_tools:
         yield {"name": "category", "in": "query", "schema": {"enum": list(get_args(Category))}}
     if operation.endpoint is receive_webhook:

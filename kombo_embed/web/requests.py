@@ -1,4 +1,4 @@
-"""Parses requests, checking in this order: content type, size, JSON, fields."""
+"""Parses request bodies, checking in this order: content type, size, JSON, fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import types
 from collections.abc import Coroutine, Generator, Iterable
 from contextlib import suppress
 from itertools import islice
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, from_json
@@ -25,7 +25,6 @@ from kombo_embed.errors import (
     UnsupportedMediaType,
 )
 from kombo_embed.models import Category, Language
-from kombo_embed.settings import Settings
 
 QUERY_MAX_BYTES, CONTENT_TYPE_MAX_BYTES = 1024, 255
 JSON_MAX_BYTES, WEBHOOK_MAX_BYTES = 8 * 1024, 1024 * 1024
@@ -86,20 +85,6 @@ async def parse_link_choice(request: Request) -> LinkChoice:
     return _cached_link_choice(body) if len(body) <= CACHED_MAX_BYTES else _link_choice(body)
 
 
-def parse_category(request: Request, settings: Settings) -> str:
-    """Return the category in the query, or else the default; it must exist and be allowed."""
-    if len(request.scope["query_string"]) > QUERY_MAX_BYTES:
-        raise InvalidRequest("The query is too long.", FieldError("query", "is too long"))
-    category = request.query_params.get("category", settings.integration_category).upper()
-    allowed = settings.allowed_categories or get_args(Category)
-    if category not in allowed:
-        raise InvalidRequest(
-            f"This category is not offered here. Use one of {', '.join(allowed)}.",
-            FieldError("category", f"must be one of {', '.join(allowed)}"),
-        )
-    return category
-
-
 async def read_body(request: Request, *, limit: int, timeout_seconds: float = BODY_TIMEOUT_SECONDS) -> bytes:
     """Return the raw body; if it is larger than the limit, do not read the rest.
 
@@ -119,10 +104,11 @@ async def read_body(request: Request, *, limit: int, timeout_seconds: float = BO
 
 def invalid_fields(details: Iterable[ErrorDetails]) -> InvalidRequest:
     """Return pydantic's findings as an error that names the first ten invalid fields."""
-    return _invalid([FieldError(_field(one), _reason(one)) for one in islice(details, REPORTED_FIELDS)])
+    return invalid([FieldError(_field(one), _reason(one)) for one in islice(details, REPORTED_FIELDS)])
 
 
-def _invalid(fields: list[FieldError]) -> InvalidRequest:
+def invalid(fields: list[FieldError]) -> InvalidRequest:
+    """Return an error that names these fields."""
     names = ", ".join(dict.fromkeys(field.field for field in fields))
     return InvalidRequest(f"These fields are not valid: {names}.", *fields)
 
@@ -146,7 +132,7 @@ def _validate(model: type[Body], body: bytes) -> Body:
     except ValueError:  # not JSON, or nested too deeply
         raise MalformedBody("The body is not valid JSON.", FieldError("body", "is not valid JSON")) from None
     if not isinstance(content, dict):
-        raise _invalid([FieldError("body", "must be a JSON object")])
+        raise invalid([FieldError("body", "must be a JSON object")])
     # Not left to pydantic, which spends more on hundreds of unknown fields than on a hundred good bodies.
     known = model.model_fields.keys()
     unknown = [name for name in content if name not in known]
@@ -154,12 +140,12 @@ def _validate(model: type[Body], body: bytes) -> Body:
         if not unknown:
             return model.model_validate(content)
         model.model_validate({name: content[name] for name in content.keys() & known})
-        invalid: list[FieldError] = []
+        known_at_fault: list[FieldError] = []
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
-        invalid = [FieldError(_field(detail), detail["msg"]) for detail in details]
-    fields = [*invalid, *(_unknown_field(name) for name in unknown[:REPORTED_FIELDS])]
-    raise _invalid(fields[:REPORTED_FIELDS])
+        known_at_fault = [FieldError(_field(detail), detail["msg"]) for detail in details]
+    fields = [*known_at_fault, *(_unknown_field(name) for name in unknown[:REPORTED_FIELDS])]
+    raise invalid(fields[:REPORTED_FIELDS])
 
 
 def _link_choice(body: bytes) -> LinkChoice:

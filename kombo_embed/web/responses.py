@@ -69,9 +69,15 @@ def json_response_with_etag(request: Request, content: Mapping[str, object]) -> 
 def response_with_etag(request: Request, body: bytes, *, media_type: str) -> Response:
     """Return these bytes with an entity tag, or 304 if ``If-None-Match`` names it (RFC 9110, 13.1.2)."""
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    if _matches(request.headers.get("if-none-match"), etag):
-        return EmbedResponse(status_code=304, headers={"ETag": etag})
-    return EmbedResponse(body, headers={"ETag": etag}, media_type=media_type)
+    unchanged = not_modified(request, etag)
+    return unchanged or EmbedResponse(body, headers={"ETag": etag}, media_type=media_type)
+
+
+def not_modified(request: Request, etag: str) -> Response | None:
+    """Return 304 if ``If-None-Match`` names this entity tag."""
+    if not _matches(request.headers.get("if-none-match"), etag):
+        return None
+    return EmbedResponse(status_code=304, headers={"ETag": etag})
 
 
 def encode_json(content: Mapping[str, object]) -> bytes:

@@ -112,7 +112,7 @@ OPERATIONS = (
         endpoint=endpoints.list_integrations,
         responses={200: schemas.KomboIntegrationsResponse},
         has_etag=True,
-        problems=STORE,
+        problems=(errors.InvalidRequest, *STORE),
     ),
     Operation(
         method="GET",

@@ -5,13 +5,14 @@ Their names begin with Kombo, because they also appear in a host's own OpenAPI d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kombo_embed.clock import rfc3339
-from kombo_embed.integration import Integration
+from kombo_embed.integration import Integration, IntegrationPage
 from kombo_embed.models import Category
 
 
@@ -20,6 +21,10 @@ class KomboLink(BaseModel):
 
     link: str = Field(description="Pass it to the Connect SDK.")
     expires_at: datetime = Field(description="UTC.")
+
+
+NextAction = Literal["enable", "reconnect", "finish_setup", "wait_for_sync", "pending", "none"]
+EndUserAction = Literal["disconnect"]
 
 
 class KomboIntegration(BaseModel):
@@ -31,7 +36,7 @@ class KomboIntegration(BaseModel):
     organization_name: str | None
     status: str | None = Field(description="Kombo's value, for example ACTIVE or INVALID; null until known.")
     setup_status: str | None = Field(description="Kombo's value, for example COMPLETED; null until known.")
-    next_action: Literal["enable", "reconnect", "finish_setup", "wait_for_sync", "none"]
+    next_action: NextAction
     connected_at: datetime = Field(description="UTC.")
     updated_at: datetime = Field(description="UTC.")
 
@@ -58,9 +63,20 @@ class KomboIntegrationResponse(BaseModel):
 
 
 class KomboIntegrationsResponse(BaseModel):
-    """The integrations of the signed-in end user's organization, oldest first."""
+    """A page of the integrations of the signed-in end user's organization, oldest first."""
 
     integrations: list[KomboIntegration]
+    next_cursor: str | None = Field(description="The cursor of the next page; null after the last one.")
+    actions: list[EndUserAction] = Field(description="What the end user may do with each integration.")
+
+
+def serialize_integrations(page: IntegrationPage, *, actions: Sequence[EndUserAction]) -> dict[str, object]:
+    """Return a page as a `KomboIntegrationsResponse` in JSON."""
+    return {
+        "integrations": [serialize_integration(integration) for integration in page.integrations],
+        "next_cursor": page.next_cursor,
+        "actions": list(actions),
+    }
 
 
 class KomboTool(BaseModel):

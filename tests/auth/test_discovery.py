@@ -118,7 +118,7 @@ async def test_discovery_works_over_a_real_socket() -> None:
         async with served(app) as host, httpx.AsyncClient(base_url=host) as client:
             good = make_token(OLD, body=claims(iss=base, iat=None, exp=4_000_000_000))
             answer = await client.get("/kombo/integrations", headers={"Authorization": f"Bearer {good}"})
-            assert (answer.status_code, answer.json()) == (200, {"integrations": []})
+            assert (answer.status_code, answer.json()["integrations"]) == (200, [])
             for bad in (good[:-1], good + "A" * 30_000, "\u00e9"):
                 headers = {b"Authorization": f"Bearer {bad}".encode()}
                 answer = await client.get("/kombo/integrations", headers=headers)

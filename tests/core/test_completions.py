@@ -20,7 +20,6 @@ from kombo_embed.core.completions import (
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.errors import ActivationRejected, RateLimited
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.models import LinkRequest
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate
@@ -111,13 +110,11 @@ async def parts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncItera
     storage = BoundedStorage(size=100, clock=clock)
     rate = EndUserRate("20/minute", name="link", scope=("", "default"), storage=storage)
     cache = MemoryLinkCache(size=100, lifetime_seconds=3600, clock=clock)
-    poller = InvalidationPoller(real_store, cache, environment="default", lifetime_seconds=3600, clock=clock)
     links = LinkIssuer(
-        settings=make_settings(), client=client, store=store, rate=rate, poller=poller, clock=clock
+        settings=make_settings(), client=client, store=store, rate=rate, cache=cache, clock=clock
     )
     completions = Completions(
         client=client,
-        links=links,
         store=store,
         rate=EndUserRate("9/minute", name="done", scope=("", "default"), storage=storage),
         clock=clock,
@@ -135,7 +132,6 @@ async def parts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncItera
     )
     await completions.aclose()
     await links.aclose()
-    await poller.aclose()
     await client.aclose()
     await real_store.aclose()
 

@@ -163,7 +163,7 @@ class TestDisconnectAllowed:
         assert (await life.client.delete(path, headers=ADA)).status_code == 204
         await life.sandbox.settle()
         assert (await life.client.delete(path, headers=ADA)).status_code == 404
-        assert (await life.client.get("/kombo/integrations", headers=ADA)).json() == {"integrations": []}
+        assert (await life.client.get("/kombo/integrations", headers=ADA)).json()["integrations"] == []
         assert await life.embed.integration(life.integration_id) is None
         await eventually(lambda: len(events) == 1)
         assert events[0].integration is not None
@@ -179,7 +179,7 @@ async def test_a_deletion_in_kombos_dashboard_arrives_by_webhook(life: Life) -> 
         gone = await dashboard.request("DELETE", f"/v1/integrations/{life.integration_id}", json={})
         assert gone.status_code == 200
     await life.sandbox.settle()
-    assert (await life.client.get("/kombo/integrations", headers=ADA)).json() == {"integrations": []}
+    assert (await life.client.get("/kombo/integrations", headers=ADA)).json()["integrations"] == []
 
 
 async def test_the_tools_of_a_category_state_which_are_connected_and_are_read_once(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -38,6 +39,7 @@ from kombo_embed.link_cache.failover import FailoverLinkCache
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.link_cache.redis import RedisLinkStore
 from kombo_embed.link_cache.redis_client import RedisClient, RedisTimeout, RedisUnavailable
+from kombo_embed.link_cache.redis_position import RedisPosition
 from kombo_embed.link_cache.redis_values import FAILURES, Scope, parse_failure, serialize_failure
 from kombo_embed.models import CacheKey, ConnectionLink, LinkRequest
 from kombo_embed.ports import Invalidation
@@ -45,7 +47,8 @@ from kombo_embed.sandbox import Sandbox
 from tests.fakes import HeldTransport
 from tests.link_cache.workers import GRACE, workers
 from tests.redis_server import RedisServer
-from tests.support import LogRecorder, eventually, make_host, minted, order_fault
+from tests.store.samples import opened_store
+from tests.support import SQLITE_URL, LogRecorder, eventually, make_host, minted, order_fault
 
 UNLIMITED = "100000/second"  # one end user makes all the requests
 ROUNDS = 1000 if os.environ.get("LINKS_SOAK") else 15
@@ -597,22 +600,32 @@ async def link_client(redis: RedisServer) -> AsyncIterator[RedisClient]:
 @asynccontextmanager
 async def link_store(redis: RedisServer, **options: Any) -> AsyncIterator[RedisLinkStore]:
     async with link_client(redis) as client:
-        yield make_store(client, **options)
+        store = make_store(client, **options)
+        # That of the caches which run.
+        epochs = re.findall(rb"[0-9a-f]{16}\r\n", redis.reply("HGET", *position_names(redis), "epoch"))
+        store.epoch = epochs[0].strip() if epochs else b""
+        yield store
+
+
+def position_names(redis: RedisServer) -> list[str]:
+    lines = redis.reply("KEYS", "*:position:*").split(b"\r\n")
+    return [line.decode() for line in lines if b"position" in line] or ["none"]
 
 
 @asynccontextmanager
 async def shared_cache(
     redis: RedisServer, *, mint_timeout_seconds: float = 10, **options: Any
 ) -> AsyncIterator[FailoverLinkCache]:
-    async def no_invalidations() -> list[Any]:
-        return []
-
     clock = SystemClock()
-    async with link_store(redis, **options) as store:
+    async with link_client(redis) as client, opened_store(SQLITE_URL) as records:
+        store = make_store(client, **options)
+        position = RedisPosition(
+            client, LinkCipher(), links=store, log=records.invalidations, database=records.name
+        )
         cache = FailoverLinkCache(
             store,
             make_memory=lambda: MemoryLinkCache(size=10, lifetime_seconds=3600, clock=clock),
-            find_invalidations=no_invalidations,
+            position=position,
             environment="default",
             mint_timeout_seconds=mint_timeout_seconds,
             clock=clock,

@@ -35,6 +35,7 @@ export function stateOf({ tool, next_action: next, again }) {
       tone: "plain",
       next: "The first sync is running. This can take hours.",
     },
+    pending: { chip: "Checking", tone: "plain", next: "Kombo has not reported the state of the setup yet." },
   };
   return states[next] ?? states.none;
 }

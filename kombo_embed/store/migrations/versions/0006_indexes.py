@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0005"
 
 INTEGRATIONS, MINTED_LINKS = "kombo_embed_integrations", "kombo_embed_minted_links"
 
