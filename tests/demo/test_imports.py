@@ -17,7 +17,7 @@ PUBLIC = {
     *(f"kombo_embed.sandbox.{name}" for name in kombo_embed.sandbox.__all__),
     "kombo_embed.fastapi.router",
 }
-# The demo's own modules, and what it shares with the sandbox's command: the server, its protection, .env files.
+# The demo's own modules, and what it shares with the command `sandbox`: server, protection, .env files.
 DEMO = (
     "kombo_embed.demo.",
     "kombo_embed.sandbox.local_only.",
