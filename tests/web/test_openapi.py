@@ -30,7 +30,7 @@ from tests.support import (
     running,
 )
 
-ADA = person("ada@acme")
+ADA, GRACE = person("ada@acme"), person("grace@acme")
 JSON = {"Content-Type": "application/json"}
 # Only the fields that an event must have.
 MINIMAL_EVENT = (
@@ -215,7 +215,7 @@ async def test_the_other_problems_match_the_document(kombo: httpx.AsyncBaseTrans
         problems = [
             (429, await posted(client, "/links", json={"fresh": True})),
             (404, await client.get("/kombo/integrations/x", headers=ADA)),
-            (404, await posted(client, "/integrations/x/relink")),
+            (404, await client.post("/kombo/integrations/x/relink", headers=GRACE, json={})),
             (403, await client.delete("/kombo/integrations/x", headers=ADA)),
             (422, await client.get("/kombo/tools?category=PAYROLL", headers=ADA)),
             (422, await posted(client, "/completions", json={"activation_token": "made-up"})),
