@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kombo_embed import ports
+from kombo_embed.deliveries import EventHandler, EventHandlers
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
 from kombo_embed.integration import EVENT_TYPES, Integration, Reconciliation
 from kombo_embed.lifetime import Lifetime
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kombo_embed")
 
-Handler = TypeVar("Handler", bound=ports.EventHandler)
+Handler = TypeVar("Handler", bound=EventHandler)
 
 
 class KomboEmbed:
@@ -67,7 +68,7 @@ class KomboEmbed:
             clock=clock,
             link_cache=link_cache,
         )
-        self._handlers: dict[str, list[ports.EventHandler]] = {}
+        self._handlers = EventHandlers()
         self._lifetime: Lifetime[tuple[Services, ASGIApp]] = Lifetime(self._open_all)
         self._allowed_origins: tuple[str, ...] = ()
         self._app = EmbedApp(self, self._serve)
@@ -105,20 +106,23 @@ class KomboEmbed:
 
         return create_routes(self.services)
 
-    def on(self, event_type: str) -> Callable[[Handler], Handler]:
+    def on(self, event_type: str, *, name: str | None = None) -> Callable[[Handler], Handler]:
         """Register an async or plain handler for an event; use it as a decorator.
 
         A handler is called at least once per event, after the change that the event reports is on disk, in
         order per integration. If it raises, it is called again with increasing delays.
 
+        Events wait in the database for the handler of this ``name``, by default its module and qualified
+        name. Pass a name to be free to rename the function. A handler of several types has them in one order.
+
         Raises:
-            ValueError: ``event_type`` is not an event type.
+            ValueError: ``event_type`` is not an event type, or another handler of this type has the name.
         """
         if event_type not in EVENT_TYPES:
             raise ValueError(f"{event_type!r} is not an event type; use one of {', '.join(EVENT_TYPES)}")
 
         def register(handler: Handler) -> Handler:
-            self._handlers.setdefault(event_type, []).append(handler)
+            self._handlers.add(event_type, handler, name=name)
             return handler
 
         return register

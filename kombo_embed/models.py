@@ -20,6 +20,7 @@ EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1
 EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 ORIGIN_ID_MAX_LENGTH = 512  # characters: databases index it
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
 Language = Literal["en", "de", "fr", "it", "es"]
@@ -150,11 +151,15 @@ AnyLinkRequest = LinkRequest | RelinkRequest | SetupRequest
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """Whose link, and for what: two requests share a link only if all of this is equal."""
+    """Whose link, and for what: two requests share a link only if all of this is equal.
+
+    ``account`` is a keyed hash that identifies the Kombo account: the API's URL and the API key.
+    """
 
     environment: str
     end_user: EndUser
     request: AnyLinkRequest
+    account: str = ""
 
     @property
     def email(self) -> str:
@@ -184,12 +189,17 @@ class ConnectionLink:
     def minted(cls, link: str, *, expires_at: datetime, deadline: float) -> ConnectionLink:
         """Return the link that Kombo minted. Both times count from before the request to Kombo was sent."""
         content = {"link": link, "expires_at": rfc3339(expires_at)}
-        return cls(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(), deadline)
+        return cls(ENCODER.encode(content).encode(), deadline)
 
     @property
     def link(self) -> str:
         """Return the URL."""
         return str(json.loads(self.body)["link"])
+
+    @property
+    def expires_at(self) -> datetime:
+        """Return when the link expires, on the wall clock of the process that minted it."""
+        return datetime.fromisoformat(json.loads(self.body)["expires_at"])
 
 
 class CacheStatus(StrEnum):

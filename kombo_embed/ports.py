@@ -1,7 +1,7 @@
 """Protocols between the rooms, and the values that cross them.
 
-A host may implement `Clock`, `LinkCache` and the callables itself. `RecordStore`, `Outbox`, `InvalidationLog`
-and `RateLimiter` exist because the core must not import the rooms that implement them.
+A host may implement `Clock`, `LinkCache` and the callables itself. `RecordStore`, `InvalidationLog` and
+`RateLimiter` exist because the core must not import the rooms that implement them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import HTTPConnection
 
-from kombo_embed.integration import Completion, Event, Integration, IntegrationPage, IntegrationQuery
+from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.models import CacheKey, ConnectionLink, EndUser, LinkOptions, LinkType
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 EndUserCallable = Callable[[HTTPConnection], Awaitable[EndUser | None] | EndUser | None]
 LinkOptionsCallable = Callable[[HTTPConnection, EndUser], Awaitable[LinkOptions] | LinkOptions]
-EventHandler = Callable[[Event], Awaitable[object] | object]
 
 
 class Clock(Protocol):
@@ -126,60 +125,6 @@ class LinkCache(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """An event that this process has leased for delivery.
-
-    ``attempts`` counts this one too. Of the earlier ones, ``failures`` ended with a failing handler and the
-    others with the death of their process. ``done_handlers`` names the handlers that have succeeded.
-    """
-
-    row_id: int
-    event: Event
-    attempts: int
-    done_handlers: tuple[str, ...]
-    failures: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryOutcome:
-    """The result of one delivery. It is due again at ``due_at``; None if nothing is left to do.
-
-    ``failed``: a handler failed, as opposed to having been postponed. ``dead``: a dead letter, which is not
-    delivered again until it is replayed.
-    """
-
-    delivery: Delivery
-    done_handlers: tuple[str, ...] = ()
-    due_at: datetime | None = None
-    failed: bool = False
-    dead: bool = False
-
-
-class Outbox(Protocol):
-    """Events for the host's handlers. All methods raise `StoreUnavailable`.
-
-    An event has one lease at a time. The events of one integration are leased in the order of their writing.
-    """
-
-    async def take(
-        self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
-    ) -> list[Delivery]:
-        """Lease up to ``limit`` due events of these types."""
-
-    async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
-        """Extend leases while handlers run, and save which handlers have succeeded."""
-
-    async def save(self, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
-        """Save outcomes in one transaction; events that another process has leased meanwhile are skipped."""
-
-    async def defer(self, delivery: Delivery, *, due_at: datetime) -> None:
-        """Set the earliest redelivery time for the case that this process dies while handling the event."""
-
-    async def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Return unfinished events to the outbox without counting the attempt."""
-
-
-@dataclass(frozen=True, slots=True)
 class ClosedLinks:
     """Expired links that were closed, and how many of them had no completion.
 
@@ -228,9 +173,17 @@ class RecordStore(Protocol):
         """Record that a link was minted: for whom, for what, until when. The link itself is not stored."""
 
     async def save_completion(
-        self, reported: ReportedIntegration, *, activation_token: str, origin_id: str
+        self,
+        reported: ReportedIntegration,
+        *,
+        activation_token: str,
+        origin_id: str,
+        actor: str | None = None,
     ) -> Completion | None:
-        """Record an integration under this origin id, once; None if it was deleted before."""
+        """Record an integration under this origin id, once; None if it was deleted before.
+
+        ``actor`` is the email of the end user who completed the flow.
+        """
 
     async def find_completion(self, activation_token: str) -> Integration | None:
         """Return the integration that this activation token was exchanged for earlier."""
@@ -245,9 +198,13 @@ class RecordStore(Protocol):
         """Record a signed body that cannot be parsed, once per distinct body."""
 
     async def save_deleted(
-        self, integration: Integration, *, unless_changed_since: datetime | None = None
+        self,
+        integration: Integration,
+        *,
+        unless_changed_since: datetime | None = None,
+        actor: str | None = None,
     ) -> None:
-        """Mark an integration as deleted, for good."""
+        """Mark an integration as deleted, for good. ``actor`` is the email of the end user who did it."""
 
     async def save_details(
         self, details: IntegrationDetails, *, states_unless_changed_since: datetime

@@ -1,84 +1,103 @@
 """Limits how often each end user may do one thing, in this process or, with Redis, in all of them.
 
-The strategy is the moving window of the library ``limits``: it is exact, so two adjacent windows allow no
-burst of twice the rate, and the seconds until the next hit is allowed (``Retry-After``) are known. It keeps
-one time per hit, which is little for rates such as 20 a minute.
+The window moves with each hit: it is exact, so two adjacent windows allow no burst of twice the rate, and the
+seconds until the next hit is allowed (``Retry-After``) are known. It keeps one time per hit, at most as many
+as the rate allows, which is little for rates such as 20 a minute. The library ``limits`` parses the rates.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from itertools import islice
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import Any, Final, Protocol
 
 from limits import parse
-from limits.aio.storage import MovingWindowSupport, RedisStorage, Storage
-from limits.aio.strategies import MovingWindowRateLimiter
 
 from kombo_embed.errors import RateLimited
 from kombo_embed.models import EndUser
 from kombo_embed.ports import Clock
 
-if TYPE_CHECKING:
-    from redis.asyncio import ConnectionPool
-
 SWEPT_PER_HIT = 2
-DEADLINE_SECONDS = 0.25  # for Redis to count
-CONNECT_SECONDS = 1.0
+PATIENCE_SECONDS = 5.0  # for Redis to count the hits of a burst, while it answers at all
 
-Reply = TypeVar("Reply")
+# KEYS hits. ARGV how many are allowed, in how many milliseconds; 1 to count this one. Returns the
+# milliseconds until the next hit is allowed; 0 if this one is. Times are those of Redis's clock, the latest
+# first. A value that is not ours, or a time too far in the future, is forgotten.
+HIT: Final = """
+local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local oldest = redis.pcall('LINDEX', KEYS[1], limit - 1)
+local is_ours = type(oldest) ~= 'table'
+if oldest and is_ours then
+    local left = (tonumber(oldest) or math.huge) + window - now
+    if left > 0 and left <= 2 * window then return math.min(left, window) end
+    is_ours = left <= 0
+end
+if ARGV[3] ~= '1' then return 0 end
+if not is_ours then redis.call('DEL', KEYS[1]) end
+redis.call('LPUSH', KEYS[1], string.format('%.0f', now))
+redis.call('LTRIM', KEYS[1], 0, limit - 1)
+redis.call('PEXPIRE', KEYS[1], window)
+return 0
+"""
+
+
+class RunScript(Protocol):
+    """Runs a script in Redis; raises any exception if Redis cannot be used."""
+
+    def __call__(
+        self, script: str, keys: list[bytes], *arguments: int, patience_seconds: float
+    ) -> Awaitable[Any]:
+        """Return the reply. A late one is awaited for ``patience_seconds`` while Redis answers others."""
 
 
 class EndUserRate:
     """Limits how often each end user may do one thing, for example ``20/minute``.
 
-    Limits that share a storage need different names. ``secret`` is the key of the hash that replaces the end
-    user's identity in the storage.
+    Limits that share a storage need different names. ``scope`` is the Kombo account and the environment.
+    ``secret`` is the key of the hash that replaces all this in the storage.
     """
 
     def __init__(
-        self, rate: str, *, name: str, environment: str, clock: Clock, storage: Storage, secret: str = ""
+        self, rate: str, *, name: str, scope: tuple[str, str], storage: BoundedStorage, secret: str = ""
     ) -> None:
+        limit = parse(rate)
         self._rate = rate
-        self._limit = parse(rate)
+        self._amount, self._window_seconds = limit.amount, limit.get_expiry()
         self._name = name
-        self._environment = environment
-        self._clock = clock
+        self._scope = scope
         self._secret = hashlib.sha256(secret.encode()).digest()
-        self._window = MovingWindowRateLimiter(storage)
+        self._storage = storage
 
     async def spend(self, end_user: EndUser) -> None:
         """Count one more hit of this end user; raise `RateLimited`, counting nothing, at the limit."""
-        key = self._key(end_user)
-        if not await self._window.hit(self._limit, self._name, key):
-            raise await self._limited(key)
+        await self._hit(end_user, is_counted=True)
 
     async def check(self, end_user: EndUser) -> None:
         """Raise `RateLimited` if `spend` would; count nothing."""
-        key = self._key(end_user)
-        if not await self._window.test(self._limit, self._name, key):
-            raise await self._limited(key)
+        await self._hit(end_user, is_counted=False)
 
-    async def _limited(self, key: str) -> RateLimited:
-        window = await self._window.get_window_stats(self._limit, self._name, key)
-        seconds = math.ceil(window.reset_time - self._clock.time())
-        return RateLimited(
-            f"Too many requests: {self._rate} is allowed.",
-            retry_after=min(max(1, seconds), self._limit.get_expiry()),
-        )
+    async def _hit(self, end_user: EndUser, *, is_counted: bool) -> None:
+        key = self._key(end_user)
+        seconds = await self._storage.hit(key, self._amount, self._window_seconds, is_counted=is_counted)
+        if seconds > 0:
+            raise RateLimited(
+                f"Too many requests: {self._rate} is allowed.",
+                retry_after=min(math.ceil(seconds), self._window_seconds),
+            )
 
     def _key(self, end_user: EndUser) -> str:
         # JSON keeps the parts apart, and the hash keeps the email out of the storage.
-        parts = json.dumps([self._environment, end_user.origin_id, end_user.email])
+        parts = json.dumps([*self._scope, self._name, self._rate, end_user.origin_id, end_user.email])
         return hashlib.blake2b(parts.encode(), key=self._secret, digest_size=32).hexdigest()
 
 
-class BoundedStorage(Storage, MovingWindowSupport):
+class BoundedStorage:
     """Counts in memory, on a clock that is never set back, without background tasks.
 
     Each hit also checks the two end users that were active longest ago, and removes them if their hits have
@@ -86,104 +105,59 @@ class BoundedStorage(Storage, MovingWindowSupport):
     """
 
     def __init__(self, *, size: int, clock: Clock) -> None:
-        super().__init__()
         self._size = size
         self._clock = clock
-        self._hits: dict[str, deque[float]] = {}  # the most recently active key is the last
+        # Until when, and the times of the hits. The most recently active key is the last.
+        self._hits: dict[str, tuple[float, deque[float]]] = {}
 
-    @property
-    def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """Return no exceptions: memory does not fail."""
-        return ()
+    async def hit(self, key: str, amount: int, window_seconds: int, *, is_counted: bool = True) -> float:
+        """Count one more hit and return 0; at the limit, return the seconds until the next one is allowed.
 
-    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count ``amount`` hits if that stays within the limit for the last ``expiry`` seconds."""
+        Without ``is_counted``, return the same and count nothing.
+        """
         now = self._clock.monotonic()
-        hits = self._hits.pop(key, None) or deque()
-        while hits and hits[0] <= now - expiry:
+        _, hits = self._hits.get(key, (now, deque[float]()))
+        while hits and hits[0] <= now - window_seconds:
             hits.popleft()
-        is_allowed = len(hits) + amount <= limit
-        if is_allowed:
-            hits.extend([now] * amount)
-        self._hits[key] = hits
-        self._sweep(now - expiry)
-        return is_allowed
-
-    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return the time of the oldest hit that still counts, since the epoch, and how many count."""
-        del limit
-        now = self._clock.monotonic()
-        hits = [hit for hit in self._hits.get(key, ()) if hit > now - expiry]
-        return self._clock.time() - (now - hits[0] if hits else 0), len(hits)
-
-    async def check(self) -> bool:
-        """Return whether the storage can be used."""
-        return True
-
-    async def clear(self, key: str) -> None:
-        """Forget the hits of this key."""
-        self._hits.pop(key, None)
-
-    async def reset(self) -> int:
-        """Forget all hits; return of how many keys."""
-        count = len(self._hits)
-        self._hits.clear()
-        return count
-
-    async def _reject(self, *_: object, **__: object) -> NoReturn:
-        raise NotImplementedError
-
-    incr = get = get_expiry = _reject  # of the fixed-window strategy
+        is_allowed = len(hits) < amount
+        if is_counted:
+            hits.extend([now] if is_allowed else [])
+            self._hits.pop(key, None)
+            self._hits[key] = (hits[-1] + window_seconds, hits)
+            self._sweep(now)
+        return 0 if is_allowed else hits[0] + window_seconds - now
 
     def __len__(self) -> int:
         return len(self._hits)
 
-    def _sweep(self, expired_before: float) -> None:
+    def _sweep(self, now: float) -> None:
         for key in list(islice(self._hits, SWEPT_PER_HIT)):
-            hits = self._hits[key]
-            if not hits or hits[-1] <= expired_before or len(self._hits) > self._size:
+            if self._hits[key][0] <= now or len(self._hits) > self._size:
                 del self._hits[key]
 
 
 class SharedStorage(BoundedStorage):
-    """Counts in Redis, for all processes; in this process's memory while Redis misses the deadline."""
+    """Counts in Redis, for all processes; in this process's memory while Redis cannot be used."""
 
-    def __init__(self, pool: ConnectionPool, *, is_up: Callable[[], bool], size: int, clock: Clock) -> None:
+    def __init__(self, run: RunScript, *, is_up: Callable[[], bool], size: int, clock: Clock) -> None:
         super().__init__(size=size, clock=clock)
+        self._run = run
         self._is_up = is_up
-        self._pool = pool
-        self._redis = RedisStorage(
-            "async+redis://",  # the pool has the address
-            implementation="redispy",
-            key_prefix="kombo-embed:rate",
-            connection_pool=pool,  # type: ignore[arg-type] # documented, but not annotated
-        )
 
-    async def open(self) -> None:
-        """Connect, so that the first hit does not wait for it. The link cache reports a failure."""
-        await self._in_redis(self._redis.check, within_seconds=CONNECT_SECONDS)
+    async def hit(self, key: str, amount: int, window_seconds: int, *, is_counted: bool = True) -> float:
+        """Count one more hit and return 0; at the limit, return the seconds until the next one is allowed.
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._pool.aclose()
+        Without ``is_counted``, return the same and count nothing.
+        """
+        limit = (amount, window_seconds * 1000, int(is_counted))
+        reply = await self._in_redis(key, *limit) if self._is_up() else None
+        if isinstance(reply, int) and 0 <= reply <= window_seconds * 1000:
+            return reply / 1000
+        return await super().hit(key, amount, window_seconds, is_counted=is_counted)
 
-    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count ``amount`` hits if that stays within the limit for the last ``expiry`` seconds."""
-        is_allowed = await self._in_redis(lambda: self._redis.acquire_entry(key, limit, expiry, amount))
-        return await super().acquire_entry(key, limit, expiry, amount) if is_allowed is None else is_allowed
-
-    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return the time of the oldest hit that still counts, since the epoch, and how many count."""
-        window = await self._in_redis(lambda: self._redis.get_moving_window(key, limit, expiry))
-        return await super().get_moving_window(key, limit, expiry) if window is None else window
-
-    async def _in_redis(
-        self, work: Callable[[], Awaitable[Reply]], *, within_seconds: float = DEADLINE_SECONDS
-    ) -> Reply | None:
-        if not self._is_up():
-            return None
+    async def _in_redis(self, key: str, *limit: int) -> object:
+        name = f"kombo-embed:rate:{key}".encode()
         try:
-            async with asyncio.timeout(within_seconds):
-                return await work()
-        except Exception:  # noqa: BLE001 - redis-py raises more than its own errors
-            return None  # the link cache detects and logs an outage
+            return await self._run(HIT, [name], *limit, patience_seconds=PATIENCE_SECONDS)
+        except Exception:  # noqa: BLE001 - the link cache detects and logs an outage
+            return None

@@ -1,10 +1,13 @@
-"""Which hosts are this machine, and which URLs are safe from eavesdroppers."""
+"""Which hosts are this machine, which URLs are safe from eavesdroppers, and which links a browser may get."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import SplitResult, urlsplit
 
+LINK_MAX_LENGTH = 8192
+NOT_IN_LINKS = re.compile(r"[\s\x00-\x1f\x7f\\]")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -40,6 +43,24 @@ def is_private_url(url: str) -> bool:
     if not host or parts.username is not None or parts.password is not None:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+
+
+def is_safe_link(link: str, *, api_url: str) -> bool:
+    """Return whether a browser may get this URL of Kombo's: https, or http for the sandbox.
+
+    The sandbox is on this machine, or it is the configured API itself, for example in another container: its
+    links then have the very origin to which the API key is sent over plain http already.
+    """
+    if len(link) > LINK_MAX_LENGTH or not link.isascii() or NOT_IN_LINKS.search(link):
+        return False
+    try:
+        parts = urlsplit(link)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.scheme == "http":
+        return is_loopback(host) or is_same_origin(link, api_url)
+    return parts.scheme == "https" and host != ""
 
 
 def _port(parts: SplitResult) -> int | None:

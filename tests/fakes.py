@@ -1,4 +1,4 @@
-"""Fake networks: httpx transports that record, hold or fail the calls on their way to a peer.
+"""Fake peers, and httpx transports that record, hold or fail the calls on their way to a peer.
 
 They wrap a peer, such as the sandbox or an `httpx.MockTransport`, and each other. Here the first call is held
 on its way to the sandbox, and the others get 429::
@@ -10,11 +10,15 @@ on its way to the sandbox, and the others get 429::
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import httpx
+
+from kombo_embed.link_cache import redis_scripts
 
 PASS = None
 Outcome = Callable[[httpx.Request], httpx.Response] | Exception | None
@@ -141,3 +145,72 @@ class FlakyTransport(httpx.AsyncBaseTransport):
         if isinstance(outcome, Exception):
             raise outcome
         return outcome(request)
+
+
+class OwnLinks(httpx.AsyncBaseTransport):
+    """A Kombo whose links name it: ``https://{name}.example/1``, ... With another ``status``, it fails."""
+
+    def __init__(self, name: str, *, origin: str | None = None) -> None:
+        self._origin = origin or f"https://{name}.example"
+        self._count = 0
+        self.status = 200
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        del request
+        if self.status != 200:
+            return httpx.Response(self.status, headers={"Retry-After": "60"})
+        self._count += 1
+        link = f"{self._origin}/{self._count}"
+        return httpx.Response(200, json={"status": "success", "data": {"link": link}})
+
+
+POSITION_SCRIPTS = {
+    hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()
+    for script in (redis_scripts.GET_POSITION, redis_scripts.BEGIN_EPOCH)
+}
+
+
+class RedisImpostor:
+    """Answers in Redis's place: properly at first, then each script with the next of ``replies``."""
+
+    def __init__(self) -> None:
+        self.replies: list[bytes] = []
+        self._server: asyncio.Server | None = None
+        self._scripts = 0
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while header := await reader.readline():
+                words = [await self._word(reader) for _ in range(int(header[1:]))]
+                writer.write(self._reply(words[0].upper(), *words[1:2]))
+                await writer.drain()
+        writer.close()
+
+    async def _word(self, reader: asyncio.StreamReader) -> bytes:
+        length = int((await reader.readline())[1:])
+        return (await reader.readexactly(length + 2))[:-2]
+
+    def _reply(self, command: bytes, script: bytes = b"") -> bytes:
+        if command == b"INFO":
+            return b"$7\r\nrun_id:\r\n"
+        if command != b"EVALSHA":
+            return b"+PONG\r\n" if command == b"PING" else b"+OK\r\n"
+        self._scripts += 1
+        if self.replies:
+            return self.replies[self._scripts % len(self.replies)]
+        if script in POSITION_SCRIPTS:
+            return b"*2\r\n$16\r\n0123456789abcdef\r\n$1\r\n0\r\n"
+        return b"*0\r\n" if self._scripts == 1 else b"$-1\r\n"  # the probe finds nothing missing

@@ -21,14 +21,15 @@ RECONFIGURING = {"ACL", "CONFIG", "REPLICAOF"}
 
 
 class RedisServer:
-    """One redis-server process. It writes a file only on ``SAVE``."""
+    """One redis-server process, with more ``options``. It writes a file only on ``SAVE``."""
 
-    def __init__(self, executable: str, folder: Path) -> None:
+    def __init__(self, executable: str, folder: Path, *options: str) -> None:
         self.port = free_port()
         self.socket = folder / "redis.sock"
         self._snapshot = folder / "dump.rdb"
         self._command = [
             executable,
+            *options,
             *("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
             *("--dir", str(folder), "--unixsocket", str(self.socket), "--loglevel", "warning"),
         ]
@@ -100,7 +101,7 @@ class RedisServer:
 
 
 @contextmanager
-def running_redis(folder: Path) -> Iterator[RedisServer]:
+def running_redis(folder: Path, *options: str) -> Iterator[RedisServer]:
     """Run a server. Without redis-server the test is skipped, and fails in CI."""
     executable = shutil.which("redis-server")
     if executable is None:
@@ -108,7 +109,7 @@ def running_redis(folder: Path) -> Iterator[RedisServer]:
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    server = RedisServer(executable, folder)
+    server = RedisServer(executable, folder, *options)
     server.start()
     try:
         yield server

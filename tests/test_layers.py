@@ -24,6 +24,7 @@ GROUND = (
     "logs",
     "single_flight",
     "ports",
+    "deliveries",
     "http_client",
 )
 # Rule 2: rooms import the ground and never each other.
@@ -161,5 +162,5 @@ def test_no_import_cycle_exists_even_for_type_checking() -> None:
         visit(module, ())
 
 
-def test_at_most_twenty_modules_stand_at_the_top_level() -> None:
-    assert len([name for name in MODULES if "." not in name and name != "__init__"]) <= 20
+def test_at_most_twenty_one_modules_stand_at_the_top_level() -> None:
+    assert len([name for name in MODULES if "." not in name and name != "__init__"]) <= 21

@@ -4,19 +4,20 @@ import asyncio
 import re
 import sqlite3
 import threading
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from limits import parse
-from limits.aio.storage import Storage
-from limits.aio.strategies import MovingWindowRateLimiter
 
 from kombo_embed import EndUser
-from kombo_embed.clock import ManualClock
+from kombo_embed.clock import ManualClock, SystemClock
 from kombo_embed.errors import RateLimited
-from kombo_embed.rate_limit import BoundedStorage, EndUserRate
+from kombo_embed.link_cache.redis_client import RedisClient
+from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
 from kombo_embed.sandbox import Sandbox
 from tests.redis_server import RedisServer
 from tests.support import (
@@ -46,10 +47,11 @@ def make_rate(
     rate: str = "3/minute",
     *,
     environment: str = "default",
-    storage: Storage | None = None,
+    account: str = "",
+    storage: BoundedStorage | None = None,
 ) -> EndUserRate:
     storage = BoundedStorage(size=1000, clock=clock) if storage is None else storage
-    return EndUserRate(rate, name="link", environment=environment, clock=clock, storage=storage)
+    return EndUserRate(rate, name="link", scope=(account, environment), storage=storage)
 
 
 async def times_allowed(rate: EndUserRate, who: EndUser, *, tries: int = 10) -> int:
@@ -119,9 +121,9 @@ class RecordingStorage(BoundedStorage):
         super().__init__(size=1000, clock=make_clock())
         self.names: list[str] = []
 
-    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+    async def hit(self, key: str, amount: int, window_seconds: int, *, is_counted: bool = True) -> float:
         self.names.append(key)
-        return await super().acquire_entry(key, limit, expiry, amount)
+        return await super().hit(key, amount, window_seconds, is_counted=is_counted)
 
 
 ORIGIN_IDS = st.text(alphabet='a:/,"\\[] \n\u00e9e\u0301\ufffdA', min_size=1, max_size=5).filter(
@@ -139,22 +141,23 @@ IDENTITIES = st.tuples(
 async def test_no_two_identities_are_counted_under_one_name_and_no_name_holds_an_identity(
     identities: list[tuple[str, str, str, str]],
 ) -> None:
-    storage, clock = RecordingStorage(), make_clock()
+    storage = RecordingStorage()
     for environment, name, email, origin_id in identities:
-        rate = EndUserRate("3/minute", name=name, environment=environment, clock=clock, storage=storage)
+        rate = EndUserRate("3/minute", name=name, scope=("", environment), storage=storage)
         await rate.spend(EndUser(email=email, organization_name="Acme", origin_id=origin_id))
     assert len(set(storage.names)) == len(identities)
     assert all(re.fullmatch(r"[\w/]+", name) and "@" not in name for name in storage.names)
 
 
-async def test_end_users_origin_ids_and_environments_are_counted_separately() -> None:
+async def test_end_users_origin_ids_environments_and_accounts_are_counted_separately() -> None:
     clock = make_clock()
     storage = BoundedStorage(size=100, clock=clock)
-    rate, other = make_rate(clock, storage=storage), make_rate(clock, environment="us", storage=storage)
+    rate = make_rate(clock, storage=storage)
     for who in (end_user(), end_user("grace"), end_user(origin_id="acme-2")):
         assert await times_allowed(rate, who) == 3
-    assert await times_allowed(other, end_user()) == 3
-    assert len(storage) == 4
+    for other in ({"environment": "us"}, {"account": "another"}):
+        assert await times_allowed(make_rate(clock, storage=storage, **other), end_user()) == 3
+    assert len(storage) == 5
 
 
 @given(st.lists(st.tuples(st.text("a/:\"',[]", min_size=1), st.text("a/:\"',[]", min_size=1)), unique=True))
@@ -188,18 +191,6 @@ async def test_the_least_recently_active_end_users_are_evicted_first() -> None:
     for number in range(40):
         await rate.spend(end_user(f"p{number}"))
         assert await times_allowed(rate, end_user()) == 0
-
-
-async def test_clearing_forgets_acts() -> None:
-    clock = make_clock()
-    storage = BoundedStorage(size=50, clock=clock)
-    rate = make_rate(clock, "1/minute", storage=storage)
-    await rate.spend(end_user())
-    assert await storage.check()
-    assert await storage.reset() == 1
-    await rate.spend(end_user())
-    await MovingWindowRateLimiter(storage).clear(parse("1/minute"), "link", "of-another")
-    assert await times_allowed(rate, end_user()) == 0
 
 
 async def test_counting_starts_neither_a_task_nor_a_thread() -> None:
@@ -320,6 +311,118 @@ async def test_processes_that_share_a_redis_share_the_rates(
         ]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+
+
+@asynccontextmanager
+async def shared_storages(count: int, redis: RedisServer) -> AsyncIterator[list[SharedStorage]]:
+    """Return the storages of so many processes, each with a client of its own."""
+    async with AsyncExitStack() as stack:
+        storages = []
+        for _ in range(count):
+            client = RedisClient(redis.url)
+            stack.push_async_callback(client.aclose)
+            await client.connect()
+            storages.append(SharedStorage(client.run, is_up=lambda: True, size=1000, clock=SystemClock()))
+        yield storages
+
+
+async def test_of_a_burst_over_two_processes_exactly_the_limit_is_allowed(redis_server: RedisServer) -> None:
+    async with shared_storages(2, redis_server) as storages:
+        rates = [make_rate(make_clock(), "100/minute", storage=storage) for storage in storages]
+        outcomes = await asyncio.gather(
+            *(rate.spend(end_user()) for _ in range(200) for rate in rates), return_exceptions=True
+        )
+        assert (
+            sorted(type(outcome).__name__ for outcome in outcomes)
+            == ["NoneType"] * 100 + ["RateLimited"] * 300
+        )
+        assert [len(storage) for storage in storages] == [0, 0]  # none was counted in memory
+
+
+async def test_a_check_in_redis_counts_nothing(redis_server: RedisServer) -> None:
+    async with shared_storages(1, redis_server) as [storage]:
+        rate = make_rate(make_clock(), "1/minute", storage=storage)
+        await rate.check(end_user())
+        assert keys(redis_server) == []
+        await rate.spend(end_user())
+        [name] = keys(redis_server)
+        with pytest.raises(RateLimited):
+            await rate.check(end_user())
+        assert redis_server.command("LLEN", name) == b":1"
+        assert len(storage) == 0
+
+
+async def test_a_late_redis_still_counts_every_hit(redis_server: RedisServer) -> None:
+    async with shared_storages(2, redis_server) as storages:
+        rates = [make_rate(make_clock(), "10/minute", storage=storage) for storage in storages]
+        await rates[0].spend(end_user())
+        redis_server.command("CLIENT", "PAUSE", "800", "WRITE")  # it still answers PINGs
+        outcomes = await asyncio.gather(
+            *(rate.spend(end_user()) for _ in range(20) for rate in rates), return_exceptions=True
+        )
+        assert sum(outcome is None for outcome in outcomes) == 9
+        assert [len(storage) for storage in storages] == [0, 0]
+
+
+async def test_of_a_burst_of_distinct_links_exactly_the_rate_is_minted(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
+) -> None:
+    apps = [make_host(kombo, link_rate="50/hour", redis_url=redis_server.url)[0] for _ in range(2)]
+    async with running(apps[0]) as first, running(apps[1]) as second:
+        answers = await asyncio.gather(
+            *(
+                client.post("/kombo/links", headers=ADA, json={"integration_tool": f"tool-{number}"})
+                for number in range(100)
+                for client in (first, second)
+            )
+        )
+        counts = Counter(answer.status_code for answer in answers)
+        assert (await first.get("/kombo/health")).json()["status"] == "ok"
+    assert set(counts) == {200, 429}
+    assert minted(sandbox) == 50
+
+
+async def test_a_rate_in_redis_keeps_no_more_times_than_it_allows_and_none_after_its_period(
+    redis_server: RedisServer,
+) -> None:
+    async with shared_storages(1, redis_server) as [storage]:
+        rate = make_rate(make_clock(), "300/minute", storage=storage)
+        await asyncio.gather(*(rate.spend(end_user()) for _ in range(400)), return_exceptions=True)
+        [name] = keys(redis_server)
+        assert redis_server.command("LLEN", name) == b":300"
+        assert int(redis_server.command("MEMORY", "USAGE", name)[1:]) < 4000
+        assert 0 < int(redis_server.command("PTTL", name)[1:]) <= 60_000
+
+
+async def test_the_next_hit_is_allowed_when_the_oldest_one_has_left_the_window(
+    redis_server: RedisServer,
+) -> None:
+    async with shared_storages(1, redis_server) as [storage]:
+        assert [await storage.hit("x", 2, 1) for _ in range(2)] == [0, 0]
+        async with asyncio.timeout(10):
+            while seconds := await storage.hit("x", 2, 1):
+                assert 0 < seconds <= 1
+                await asyncio.sleep(seconds)
+
+
+def keys(redis: RedisServer) -> list[str]:
+    return [line.decode() for line in redis.reply("KEYS", "*").split(b"\r\n") if line.startswith(b"kombo")]
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["nan", "inf", "-inf", "x", "", "1e400", "9" * 400, "0x7fffffffffffffff", str(4 * 10**12)],
+)
+async def test_times_that_are_not_ours_are_forgotten(time: str, redis_server: RedisServer) -> None:
+    async with shared_storages(1, redis_server) as [storage]:
+        rate = make_rate(make_clock(), "3/minute", storage=storage)
+        await rate.spend(end_user())
+        [name] = keys(redis_server)
+        redis_server.command("DEL", name)
+        for _ in range(3):
+            redis_server.command("RPUSH", name, time)
+        assert await times_allowed(rate, end_user()) == 3
+        assert len(storage) == 0
 
 
 async def test_during_a_redis_outage_each_process_counts_by_itself(

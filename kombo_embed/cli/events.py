@@ -1,6 +1,8 @@
 """``kombo-embed events``: list, inspect and replay the events for your handlers."""
 
 import base64
+import shlex
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -9,16 +11,25 @@ import typer
 
 from kombo_embed.cli.database import read_records
 from kombo_embed.cli.output import AsJson, distance, fail, print_error, print_fields, print_json, print_table
-from kombo_embed.store.support import HostEvent, MalformedEvent
+from kombo_embed.store.host_events import HostEvent
+from kombo_embed.store.support import MalformedEvent
 
 OVERDUE_AFTER = timedelta(minutes=1)
 OVERDUE_HELP = (
-    "An event is overdue while no running app has a handler for its type, or while\n"
-    "an earlier event of its integration waits. Events without a handler are deleted\n"
-    "after KOMBO_EVENT_RETENTION days."
+    "An event is overdue while no running app has its handler. A handler that none\n"
+    "had for a day is missing, and its deliveries are parked."
+)
+NO_HANDLER_HELP = (
+    "Events without a handler wait for the first handler of their type, and are\n"
+    "deleted after KOMBO_EVENT_RETENTION days."
 )
 SHORT_ID = 12  # characters of an id in the table; every command accepts such a prefix
-PERSONAL = {"integration", "data", "done_handlers"}  # these may name people: only `events show` prints them
+PERSONAL = {
+    "integration",
+    "data",
+    "done_handlers",
+    "actor",
+}  # these may name people: only `events show` prints them
 
 app = typer.Typer(help="List, inspect and replay events for your handlers.", add_completion=False)
 
@@ -33,20 +44,28 @@ def list_events(
         typer.Option("--malformed", help="List bodies instead that Kombo signed, but that are no events."),
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
+    before: Annotated[
+        str | None, typer.Option(help="Only events before this one: the last id of the previous page.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the events that wait, fail or are dead letters; newest first."""
+    """List the events that wait, fail, are parked or are dead letters; newest first."""
     if context.invoked_subcommand is not None:
         return
     if malformed:
         _print_malformed(read_records(lambda records: records.malformed(limit=limit)), as_json=as_json)
         return
-    events = read_records(lambda records: records.events(delivered=everything, limit=limit))
+    events = read_records(lambda records: records.events(delivered=everything, limit=limit, before=before))
+    if events is None:
+        fail(f"There is no event {before}, or several ids begin with it.")
+    missing = read_records(lambda records: records.missing_handlers())
     if as_json:
-        print_json({"events": [_without_personal_data(event) for event in events]})
+        named = [{"handler": name, "type": event_type} for name, event_type in missing]
+        print_json({"events": [_without_personal_data(event) for event in events], "missing_handlers": named})
     else:
         none = "There are no events." if everything else "No event waits, fails or is a dead letter."
         _print_events(events, if_empty=none)
+        _print_missing(missing)
 
 
 @app.command("show")
@@ -67,14 +86,25 @@ def replay(
     event_ids: Annotated[list[str] | None, typer.Argument(help="Ids, or their first characters.")] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Replay all dead letters.")] = False,
+    handler: Annotated[
+        str | None, typer.Option(help="Replay this handler's dead letters and parked deliveries.")
+    ] = None,
+    new_name: Annotated[
+        str | None, typer.Option("--as", help="The name that the handler has now, if it was renamed.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Deliver events again, now. Handlers that have succeeded already are not called again."""
-    if everything == bool(event_ids):
-        fail("Name the events to replay, or pass --all.")
+    if [everything, bool(event_ids), handler is not None].count(True) != 1:
+        fail("Name the events to replay, or pass --all, or --handler NAME.")
+    if new_name is not None and handler is None:
+        fail("--as needs --handler NAME: the name that the handler had before.")
     unknown: list[str] = []
     if everything:
         replayed = read_records(lambda records: records.replay_all())
+    elif handler is not None:
+        name = handler
+        replayed = read_records(lambda records: records.replay_handler(name, new_name=new_name))
     else:
         replayed, unknown = read_records(lambda records: records.replay(event_ids or []))
     if as_json:
@@ -93,7 +123,7 @@ def _print_events(events: list[HostEvent], *, if_empty: str) -> None:
             [
                 event.id[:SHORT_ID],
                 "\n".join(filter(None, [event.type, event.origin_id, event.integration_id])),
-                event.state,
+                _state(event),
                 event.attempts,
                 _next_attempt(event, now),
                 distance(event.occurred_at, now),
@@ -104,6 +134,23 @@ def _print_events(events: list[HostEvent], *, if_empty: str) -> None:
     )
     if any(_is_overdue(event, now) for event in events):
         typer.echo(OVERDUE_HELP)
+    if any(event.state == "no handler" for event in events):
+        typer.echo(NO_HANDLER_HELP)
+
+
+def _state(event: HostEvent) -> str:
+    """Return the event's state, and how many of its handlers are in it if there are several."""
+    same = sum(one.state == event.state for one in event.deliveries)
+    several = len(event.deliveries) > 1
+    return f"{event.state}\n{same} of {len(event.deliveries)}" if several else event.state
+
+
+def _print_missing(missing: Iterable[tuple[str, str]]) -> None:
+    for name, event_type in missing:
+        typer.echo(
+            f"No app has had the handler {name} for {event_type} for a day. If it was renamed:\n"
+            f"kombo-embed events replay --handler {shlex.quote(name)} --as NEW_NAME"
+        )
 
 
 def _print_replayed(replayed: list[str], unknown: list[str]) -> None:
@@ -150,13 +197,17 @@ def _without_personal_data(event: HostEvent) -> dict[str, Any]:
 
 
 def _next_attempt(event: HostEvent, now: datetime) -> str:
-    if event.state in {"delivered", "dead letter", "in progress"}:
+    if event.state not in {"waiting", "failing"}:
         return ""
     if _is_overdue(event, now):
         return "overdue"
+    if event.due_at is None:
+        return "after others"
     return f"in {distance(event.due_at, now)}" if event.due_at > now else "now"
 
 
 def _is_overdue(event: HostEvent, now: datetime) -> bool:
     # A command does not know which handlers the app has, only that none was called for a while.
-    return event.state == "waiting" and event.attempts == 0 and now - event.due_at > OVERDUE_AFTER
+    if event.state != "waiting" or event.attempts > 0 or event.due_at is None:
+        return False
+    return now - event.due_at > OVERDUE_AFTER

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kombo_embed.clock import SystemClock
 from kombo_embed.composition.identity import choose_resolver
+from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
 from kombo_embed.core.completions import Completions
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
@@ -17,22 +18,21 @@ from kombo_embed.core.links import LinkIssuer
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
 from kombo_embed.core.tools import ToolCatalogue
-from kombo_embed.errors import ConfigurationError
+from kombo_embed.deliveries import EventHandlers
 from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
-from kombo_embed.ports import Collaborators, EventHandler, LinkCache
+from kombo_embed.ports import Collaborators, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
-from kombo_embed.settings import Settings, is_on_this_machine, near_miss_variables
+from kombo_embed.settings import Settings, near_miss_variables
 from kombo_embed.store.store import Store
 from kombo_embed.web.endpoints import Services, load_browser_module
 from kombo_embed.web.openapi import openapi_document
 
 if TYPE_CHECKING:
     from kombo_embed.link_cache.failover import FailoverLinkCache
-    from kombo_embed.link_cache.redis import RedisLinkStore
-    from kombo_embed.link_cache.redis_position import RedisPosition
+    from kombo_embed.link_cache.redis_client import RedisClient
 
 logger = logging.getLogger("kombo_embed")
 
@@ -49,7 +49,7 @@ Part = TypeVar("Part", bound=Closable)
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, collaborators: Collaborators, handlers: Mapping[str, Sequence[EventHandler]]
+    settings: Settings, collaborators: Collaborators, handlers: EventHandlers
 ) -> AsyncIterator[Services]:
     """Open everything that a mount needs, yield it, and close it again.
 
@@ -69,18 +69,19 @@ class Composition:
         self._stack = stack
         self._clock = collaborators.clock or SystemClock()
 
-    async def open(self, handlers: Mapping[str, Sequence[EventHandler]]) -> Services:
+    async def open(self, handlers: EventHandlers) -> Services:
         """Build everything in order and start the background work last."""
         end_user = choose_resolver(self._settings, self._collaborators, clock=self._clock, stack=self._stack)
         store = await self._store()
-        redis_cache = self._redis_cache(store)
+        redis_client = self._redis_client()
+        redis_cache = self._redis_cache(store, redis_client)
         client = self._kombo_client(redis_cache)
         poller = await self._poller(client, store, redis_cache)
-        rates = await self._rate_storage(redis_cache)
+        rates = self._rate_storage(redis_client, redis_cache)
         dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
         links = self._links(client, store, poller.cache, rates)
         flow = self._flow(client, store, links, rates, dispatcher.wake)
-        self._start_background_work(store, dispatcher)
+        await self._start_background_work(store, dispatcher)
         return Services(
             settings=self._settings,
             flow=flow,
@@ -106,48 +107,18 @@ class Composition:
         size, lifetime_seconds = self._settings.link_cache_size, self._settings.lifetime_seconds
         return MemoryLinkCache(size=size, lifetime_seconds=lifetime_seconds, clock=self._clock)
 
-    def _redis_cache(self, store: Store) -> FailoverLinkCache | None:
-        settings = self._settings
-        if settings.redis_url is None or self._collaborators.link_cache is not None:
+    def _redis_client(self) -> RedisClient | None:
+        if self._settings.redis_url is None or self._collaborators.link_cache is not None:
             return None
-        try:
-            from kombo_embed.link_cache.failover import FailoverLinkCache  # noqa: PLC0415 - an extra
-        except ImportError:
-            raise ConfigurationError(
-                f"kombo-embed cannot start: {settings.prefix}REDIS_URL is set, but the Redis client is not "
-                "installed. Install kombo-embed with its extra 'redis'."
-            ) from None
-        links, position = self._redis_links(settings.redis_url.get_secret_value(), store)
-        cache = FailoverLinkCache(
-            links,
-            position=position,
-            make_memory=self._memory_cache,
-            environment=settings.environment,
-            mint_timeout_seconds=settings.timeout,
-            clock=self._clock,
-        )
+        url = self._settings.redis_url.get_secret_value()
+        return self._closing(make_redis_client(self._settings, url))
+
+    def _redis_cache(self, store: Store, client: RedisClient | None) -> FailoverLinkCache | None:
+        if client is None:
+            return None
+        make_memory, clock = self._memory_cache, self._clock
+        cache = make_redis_link_cache(self._settings, client, store, make_memory=make_memory, clock=clock)
         return self._closing(cache)
-
-    def _redis_links(self, url: str, store: Store) -> tuple[RedisLinkStore, RedisPosition]:
-        # An extra.
-        from kombo_embed.link_cache import encryption, redis, redis_client, redis_position  # noqa: PLC0415
-
-        settings = self._settings
-        if not settings.encryption_keys and not is_on_this_machine(url):
-            variable = f"{settings.prefix}LINK_ENCRYPTION_KEYS"
-            logger.warning("redis.unencrypted_links", extra={"variable": variable})
-        client = self._closing(redis_client.RedisClient(url))
-        cipher = encryption.LinkCipher(settings.encryption_keys)
-        links = redis.RedisLinkStore(
-            client,
-            cipher,
-            environment=settings.environment,
-            lifetime_seconds=settings.lifetime_seconds,
-            margin_seconds=settings.margin_seconds,
-            clock=self._clock,
-        )
-        database, log = store.name, store.invalidations
-        return links, redis_position.RedisPosition(client, cipher, links=links, log=log, database=database)
 
     def _kombo_client(self, redis_cache: FailoverLinkCache | None) -> KomboClient:
         client = KomboClient(
@@ -181,22 +152,18 @@ class Composition:
             await redis_cache.open(apply_cool_down=client.apply_cool_down)
         return poller
 
-    async def _rate_storage(self, redis_cache: FailoverLinkCache | None) -> BoundedStorage:
-        url, size = self._settings.redis_url, self._settings.link_cache_size
-        if redis_cache is None or url is None:
+    def _rate_storage(
+        self, client: RedisClient | None, redis_cache: FailoverLinkCache | None
+    ) -> BoundedStorage:
+        size = self._settings.link_cache_size
+        if client is None or redis_cache is None:
             return BoundedStorage(size=size, clock=self._clock)
-        from kombo_embed.link_cache.redis_client import connection_pool  # noqa: PLC0415 - an extra
-
-        pool = connection_pool(url.get_secret_value())
-        storage = SharedStorage(pool, is_up=lambda: redis_cache.is_up, size=size, clock=self._clock)
-        await self._closing(storage).open()
-        return storage
+        return SharedStorage(client.run, is_up=lambda: redis_cache.is_up, size=size, clock=self._clock)
 
     def _rate(self, name: str, rate: str, storage: BoundedStorage) -> EndUserRate:
-        environment, secret = self._settings.environment, "".join(self._settings.encryption_keys[:1])
-        return EndUserRate(
-            rate, name=name, environment=environment, clock=self._clock, storage=storage, secret=secret
-        )
+        scope = (self._settings.account, self._settings.environment)
+        secret = "".join(self._settings.encryption_keys[:1])
+        return EndUserRate(rate, name=name, scope=scope, storage=storage, secret=secret)
 
     def _links(
         self, client: KomboClient, store: Store, cache: LinkCache, rates: BoundedStorage
@@ -233,7 +200,7 @@ class Composition:
             wake_dispatcher=wake_dispatcher,
         )
 
-    def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> None:
+    async def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> None:
         retention = timedelta(days=self._settings.retention_days)
         housekeeping = Housekeeping(
             store,
@@ -243,7 +210,7 @@ class Composition:
             wake_dispatcher=dispatcher.wake,
         )
         self._closing(housekeeping).start()
-        dispatcher.start()
+        await dispatcher.start()
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:
         allowed = self._settings.allowed_tools

@@ -67,10 +67,12 @@ class Completions:
         await self._rate.spend(end_user)
         requests.verify_token(activation_token)  # before the database is read
         flight = (end_user.origin_id, activation_token)
-        completion, joined = await self._flights.join(flight, lambda: self._complete(*flight))
+        completion, joined = await self._flights.join(
+            flight, lambda: self._complete(*flight, actor=end_user.email)
+        )
         return Completion(completion.integration, first=completion.first and not joined)
 
-    async def _complete(self, origin_id: str, activation_token: str) -> Completion:
+    async def _complete(self, origin_id: str, activation_token: str, *, actor: str) -> Completion:
         started_at = self._clock.monotonic()
         known = await self._store.find_completion(activation_token)
         if known is not None and known.origin_id == origin_id:
@@ -78,7 +80,9 @@ class Completions:
             self._follow_up(known)
             return Completion(known, first=False)
         # From here on, a token that is recorded for another origin id is treated as an unknown one.
-        completion = await self._exchange(origin_id, activation_token, is_recorded=known is not None)
+        completion = await self._exchange(
+            origin_id, activation_token, actor=actor, is_recorded=known is not None
+        )
         if completion is None:
             completion = await self._completed_by_other_process(origin_id, activation_token)
         if completion is None:
@@ -88,7 +92,7 @@ class Completions:
         return completion
 
     async def _exchange(
-        self, origin_id: str, activation_token: str, *, is_recorded: bool
+        self, origin_id: str, activation_token: str, *, actor: str, is_recorded: bool
     ) -> Completion | None:
         """Exchange a token at Kombo; return None if this end user may not use it.
 
@@ -99,12 +103,12 @@ class Completions:
         except ActivationRejected:
             return None
         if reported.origin_id == origin_id:
-            completion = await self._record(reported, activation_token, origin_id)
+            completion = await self._record(reported, activation_token, origin_id, actor=actor)
             # It may have been recorded for another origin id before Kombo reported this one.
             is_own = completion is not None and completion.integration.origin_id == origin_id
             return completion if is_own else None
         if not is_recorded:
-            await self._record_for_owner(reported, activation_token)
+            await self._record_for_owner(reported, activation_token, actor=actor)
         return None
 
     async def _completed_by_other_process(self, origin_id: str, activation_token: str) -> Completion | None:
@@ -116,18 +120,20 @@ class Completions:
                 return Completion(known, first=False)
         return None
 
-    async def _record_for_owner(self, reported: ReportedIntegration, activation_token: str) -> None:
+    async def _record_for_owner(
+        self, reported: ReportedIntegration, activation_token: str, *, actor: str
+    ) -> None:
         """Record an integration for the origin id that Kombo names: Kombo cannot list integrations later."""
         owner = reported.origin_id
         if owner is not None and await self._store.has_minted_link(owner):
-            await self._record(reported, activation_token, owner)
+            await self._record(reported, activation_token, owner, actor=actor)
 
     async def _record(
-        self, reported: ReportedIntegration, activation_token: str, origin_id: str
+        self, reported: ReportedIntegration, activation_token: str, origin_id: str, *, actor: str
     ) -> Completion | None:
         """Record an integration; return None if it was deleted before, because a deletion is final."""
         completion = await self._store.save_completion(
-            reported, activation_token=activation_token, origin_id=origin_id
+            reported, activation_token=activation_token, origin_id=origin_id, actor=actor
         )
         if completion is not None:
             self._follow_up(completion.integration)

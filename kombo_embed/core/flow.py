@@ -151,7 +151,7 @@ class ConnectionFlow:
         except errors.KomboRejected as error:
             if error.kombo_code != responses.NOT_FOUND:
                 raise
-        await self._store.save_deleted(integration)
+        await self._store.save_deleted(integration, actor=end_user.email)
         self._wake_dispatcher()
 
     async def integration(self, end_user: EndUser, public_id: str) -> Integration:

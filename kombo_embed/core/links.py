@@ -41,6 +41,7 @@ class LinkIssuer:
         clock: Clock,
     ) -> None:
         self._environment = settings.environment
+        self._account = settings.account
         self._lifetime_seconds = settings.lifetime_seconds
         self._margin_seconds = settings.margin_seconds
         self._client = client
@@ -69,7 +70,7 @@ class LinkIssuer:
         limit. Raises `RateLimited`, or `StoreUnavailable` if the mint could not be recorded, or `KomboError`
         if no cached link is valid.
         """
-        key = CacheKey(self._environment, end_user, request)
+        key = CacheKey(self._environment, end_user, request, self._account)
         cached = None if fresh else await self._cache.get(key)
         if cached is not None and self._remaining_seconds(cached) >= self._margin_seconds:
             return self._issued(cached, CacheStatus.HIT)
@@ -92,7 +93,7 @@ class LinkIssuer:
     async def mint_magic_link(self, end_user: EndUser, request: LinkRequest) -> str:
         """Mint a link that is valid for a year. It is never cached."""
         link = await self._client.mint_link(end_user, request, link_type="MAGIC_LINK")
-        key = CacheKey(self._environment, end_user, request)
+        key = CacheKey(self._environment, end_user, request, self._account)
         await self._store.save_minted_link(key, MAGIC_LINK_LIFETIME_SECONDS, link_type="MAGIC_LINK")
         return link
 

@@ -11,7 +11,6 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Annotated, Generic, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
@@ -19,9 +18,7 @@ from kombo_embed import errors
 from kombo_embed.kombo.decoding import KomboId, decode, has_lone_surrogate
 from kombo_embed.models import is_origin_id
 from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, Tool
-from kombo_embed.urls import is_loopback, is_same_origin
-
-LINK_MAX_LENGTH = 8192
+from kombo_embed.urls import is_safe_link
 
 RATE_LIMITED = {"PLATFORM.RATE_LIMIT_EXCEEDED", "PLATFORM.CONCURRENCY_LIMIT_EXCEEDED"}
 SERVICE_UNAVAILABLE = "REMOTE.SERVICE_UNAVAILABLE"
@@ -192,24 +189,6 @@ def parse_retry_after(value: str | None, *, now: datetime) -> int | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return max(1, min(seconds, RETRY_AFTER_MAX_SECONDS))
-
-
-def is_safe_link(link: str, *, api_url: str) -> bool:
-    """Return whether a browser may get this URL of Kombo's: https, or http for the sandbox.
-
-    The sandbox is on this machine, or it is the configured API itself, for example in another container: its
-    links then have the very origin to which the API key is sent over plain http already.
-    """
-    if len(link) > LINK_MAX_LENGTH or not link.isascii() or re.search(r"[\s\x00-\x1f\x7f\\]", link):
-        return False
-    try:
-        parts = urlsplit(link)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    if parts.scheme == "http":
-        return is_loopback(host) or is_same_origin(link, api_url)
-    return parts.scheme == "https" and host != ""
 
 
 def _safe_logo(url: str | None, *, api_url: str) -> str | None:

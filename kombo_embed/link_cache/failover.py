@@ -14,11 +14,11 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-from kombo_embed.errors import KomboTimeout, StoreUnavailable
+from kombo_embed.errors import ConfigurationError, KomboTimeout, StoreUnavailable
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.link_cache.mint_lease import RedisLease, SharedMintLease
 from kombo_embed.link_cache.redis import ID_BYTES, RedisLinkStore
-from kombo_embed.link_cache.redis_client import RedisTimeout, RedisUnavailable
+from kombo_embed.link_cache.redis_client import RedisTimeout, RedisUnavailable, RedisUnusable
 from kombo_embed.link_cache.redis_position import RedisPosition
 from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.ports import Clock, CoolDown, Invalidation, MintLease
@@ -30,6 +30,7 @@ FIRST_CHECK_SECONDS = 0.1  # after an outage began: often Redis was slow once
 MAX_CHECK_SECONDS = 30.0  # if Redis keeps coming and going
 STABLE_SECONDS = 10.0  # after which a recovery counts as lasting
 FIRST_POLL_SECONDS, MAX_POLL_SECONDS = 0.02, 0.1  # between looks at another process's mint
+MINTS_WAITED_FOR = 3  # mints of other processes, one after the other
 
 
 class FailoverLinkCache:
@@ -60,14 +61,22 @@ class FailoverLinkCache:
         self._invalidation_count = 0
         self._check_seconds = CHECK_SECONDS
         self._recovered_at = -math.inf
-        self._is_outage_logged = False
+        self._logged_error: str | None = None  # of this outage
         self._failed = asyncio.Event()
         self.is_up = False
 
     async def open(self, *, apply_cool_down: Callable[[CoolDown], None]) -> None:
-        """Connect, or log that Redis is unavailable. Pass on the cool-downs that other processes share."""
+        """Connect, or log that Redis is unavailable. Pass on the cool-downs that other processes share.
+
+        Raises `ConfigurationError` if Redis answers but can never be used as it is configured.
+        """
         with suppress(StoreUnavailable), self._failover(even_if_late=True):
-            await self._recover()
+            try:
+                await self._recover()
+            except RedisUnusable as error:
+                raise ConfigurationError(
+                    f"kombo-embed cannot start: KOMBO_REDIS_URL cannot be used: {error}."
+                ) from None
         self._start(self._monitor(apply_cool_down))
 
     async def aclose(self) -> None:
@@ -122,6 +131,7 @@ class FailoverLinkCache:
         """Return a lease, or the link of the process that holds it; None during an outage."""
         mint, awaited = secrets.token_bytes(ID_BYTES), b""
         now = asyncio.get_running_loop().time
+        ends_at = now() + MINTS_WAITED_FOR * self._mint_timeout_seconds  # however often the holder changes
         deadline, pause = now() + self._mint_timeout_seconds, FIRST_POLL_SECONDS
         while self.is_up:
             with self._failover():
@@ -130,7 +140,7 @@ class FailoverLinkCache:
                     return acquired
                 if acquired != awaited:  # the process that was waited for may have died
                     awaited, pause = acquired, FIRST_POLL_SECONDS
-                    deadline = now() + self._mint_timeout_seconds
+                    deadline = min(now() + self._mint_timeout_seconds, ends_at)
             if now() > deadline:
                 if not awaited:
                     return None  # Redis answers others, but never this process in time
@@ -202,8 +212,8 @@ class FailoverLinkCache:
             await self._position.catch_up()
         self._memory = self._make_memory()
         self.is_up = True
-        if self._is_outage_logged:
-            self._is_outage_logged = False
+        if self._logged_error is not None:
+            self._logged_error = None
             self._recovered_at = self._clock.monotonic()
             logger.warning("redis.recovered")
 
@@ -215,8 +225,9 @@ class FailoverLinkCache:
         except RedisUnavailable as error:
             if isinstance(error, RedisTimeout) and not even_if_late:
                 return
-            if not self._is_outage_logged:
-                self._is_outage_logged = True
+            is_news = isinstance(error, RedisUnusable) and str(error) != self._logged_error
+            if self._logged_error is None or is_news:
+                self._logged_error = str(error)
                 logger.warning("redis.unavailable", extra={"error": str(error)})
             if self.is_up:
                 self.is_up = False

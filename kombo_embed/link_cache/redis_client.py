@@ -12,11 +12,18 @@ from weakref import WeakSet
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 from kombo_embed.errors import ConfigurationError
-from kombo_embed.link_cache import redis_scripts
 from kombo_embed.single_flight import SingleFlight
 
 DEADLINE_SECONDS = 0.25  # for one call, including the PING that follows a late reply
@@ -31,12 +38,22 @@ FIXED_OPTIONS = {
     *("max_connections", "retry_on_error", "retry_on_timeout"),
     *("socket_connect_timeout", "socket_timeout", "timeout"),
 }
+CLUSTER_ERRORS = (MovedError, AskError, ClusterCrossSlotError, ClusterDownError)
+ONE_SERVER = "give the address of one Redis server, or of a proxy or name that always leads to the primary"
+UNUSABLE_MODES = {
+    b"cluster": f"it is a Redis Cluster, whose servers each hold a part of the keys; {ONE_SERVER}",
+    b"sentinel": f"it is a Redis Sentinel, which holds no keys; {ONE_SERVER}",
+}
 
 Argument = bytes | str | int
 
 
 class RedisUnavailable(Exception):
     """Redis cannot be used. The message is the type of the error, without details such as the address."""
+
+
+class RedisUnusable(RedisUnavailable):
+    """Redis answers but can never serve us as it is configured. The message names the cause and remedy."""
 
 
 class RedisTimeout(RedisUnavailable):
@@ -52,19 +69,22 @@ class RedisClient:
 
     def __init__(self, url: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._deadline_seconds = deadline_seconds
-        self._pool = connection_pool(url, redis_connect_func=self._on_connect)
+        self._pool = _connection_pool(url, redis_connect_func=self._on_connect)
         self._redis = Redis(connection_pool=self._pool)
-        self._scripts = {text: self._redis.register_script(text) for text in redis_scripts.ALL}
+        self._scripts: dict[str, AsyncScript] = {}
         # Reserved for PING, so that it never waits. It reconnects once: servers may close idle connections.
         self._reserved = Redis.from_url(
             _without_fixed_options(url), single_connection_client=True, **_options(retries=1)
         )
         self._pings: SingleFlight[None, bool] = SingleFlight()
         self._run_id: bytes | None = None
+        self._mode = b""
         self._connected: WeakSet[Connection] = WeakSet()
 
     async def connect(self) -> None:
         """Connect anew, or raise `RedisUnavailable`. Later connections must reach the same server process.
+
+        Raises `RedisUnusable` for a server that can never be used.
 
         A restarted server may hold links from before an invalidation, so the caller replays those first.
         """
@@ -76,16 +96,21 @@ class RedisClient:
                 await self._reserved.ping()
                 await self._redis.ping()
         except Exception as error:  # noqa: BLE001 - redis-py raises more than its own errors
-            raise RedisUnavailable(type(error).__name__) from None
+            raise _converted(error) from None
+        if self._mode in UNUSABLE_MODES:
+            raise RedisUnusable(UNUSABLE_MODES[self._mode])
 
-    async def run(self, script: str, keys: Sequence[bytes], *arguments: Argument) -> Any:  # noqa: ANN401 - as Redis replies
+    async def run(
+        self, script: str, keys: Sequence[bytes], *arguments: Argument, patience_seconds: float = 0
+    ) -> Any:  # noqa: ANN401 - as Redis replies
         """Run a script and return its reply. After an error, the script may have run.
 
-        Raises `RedisTimeout` if Redis answers, but not this call in time; otherwise `RedisUnavailable`.
+        With ``patience_seconds``, a late reply is awaited that much longer while Redis answers PINGs. Raises
+        `RedisTimeout` if Redis answers, but not this call in time; otherwise `RedisUnavailable`.
         """
         call = asyncio.get_running_loop().create_task(self._call(script, keys, arguments))
         try:
-            await self._wait(call)
+            await self._wait(call, patience_seconds=patience_seconds)
         finally:
             call.cancel()
         reply = call.result()
@@ -102,17 +127,27 @@ class RedisClient:
     async def _call(self, script: str, keys: Sequence[bytes], arguments: Sequence[Argument]) -> Any:  # noqa: ANN401 - as above
         """Return the reply or the error: raised, it would be logged as unretrieved if the caller has left."""
         try:
+            if script not in self._scripts:
+                self._scripts[script] = self._redis.register_script(script)
             return await self._scripts[script](keys=keys, args=arguments)
         except Exception as error:  # noqa: BLE001 - redis-py raises more than its own errors
             # A refusal counts too: out of memory, read-only, loading.
-            return RedisUnavailable(type(error).__name__)
+            return _converted(error)
 
-    async def _wait(self, call: asyncio.Task[Any]) -> None:
+    async def _wait(self, call: asyncio.Task[Any], *, patience_seconds: float) -> None:
         """Wait until the call is done. When it is late, one PING decides whether Redis is down."""
+        now = asyncio.get_running_loop().time
+        ends_at = now() + patience_seconds
         if await _is_done(call, within_seconds=self._deadline_seconds * (1 - PING_SHARE)):
             return
         is_alive, _ = await self._pings.join(None, self._is_alive)
-        if call.done() or (is_alive and await _is_done(call, within_seconds=self._deadline_seconds)):
+        while (
+            not call.done() and is_alive and not await _is_done(call, within_seconds=self._deadline_seconds)
+        ):
+            if now() >= ends_at:
+                break
+            is_alive, _ = await self._pings.join(None, self._is_alive)
+        if call.done():
             return
         raise RedisTimeout("TimeoutError") if is_alive else RedisUnavailable("TimeoutError")
 
@@ -132,7 +167,7 @@ class RedisClient:
 
     async def _on_connect(self, connection: Connection) -> None:
         await connection.on_connect()
-        run_id = await _run_id(connection)
+        run_id, self._mode = await _server(connection)
         # Where INFO is not permitted, a connection that was lost counts as another server.
         is_other = run_id != self._run_id if run_id else connection in self._connected
         if self._run_id is not None and is_other:
@@ -141,7 +176,7 @@ class RedisClient:
         self._connected.add(connection)
 
 
-def connection_pool(url: str, **options: Any) -> BlockingConnectionPool:  # noqa: ANN401 - redis-py's
+def _connection_pool(url: str, **options: Any) -> BlockingConnectionPool:  # noqa: ANN401 - redis-py's
     """Return a bounded pool that never retries. Its callers bound the wait. Raises as `RedisClient`."""
     try:
         pool = BlockingConnectionPool.from_url(
@@ -185,11 +220,25 @@ async def _is_done(task: asyncio.Task[Any], *, within_seconds: float) -> bool:
     return False
 
 
-async def _run_id(connection: Connection) -> bytes:
-    """Return the random id of the server process; empty where INFO is not permitted."""
+async def _server(connection: Connection) -> tuple[bytes, bytes]:
+    """Return the server process's random id and its mode; both empty where INFO is not permitted."""
     await connection.send_command("INFO", "server")
     try:
-        found = re.search(rb"run_id:(\w+)", await connection.read_response())
+        info = await connection.read_response()
     except ResponseError:
-        return b""
-    return found[1] if found else b""
+        return b"", b""
+    found = {name: re.search(rb"%b:(\w+)" % name, info) for name in (b"run_id", b"redis_mode")}
+    run_id, mode = (match[1] if match else b"" for match in found.values())
+    return run_id, mode
+
+
+def _converted(error: Exception) -> RedisUnavailable:
+    if isinstance(error, CLUSTER_ERRORS):
+        return RedisUnusable(UNUSABLE_MODES[b"cluster"])
+    if isinstance(error, ResponseError) and str(error).startswith("unknown command"):
+        return RedisUnusable(f"it runs no Lua scripts; {ONE_SERVER}")
+    if not isinstance(error, NoPermissionError):
+        return RedisUnavailable(type(error).__name__)
+    command = re.search(r"'([a-z|]+)' command", str(error), re.IGNORECASE)
+    missing = f"+{command[1].lower()}" if command else "~kombo-embed:*"
+    return RedisUnusable(f"its user lacks permissions: {missing}")

@@ -112,7 +112,10 @@ def _redis_url(value: SecretStr) -> SecretStr:
             return value
     except ValueError:
         pass
-    raise ValueError("must be redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/redis.sock")
+    raise ValueError(
+        "must be redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/redis.sock: one Redis server, "
+        "not a Cluster or a Sentinel"
+    )
 
 
 def _fernet_key(value: SecretStr) -> SecretStr:

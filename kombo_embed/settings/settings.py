@@ -4,6 +4,7 @@
 empty value counts as unset. One message names every variable that is missing or invalid.
 """
 
+import hmac
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any, Literal
@@ -121,6 +122,12 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """Return Kombo's base URL, without a trailing slash."""
         return self.api_url or REGIONS[self.region]
+
+    @property
+    def account(self) -> str:
+        """Return a name of the Kombo account that reveals neither its URL nor the API key: a keyed hash."""
+        api_key = self.api_key.get_secret_value().encode()
+        return hmac.digest(api_key, f"kombo-embed account {self.base_url}".encode(), "sha256").hex()
 
     @property
     def is_private(self) -> bool:

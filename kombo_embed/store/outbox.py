@@ -1,32 +1,51 @@
-"""The outbox: events for the host, written in the transaction that they report, delivered after it.
+"""Events for the host: written in the transaction that they report, with a delivery for each handler.
 
-A process leases an event before it delivers it. If the process dies, the lease ends and another one delivers
-the event. The events of one integration are delivered in the order in which they were written.
+An integration's events are numbered in the order of their commits, since their writers lock it.
 """
 
 from __future__ import annotations
 
-import logging
+import functools
 import secrets
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, Update, and_, exists, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Executable,
+    RowMapping,
+    Select,
+    bindparam,
+    case,
+    cast,
+    exists,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    union_all,
+)
 
 from kombo_embed.integration import Event, Integration
-from kombo_embed.ports import Delivery, DeliveryOutcome
-from kombo_embed.store.database import Database, run_to_completion
-from kombo_embed.store.tables import outbox
+from kombo_embed.store.lanes import AFTER_ALL, UNCLAIMED, Columns, is_free, shared_now
+from kombo_embed.store.tables import deliveries, events, handlers, outbox
 from kombo_embed.store.transaction import Transaction
 
-logger = logging.getLogger("kombo_embed.store")
-
-INSERT = insert(outbox)  # built once, since it is executed often
-NO_LEASE = {"lease_owner": None, "lease_ends_at": None}
 TIMES = ("connected_at", "updated_at")
+# Columns of an event that the outbox of earlier versions has, too.
+SHARED = (
+    "environment",
+    "event_id",
+    "type",
+    "origin_id",
+    "integration_id",
+    "integration",
+    "data",
+    "occurred_at",
+)
+NEW = ("environment", "event_row_id", "type", "handler", "lane", "due_at", "attempts", "failures")
 
 
 async def write_event(
@@ -37,168 +56,90 @@ async def write_event(
     integration: Integration | None = None,
     data: dict[str, object],
 ) -> None:
-    """Write an event for the host; it is delivered after the transaction has committed."""
-    await transaction.connection.execute(
-        INSERT,
-        {
-            "environment": transaction.environment,
-            "event_id": secrets.token_hex(16),
-            "type": event_type,
-            "origin_id": origin_id,
-            "integration_id": integration.integration_id if integration else None,
-            "integration": _to_json(integration),
-            "data": data,
-            "occurred_at": transaction.now,
-            "attempts": 0,
-            "done_handlers": [],
-            "due_at": transaction.now,
-        },
-    )
+    """Write an event for the host; it is delivered after the transaction has committed.
 
-
-class Outbox:
-    """Leases events for delivery and saves the outcomes; implements `kombo_embed.ports.Outbox`.
-
-    An integration's events are numbered in the order of their commits, since their writers lock it. So no
-    event becomes visible before an earlier one: an outdated read can delay an event, but not reorder events.
+    The caller has locked the integration.
     """
-
-    def __init__(self, database: Database, *, environment: str) -> None:
-        self._database = database
-        self._environment = environment
-        self._owner = secrets.token_hex(8)
-
-    @run_to_completion
-    async def take(
-        self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
-    ) -> list[Delivery]:
-        """Lease up to ``limit`` due events of these types."""
-        due = self._due(types, limit=limit, now=now)
-        async with self._database.reading() as connection:
-            # Most polls find nothing; they must not queue with the writers.
-            if (await connection.execute(due)).first() is None:
-                return []
-        async with self._database.writing() as connection:
-            # On PostgreSQL, events that another process is leasing at this moment are skipped.
-            ids = (await connection.execute(due.with_for_update(skip_locked=True, of=outbox))).scalars()
-            lease = update(outbox).where(outbox.c.id.in_(ids.all())).returning(outbox)
-            rows = await connection.execute(
-                lease.values(
-                    lease_owner=self._owner,
-                    lease_ends_at=self._database.backend.time_after(now, seconds=lease_seconds),
-                    attempts=outbox.c.attempts + 1,
-                )
-            )
-            leased = [delivery for row in rows.mappings() if (delivery := _delivery(row)) is not None]
-        return sorted(leased, key=lambda delivery: delivery.row_id)
-
-    @run_to_completion
-    async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
-        """Extend leases while handlers run, and save which handlers have succeeded."""
-        lease_ends_at = self._database.backend.time_after(now, seconds=lease_seconds)
-        async with self._database.writing() as connection:
-            for ids, done in _by_done_handlers(deliveries):
-                await connection.execute(self._update(ids, lease_ends_at=lease_ends_at, **done))
-
-    @run_to_completion
-    async def save(self, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
-        """Save outcomes in one transaction; events that another process has leased meanwhile are skipped."""
-        delivered = [outcome.delivery.row_id for outcome in outcomes if outcome.due_at is None]
-        async with self._database.writing() as connection:
-            if delivered:
-                await connection.execute(self._update(delivered, delivered_at=now, **NO_LEASE))
-            for outcome in outcomes:
-                if outcome.due_at is not None:
-                    await connection.execute(self._redeliver(outcome, now))
-
-    @run_to_completion
-    async def defer(self, delivery: Delivery, *, due_at: datetime) -> None:
-        """Set the earliest redelivery time for the case that this process dies while handling the event."""
-        async with self._database.writing() as connection:
-            await connection.execute(self._update([delivery.row_id], due_at=due_at))
-
-    @run_to_completion
-    async def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Return unfinished events to the outbox without counting the attempt."""
-        async with self._database.writing() as connection:
-            for ids, done in _by_done_handlers(deliveries):
-                await connection.execute(
-                    self._update(ids, attempts=outbox.c.attempts - 1, **done, **NO_LEASE)
-                )
-
-    def _redeliver(self, outcome: DeliveryOutcome, now: datetime) -> Update:
-        # A delivery that was postponed does not count as an attempt.
-        column, step = (outbox.c.failures, 1) if outcome.failed else (outbox.c.attempts, -1)
-        return self._update(
-            [outcome.delivery.row_id],
-            done_handlers=list(outcome.done_handlers),
-            due_at=outcome.due_at,
-            given_up_at=now if outcome.dead else None,
-            **{column.name: column + step},
-            **NO_LEASE,
-        )
-
-    def _update(self, ids: Sequence[int], **values: object) -> Update:
-        is_leased_here = and_(outbox.c.environment == self._environment, outbox.c.lease_owner == self._owner)
-        return update(outbox).where(outbox.c.id.in_(ids), is_leased_here).values(**values)
-
-    def _due(self, types: Sequence[str], *, limit: int, now: datetime) -> Select[tuple[int]]:
-        shared_now = self._database.backend.time_after(now, seconds=0)
-        is_free = or_(outbox.c.lease_ends_at.is_(None), outbox.c.lease_ends_at <= shared_now)
-        query = select(outbox.c.id).where(
-            outbox.c.environment == self._environment,
-            outbox.c.delivered_at.is_(None),
-            outbox.c.given_up_at.is_(None),
-            outbox.c.type.in_(types),
-            outbox.c.due_at <= now,
-            is_free,
-            ~_has_earlier(types),
-        )
-        return query.order_by(outbox.c.id).limit(limit)
+    execute, dialect_name = transaction.connection.execute, transaction.connection.dialect.name
+    event_id, integration_id = secrets.token_hex(16), integration.integration_id if integration else None
+    about = {
+        "of_environment": transaction.environment,
+        "of_type": event_type,
+        "of_integration_id": integration_id,
+        "now": transaction.now,
+    }
+    fact = {
+        "of_event_id": event_id,
+        "of_origin_id": origin_id,
+        "of_integration": _to_json(integration),
+        "of_data": data,
+        "of_occurred_at": transaction.now,
+        "of_actor": transaction.actor,
+    }
+    numbered = await execute(_insert_event(dialect_name), about | fact)
+    row_id = next(row_id for row_id, written in numbered if written == event_id)
+    await execute(_insert_deliveries(dialect_name), about | {"of_event_row_id": row_id})
 
 
-def _has_earlier(types: Sequence[str]) -> ColumnElement[bool]:
-    earlier = outbox.alias("earlier")
-    return exists().where(
-        earlier.c.environment == outbox.c.environment,
-        earlier.c.integration_id == outbox.c.integration_id,
-        earlier.c.id < outbox.c.id,
-        earlier.c.delivered_at.is_(None),
-        earlier.c.given_up_at.is_(None),
-        earlier.c.type.in_(types),
-    )
+def event_in(row: RowMapping) -> Event:
+    """Return the event in a row.
 
-
-def _by_done_handlers(deliveries: Sequence[Delivery]) -> list[tuple[list[int], dict[str, object]]]:
-    """Group row ids whose update has the same values, so that one statement updates each group."""
-    groups = defaultdict(list)
-    for delivery in deliveries:
-        groups[delivery.done_handlers].append(delivery.row_id)
-    return [(ids, {"done_handlers": list(done)} if done else {}) for done, ids in groups.items()]
-
-
-def _delivery(row: RowMapping) -> Delivery | None:
-    try:
-        integration = _from_json(row["integration"])
-    except (TypeError, ValueError, KeyError):
-        # Another version of this package wrote it; a process of that version delivers it after our lease.
-        logger.exception("outbox.unreadable", extra={"row_id": row["id"]})
-        return None
+    Raises `TypeError`, `ValueError` or `KeyError` if another version wrote it, in another form.
+    """
     same = {name: row[name] for name in ("type", "occurred_at", "origin_id", "data")}
-    event = Event(id=row["event_id"], integration=integration, **same)
-    return Delivery(
-        row_id=row["id"],
-        event=event,
-        attempts=row["attempts"],
-        done_handlers=tuple(row["done_handlers"]),
-        failures=row["failures"],
+    return Event(id=row["event_id"], integration=_from_json(row["integration"]), **same)
+
+
+@functools.cache
+def _insert_event(dialect_name: str) -> Executable:
+    """Number the integration's events in the outbox of earlier versions first: they occurred earlier."""
+    known = exists().where(events.c.event_id == outbox.c.event_id).correlate(outbox)
+    older = select(outbox.c.id.label("position"), *(outbox.c[name] for name in SHARED), null().label("actor"))
+    older = older.where(
+        outbox.c.environment == _parameter(events.c.environment, dialect_name),
+        outbox.c.integration_id == _parameter(events.c.integration_id, dialect_name),
+        outbox.c.delivered_at.is_(None),
+        outbox.c.given_up_at.is_(None),
+        ~known,
     )
+    names = (*SHARED, "actor")
+    values = [_parameter(events.c[name], dialect_name).label(name) for name in names]
+    every = union_all(select(AFTER_ALL.label("position"), *values), older).subquery()
+    ordered = select(*(every.c[name] for name in names)).order_by(every.c.position)
+    return insert(events).from_select(list(names), ordered).returning(events.c.id, events.c.event_id)
+
+
+@functools.cache
+def _insert_deliveries(dialect_name: str) -> Executable:
+    environment = _parameter(deliveries.c.environment, dialect_name)
+    event_type = _parameter(deliveries.c.type, dialect_name)
+    lane = _parameter(events.c.integration_id, dialect_name)
+    event_row_id = _parameter(deliveries.c.event_row_id, dialect_name)
+
+    def row(handler: ColumnElement[str], due_at: ColumnElement[Any]) -> Select[Any]:
+        zero: ColumnElement[int] = literal_column("0")
+        return select(environment, event_row_id, event_type, handler, lane, due_at, zero, zero)
+
+    of_type = handlers.c.environment == environment, handlers.c.type == event_type
+    is_head = is_free(Columns(environment, handlers.c.handler, lane), before=event_row_id)
+    now = shared_now(dialect_name)
+    registered = row(handlers.c.handler, case((or_(lane.is_(None), is_head), now)))
+    has_handler = exists().where(*of_type).correlate_except(handlers)
+    unclaimed = row(UNCLAIMED, null()).where(~has_handler)
+    return insert(deliveries).from_select(list(NEW), union_all(registered.where(*of_type), unclaimed))
+
+
+def _parameter(column: Column[Any], dialect_name: str) -> ColumnElement[Any]:
+    parameter = bindparam(f"of_{column.name}", type_=column.type)
+    # PostgreSQL cannot infer the type of a parameter in the list of a SELECT; SQLite would convert the value.
+    return cast(parameter, column.type) if dialect_name == "postgresql" else parameter
 
 
 def _to_json(integration: Integration | None) -> dict[str, Any] | None:
     if integration is None:
         return None
-    return asdict(integration) | {name: getattr(integration, name).isoformat() for name in TIMES}
+    values = {name: getattr(integration, name) for name in Integration.__dataclass_fields__}
+    return values | {name: values[name].isoformat() for name in TIMES}
 
 
 def _from_json(value: dict[str, Any] | None) -> Integration | None:

@@ -6,10 +6,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, and_, delete, or_, select
+from sqlalchemy import Column, ColumnElement, Table, and_, delete, exists, func, or_, select
 
-from kombo_embed.store.tables import completions, malformed_events, minted_links, outbox, received_events
+from kombo_embed.store.lanes import AFTER_ALL, UNCLAIMED
+from kombo_embed.store.tables import (
+    completions,
+    deliveries,
+    ended_deliveries,
+    events,
+    handlers,
+    malformed_events,
+    minted_links,
+    outbox,
+    received_events,
+)
 from kombo_embed.store.transaction import Transaction
+
+OUTBOX_ROWS = 1000  # of the outbox of earlier versions, looked at in one batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +52,19 @@ async def delete_old(transaction: Transaction, old: OldRows) -> int:
     """Delete those of these rows that are still old; return how many were deleted."""
     deleted = 0
     for kind, keys in old:
+        if kind.table is events:
+            # Without a handler for so long, it is not delivered. A handler that claims it now keeps it.
+            unclaimed = deliveries.c.handler == UNCLAIMED, deliveries.c.event_row_id.in_(keys)
+            ours = deliveries.c.environment == transaction.environment
+            await transaction.connection.execute(delete(deliveries).where(ours, *unclaimed))
         is_old = and_(kind.table.c.environment == transaction.environment, kind.is_old)
         result = await transaction.connection.execute(delete(kind.table).where(kind.key.in_(keys), is_old))
         deleted += result.rowcount
+        if kind.table is events:
+            gone = ~exists().where(events.c.id == ended_deliveries.c.event_row_id)
+            of_event = ended_deliveries.c.event_row_id.in_(keys)
+            ours = ended_deliveries.c.environment == transaction.environment
+            await transaction.connection.execute(delete(ended_deliveries).where(ours, of_event, gone))
     return deleted
 
 
@@ -49,11 +72,28 @@ def _kinds(before: datetime) -> list[Kind]:
     tokens, received, bodies = completions.c, received_events.c, malformed_events.c
     is_finished = or_(outbox.c.delivered_at.is_not(None), outbox.c.given_up_at.is_not(None))
     has_no_handler = outbox.c.due_at < before  # due, and not taken for so long
+    # Nothing is written into the outbox any more: its oldest rows have the smallest ids.
+    first = outbox.alias("first")
+    window = select(first.c.id).where(first.c.id > 0).order_by(first.c.id).limit(1).offset(OUTBOX_ROWS)
+    is_first = outbox.c.id < func.coalesce(window.scalar_subquery(), AFTER_ALL)
+    pending = deliveries.alias("pending")
+    is_pending = exists().where(
+        pending.c.environment == events.c.environment,
+        pending.c.event_row_id == events.c.id,
+        pending.c.handler != UNCLAIMED,
+    )
     is_closed = minted_links.c.watch_until.is_(None)
     return [
         Kind(received_events, received.event_id, received.received_at < before),
         Kind(completions, tokens.activation_token_sha256, tokens.completed_at < before),
         Kind(minted_links, minted_links.c.id, and_(minted_links.c.expires_at < before, is_closed)),
-        Kind(outbox, outbox.c.id, and_(outbox.c.occurred_at < before, or_(is_finished, has_no_handler))),
+        Kind(events, events.c.id, and_(events.c.occurred_at < before, ~is_pending)),
+        Kind(
+            outbox,
+            outbox.c.id,
+            and_(is_first, outbox.c.occurred_at < before, or_(is_finished, has_no_handler)),
+        ),
+        # No delivery is written for a handler that was not seen for so long.
+        Kind(handlers, handlers.c.handler, handlers.c.last_seen_at < before),
         Kind(malformed_events, bodies.body_sha256, bodies.received_at < before),
     ]

@@ -26,8 +26,8 @@ from kombo_embed.store import (
     webhook_events,
 )
 from kombo_embed.store.database import BUSY_SECONDS, Database, read_only, run_to_completion
+from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.invalidations import InvalidationLog
-from kombo_embed.store.outbox import Outbox
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
@@ -105,7 +105,12 @@ class Store:
             return await minted_links.exists_for(transaction, origin_id)
 
     async def save_completion(
-        self, reported: ReportedIntegration, *, activation_token: str, origin_id: str
+        self,
+        reported: ReportedIntegration,
+        *,
+        activation_token: str,
+        origin_id: str,
+        actor: str | None = None,
     ) -> Completion | None:
         """Record an integration under this origin id, once; None if it was deleted before."""
 
@@ -122,7 +127,7 @@ class Store:
                 transaction.invalidate(origin_id)
             return completion
 
-        return await self._change(save)
+        return await self._change(save, actor=actor)
 
     @read_only
     async def find_completion(self, activation_token: str) -> Integration | None:
@@ -147,14 +152,19 @@ class Store:
             await webhook_events.save_malformed(transaction, body, reason=reason)
 
     async def save_deleted(
-        self, integration: Integration, *, unless_changed_since: datetime | None = None
+        self,
+        integration: Integration,
+        *,
+        unless_changed_since: datetime | None = None,
+        actor: str | None = None,
     ) -> None:
         """Mark an integration as deleted, for good."""
         unless = unless_changed_since
         await self._change(
             lambda transaction: integrations.save_deleted(
                 transaction, integration, unless_changed_since=unless
-            )
+            ),
+            actor=actor,
         )
 
     async def save_details(
@@ -233,11 +243,13 @@ class Store:
         async with self._writing() as transaction:
             return await retention.delete_old(transaction, old)
 
-    async def _change(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    async def _change(
+        self, work: Callable[[Transaction], Awaitable[Result]], *, actor: str | None = None
+    ) -> Result:
         """Do work in a transaction that writes; after its commit, apply what it invalidates."""
 
         async def run() -> tuple[Result, list[Invalidation]]:
-            async with self._writing() as transaction:
+            async with self._writing(actor) as transaction:
                 result = await work(transaction)
                 return result, await invalidations.write(transaction)
 
@@ -254,9 +266,9 @@ class Store:
             yield Transaction(connection, self._environment, self._now())
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[Transaction]:
+    async def _writing(self, actor: str | None = None) -> AsyncIterator[Transaction]:
         async with self._database.writing() as connection:
-            yield Transaction(connection, self._environment, self._now())
+            yield Transaction(connection, self._environment, self._now(), actor)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)

@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, or_, select, update
+from sqlalchemy import Select, or_, select
 
 from kombo_embed.database_url import SqliteUrl
+from kombo_embed.deliveries import MISSING_SECONDS
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.ports import Clock
-from kombo_embed.store import migrations
+from kombo_embed.store import handlers, host_events, migrations, replay
 from kombo_embed.store.database import Database, parse_url, read_only, run_to_completion
-from kombo_embed.store.tables import integrations, malformed_events, outbox
-from kombo_embed.store.transaction import Connection
+from kombo_embed.store.host_events import HostEvent
+from kombo_embed.store.replay import Batch
+from kombo_embed.store.tables import integrations, malformed_events
+from kombo_embed.store.transaction import Transaction
 
-PREFIX_MIN_LENGTH = 6  # of an event's id, which identifies the event if no other id begins with it
-
-
-@dataclass(frozen=True, slots=True)
-class HostEvent:
-    """An event for the host, and the state of its delivery.
-
-    ``state`` is ``waiting``, ``in progress``, ``failing``, ``dead letter`` or ``delivered``.
-    """
-
-    id: str
-    type: str
-    state: str
-    origin_id: str | None
-    integration_id: str | None
-    occurred_at: datetime
-    attempts: int
-    failures: int
-    due_at: datetime
-    given_up_at: datetime | None
-    delivered_at: datetime | None
-    done_handlers: tuple[str, ...]
-    integration: dict[str, Any] | None = field(repr=False)
-    data: dict[str, Any] = field(repr=False)
+BUSY_PAUSE_SECONDS = 0.1  # while the integrations of all events to replay are being written to
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,43 +62,47 @@ class RecordsReader:
             await self._database.aclose()
 
     @read_only
-    async def events(self, *, delivered: bool, limit: int) -> list[HostEvent]:
-        """Return the newest events for the host that are not delivered; with ``delivered``, all."""
-        query = select(outbox).where(outbox.c.environment == self._environment)
-        if not delivered:
-            query = query.where(outbox.c.delivered_at.is_(None))
-        async with self._database.reading() as connection:
-            rows = await connection.execute(query.order_by(outbox.c.id.desc()).limit(limit))
-            return [self._event(row) for row in rows.mappings()]
+    async def events(
+        self, *, delivered: bool, limit: int, before: str | None = None
+    ) -> list[HostEvent] | None:
+        """Return the newest events that are not delivered to all handlers; with ``delivered``, all.
+
+        They were written before the event with the id or prefix ``before``; None if there is no such event.
+        """
+        async with self._reading() as transaction:
+            place = None if before is None else await host_events.find(transaction, before)
+            if before is not None and place is None:
+                return None
+            return await host_events.list_events(transaction, delivered=delivered, limit=limit, before=place)
 
     @read_only
     async def find_event(self, id_or_prefix: str) -> HostEvent | None:
         """Return one event by its id or a prefix of it; None if no event matches, or several do."""
-        async with self._database.reading() as connection:
-            row = await self._find(connection, id_or_prefix)
-            return None if row is None else self._event(row)
+        async with self._reading() as transaction:
+            place = await host_events.find(transaction, id_or_prefix)
+            return None if place is None else await host_events.read_one(transaction, place)
 
-    @run_to_completion
     async def replay(self, ids_or_prefixes: Sequence[str]) -> tuple[list[str], list[str]]:
         """Make events due now; return their ids, and the names that match no undelivered event."""
-        replayed, unknown = [], []
-        async with self._database.writing() as connection:
-            for name in ids_or_prefixes:
-                row = await self._find(connection, name)
-                if row is None or row["delivered_at"] is not None:
-                    unknown.append(name)
-                else:
-                    await connection.execute(self._replay(outbox.c.id == row["id"]))
-                    replayed.append(row["event_id"])
-        return replayed, unknown
+        found = {name: await self._replay(name) for name in ids_or_prefixes}
+        replayed = [event_id for event_id in found.values() if event_id is not None]
+        return replayed, [name for name, event_id in found.items() if event_id is None]
 
-    @run_to_completion
     async def replay_all(self) -> list[str]:
         """Make all dead letters due now; return their ids."""
-        is_dead_letter = outbox.c.given_up_at.is_not(None)
-        async with self._database.writing() as connection:
-            rows = await connection.execute(self._replay(is_dead_letter).returning(outbox.c.event_id))
-            return list(rows.scalars())
+        return await self._replay_batches(replay.replay_dead)
+
+    async def replay_handler(self, name: str, *, new_name: str | None = None) -> list[str]:
+        """Make a handler's dead letters and parked deliveries due now, for another name if it was renamed."""
+        return await self._replay_batches(
+            lambda transaction: replay.replay_handler(transaction, name, new_name=new_name)
+        )
+
+    @read_only
+    async def missing_handlers(self) -> list[tuple[str, str]]:
+        """Return the names and types of the handlers that no process has registered for a day."""
+        async with self._reading() as transaction:
+            return await handlers.find_missing(transaction, (), seconds=MISSING_SECONDS)
 
     @read_only
     async def malformed(self, *, limit: int) -> list[MalformedEvent]:
@@ -168,33 +153,38 @@ class RecordsReader:
         async with self._database.reading() as connection:
             await connection.run_sync(migrations.verify)
 
-    async def _find(self, connection: Connection, name: str) -> RowMapping | None:
-        if len(name) < PREFIX_MIN_LENGTH:
-            return None
-        query = select(outbox).where(
-            outbox.c.environment == self._environment, outbox.c.event_id.startswith(name, autoescape=True)
-        )
-        rows = (await connection.execute(query.limit(2))).mappings().all()
-        return rows[0] if len(rows) == 1 else None
+    @run_to_completion
+    async def _replay(self, name: str) -> str | None:
+        async with self._writing() as transaction:
+            place = await host_events.find(transaction, name)
+            if place is None or not await replay.replay_event(transaction, place):
+                return None
+            return (await host_events.read_one(transaction, place)).id
 
-    def _replay(self, which: ColumnElement[bool]) -> Any:  # noqa: ANN401 - Update has no name for its rows
-        ours = outbox.c.environment == self._environment
-        values = {"due_at": self._now(), "failures": 0, "attempts": 0, "given_up_at": None}
-        return update(outbox).where(ours, outbox.c.delivered_at.is_(None), which).values(**values)
+    async def _replay_batches(self, run: Callable[[Transaction], Awaitable[Batch]]) -> list[str]:
+        event_ids: dict[str, None] = {}
+        while True:
+            batch = await self._run(run)
+            event_ids |= dict.fromkeys(batch.event_ids)
+            if not batch.has_more:
+                return list(event_ids)
+            if not batch.event_ids:
+                await asyncio.sleep(BUSY_PAUSE_SECONDS)
 
-    def _event(self, row: RowMapping) -> HostEvent:
-        same = {name: row[name] for name in HostEvent.__dataclass_fields__ if name in row}
-        own = {"id": row["event_id"], "state": self._state(row), "done_handlers": tuple(row["done_handlers"])}
-        return HostEvent(**(same | own))
+    @run_to_completion
+    async def _run(self, run: Callable[[Transaction], Awaitable[Batch]]) -> Batch:
+        async with self._writing() as transaction:
+            return await run(transaction)
 
-    def _state(self, row: RowMapping) -> str:
-        if row["delivered_at"] is not None:
-            return "delivered"
-        if row["given_up_at"] is not None:
-            return "dead letter"
-        if row["lease_ends_at"] is not None and row["lease_ends_at"] > self._now():
-            return "in progress"
-        return "failing" if row["failures"] else "waiting"
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Transaction]:
+        async with self._database.reading() as connection:
+            yield Transaction(connection, self._environment, self._now())
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Transaction]:
+        async with self._database.writing() as connection:
+            yield Transaction(connection, self._environment, self._now())
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)

@@ -5,91 +5,54 @@ Databases have these names, and migrations that a host's own Alembic generated n
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.types import TypeEngine
 
-metadata = sa.MetaData()
+from kombo_embed.store.columns import ShortWords, UtcDateTime, Words, metadata, number, only_where, short
+from kombo_embed.store.event_tables import audit, deliveries, ended_deliveries, events, handlers, rollups
 
+__all__ = [
+    "ShortWords",
+    "UtcDateTime",
+    "Words",
+    "audit",
+    "completions",
+    "deliveries",
+    "ended_deliveries",
+    "events",
+    "handlers",
+    "integrations",
+    "link_invalidations",
+    "malformed_events",
+    "metadata",
+    "minted_links",
+    "outbox",
+    "received_events",
+    "rollups",
+]
 
-class UtcDateTime(sa.TypeDecorator[datetime]):
-    """An aware datetime in UTC, also on SQLite, which does not store the time zone."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Convert to UTC."""
-        del dialect
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Convert to UTC, which a time without a zone is in."""
-        del dialect
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Words(sa.TypeDecorator[str]):
-    """A text from Kombo, the host or an end user. NUL becomes U+FFFD: PostgreSQL cannot store it."""
-
-    impl: type[sa.String] = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        """Replace NUL."""
-        del dialect
-        return None if value is None else value.replace("\x00", "\ufffd")
-
-
-class ShortWords(Words):
-    """A text of an expected length."""
-
-    impl = sa.String
-    cache_ok = True
-
-
-def _short(length: int) -> TypeEngine[str]:
-    # SQLite ignores the length; PostgreSQL would reject the row, and with it what Kombo reported.
-    return ShortWords(length).with_variant(Words(), "postgresql")
-
-
-def _number() -> TypeEngine[int]:
-    # SQLite assigns row ids only if the type is exactly INTEGER.
-    return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
-
-def _only_where(condition: str) -> dict[str, Any]:
-    """Return the options of a partial index."""
-    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
-
-
-LIVE = _only_where("deleted_at IS NULL")
+LIVE = only_where("deleted_at IS NULL")
 
 integrations = sa.Table(
     "kombo_embed_integrations",
     metadata,
-    sa.Column("id", _number(), primary_key=True),
+    sa.Column("id", number(), primary_key=True),
     sa.Column("environment", sa.String(64), nullable=False),
-    sa.Column("integration_id", _short(255), nullable=False),
+    sa.Column("integration_id", short(255), nullable=False),
     sa.Column("public_id", sa.String(32), nullable=False, unique=True),
     sa.Column("origin_id", Words()),
-    sa.Column("tool", _short(255), nullable=False),
-    sa.Column("category", _short(64)),
+    sa.Column("tool", short(255), nullable=False),
+    sa.Column("category", short(64)),
     sa.Column("organization_name", Words()),
     sa.Column("email", Words()),
-    sa.Column("status", _short(64)),
-    sa.Column("setup_status", _short(64)),
+    sa.Column("status", short(64)),
+    sa.Column("setup_status", short(64)),
     sa.Column("learnt_by", sa.String(16), nullable=False),
     sa.Column("connected_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
     # Kombo's time of the status, compared with Kombo's times only; see merge.py.
     sa.Column("state_updated_at", UtcDateTime),
     sa.Column("deleted_at", UtcDateTime),
-    sa.Column("qa_status", _short(64)),
+    sa.Column("qa_status", short(64)),
     sa.Column("setup_updated_at", UtcDateTime),
     sa.Column("qa_updated_at", UtcDateTime),
     # Whether the category comes from one of several links that match: Kombo has not reported it yet.
@@ -102,7 +65,7 @@ integrations = sa.Table(
     sa.Index("ix_kombo_embed_integrations_tool", "environment", "tool", "id"),
     sa.Index("ix_kombo_embed_integrations_status", "environment", "status", "id"),
     sa.Index(
-        "ix_kombo_embed_integrations_deleted", "environment", "id", **_only_where("deleted_at IS NOT NULL")
+        "ix_kombo_embed_integrations_deleted", "environment", "id", **only_where("deleted_at IS NOT NULL")
     ),
     # Pages of an origin id's integrations, filtered by what `Integration.next_action` depends on.
     sa.Index(
@@ -120,7 +83,7 @@ integrations = sa.Table(
     sa.Index(
         "ix_kombo_embed_integrations_invalid",
         *("environment", "origin_id", "tool", "category", "connected_at", "id"),
-        **_only_where("deleted_at IS NULL AND status = 'INVALID'"),
+        **only_where("deleted_at IS NULL AND status = 'INVALID'"),
     ),
 )
 
@@ -128,14 +91,14 @@ integrations = sa.Table(
 minted_links = sa.Table(
     "kombo_embed_minted_links",
     metadata,
-    sa.Column("id", _number(), primary_key=True),
+    sa.Column("id", number(), primary_key=True),
     sa.Column("environment", sa.String(64), nullable=False),
     sa.Column("origin_id", Words(), nullable=False),
     sa.Column("email", Words(), nullable=False),
     sa.Column("purpose", sa.String(16), nullable=False),
-    sa.Column("integration_id", _short(255)),
-    sa.Column("category", _short(64)),
-    sa.Column("tool", _short(255)),
+    sa.Column("integration_id", short(255)),
+    sa.Column("category", short(64)),
+    sa.Column("tool", short(255)),
     sa.Column("language", sa.String(16), nullable=False),
     sa.Column("minted_at", UtcDateTime, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=False),
@@ -146,13 +109,13 @@ minted_links = sa.Table(
         "ix_kombo_embed_minted_links_watched",
         "environment",
         "watch_until",
-        **_only_where("watch_until IS NOT NULL"),
+        **only_where("watch_until IS NOT NULL"),
     ),
     sa.Index(
         "ix_kombo_embed_minted_links_closed",
         "environment",
         "expires_at",
-        **_only_where("watch_until IS NULL"),
+        **only_where("watch_until IS NULL"),
     ),
 )
 
@@ -163,7 +126,7 @@ completions = sa.Table(
     metadata,
     sa.Column("environment", sa.String(64), primary_key=True),
     sa.Column("activation_token_sha256", sa.String(64), primary_key=True),
-    sa.Column("integration_id", _short(255), nullable=False),
+    sa.Column("integration_id", short(255), nullable=False),
     sa.Column("completed_at", UtcDateTime, nullable=False),
     sa.Index("ix_kombo_embed_completions_completed_at", "environment", "completed_at"),
 )
@@ -172,14 +135,16 @@ received_events = sa.Table(
     "kombo_embed_received_events",
     metadata,
     sa.Column("environment", sa.String(64), primary_key=True),
-    sa.Column("event_id", _short(255), primary_key=True),
-    sa.Column("type", _short(255), nullable=False),
-    sa.Column("integration_id", _short(255)),
+    sa.Column("event_id", short(255), primary_key=True),
+    sa.Column("type", short(255), nullable=False),
+    sa.Column("integration_id", short(255)),
     sa.Column("data", sa.JSON, nullable=False),
     sa.Column("report", sa.JSON(none_as_null=True)),  # the reported state, for integrations not known yet
     sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("origin_id", Words()),
     sa.Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
     sa.Index("ix_kombo_embed_received_events_received_at", "environment", "received_at"),
+    sa.Index("ix_kombo_embed_received_events_origin_id", "environment", "origin_id"),
 )
 
 # Signed bodies that cannot be parsed, for an operator to inspect. One row per body: Kombo sends each
@@ -197,18 +162,19 @@ malformed_events = sa.Table(
     sa.Index("ix_kombo_embed_malformed_events_received_at", "environment", "received_at"),
 )
 
+# The outbox of earlier versions. This version only empties it: see outbox_drain.py.
 # Neither delivered nor a dead letter.
-WAITING = _only_where("delivered_at IS NULL AND given_up_at IS NULL")
+WAITING = only_where("delivered_at IS NULL AND given_up_at IS NULL")
 
 outbox = sa.Table(
     "kombo_embed_outbox",
     metadata,
-    sa.Column("id", _number(), primary_key=True),
+    sa.Column("id", number(), primary_key=True),
     sa.Column("environment", sa.String(64), nullable=False),
     sa.Column("event_id", sa.String(32), nullable=False, unique=True),
     sa.Column("type", sa.String(64), nullable=False),
     sa.Column("origin_id", Words()),
-    sa.Column("integration_id", _short(255)),
+    sa.Column("integration_id", short(255)),
     sa.Column("integration", sa.JSON(none_as_null=True)),
     sa.Column("data", sa.JSON, nullable=False),
     sa.Column("occurred_at", UtcDateTime, nullable=False),
@@ -223,6 +189,7 @@ outbox = sa.Table(
     sa.Column("given_up_at", UtcDateTime),  # when it became a dead letter
     sa.Index("ix_kombo_embed_outbox_waiting", "environment", "type", "id", **WAITING),
     sa.Index("ix_kombo_embed_outbox_integration", "environment", "integration_id", "id", **WAITING),
+    sa.Index("ix_kombo_embed_outbox_undelivered", "environment", "id", **only_where("delivered_at IS NULL")),
 )
 
 # Changes of origin ids' integrations, written in the transaction that makes them, for every process to apply:
@@ -231,7 +198,7 @@ outbox = sa.Table(
 link_invalidations = sa.Table(
     "kombo_embed_dropped_links",
     metadata,
-    sa.Column("id", _number(), primary_key=True),
+    sa.Column("id", number(), primary_key=True),
     sa.Column("environment", sa.String(64), nullable=False),
     sa.Column("drop_id", sa.String(32), nullable=False),
     sa.Column("origin_id", Words(), nullable=False),

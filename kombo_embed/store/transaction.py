@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy
-from sqlalchemy import CursorResult, Dialect, Executable, Table, func, select
+from sqlalchemy import ARRAY, BigInteger, CursorResult, Dialect, Executable, Table, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ class Connection(Protocol):
         statement: Executable,
         parameters: Any = None,  # noqa: ANN401 - as SQLAlchemy's
         /,
-    ) -> CursorResult[Any]:
+    ) -> CursorResult[*tuple[Any, ...]]:
         """Execute a statement."""
 
     async def exec_driver_sql(self, statement: str, /) -> CursorResult[Any]:
@@ -49,6 +49,7 @@ class Transaction:
     connection: Connection
     environment: str
     now: datetime
+    actor: str | None = None  # the email of the end user whose request this is
     changes: dict[str, bool] = field(default_factory=dict)
 
     def invalidate(self, origin_id: str | None) -> None:
@@ -65,6 +66,19 @@ class Transaction:
         """Lock a name of this environment until the transaction ends; see `advisory_lock`."""
         await advisory_lock(self.connection, self.environment, *names)
 
+    async def try_lock(self, names: Iterable[str]) -> set[str]:
+        """Lock names of this environment as `lock` does, without waiting; return those that are locked now.
+
+        A transaction that already waits for none can lock any number, in any order, without a deadlock.
+        """
+        if self.connection.dialect.name != "postgresql":
+            return set(names)
+        by_key = {_lock_key(self.environment, name): name for name in names}
+        key = func.unnest(bindparam("keys", sorted(by_key), ARRAY(BigInteger))).column_valued("key")
+        is_locked = func.pg_try_advisory_xact_lock(key)
+        rows = (await self.connection.execute(select(key, is_locked))).all() if by_key else []
+        return {by_key[one] for one, locked in rows if locked}
+
     async def insert_once(self, table: Table, **values: Any) -> bool:  # noqa: ANN401 - columns' values
         """Insert a row; return False, changing nothing, if a row with its key exists."""
         statement = _insert_once(self.connection.dialect.name, table)
@@ -80,10 +94,15 @@ async def advisory_lock(connection: Connection, *names: str) -> None:
     """
     if connection.dialect.name != "postgresql":
         return
+    await connection.execute(select(func.pg_advisory_xact_lock(_lock_key(*names))))
+
+
+def _lock_key(*names: str) -> int:
     # The lengths make the text unambiguous: ("ab", "c") and ("a", "bc") are different locks.
-    text = "".join(f"{len(name)}:{name}" for name in ("kombo_embed", *names))
-    key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
-    await connection.execute(select(func.pg_advisory_xact_lock(key)))
+    # A name that was read from the database has U+FFFD for NUL: see columns.Words.
+    parts = [name.replace("\x00", "\ufffd") for name in ("kombo_embed", *names)]
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
 @functools.cache

@@ -33,6 +33,7 @@ async def save(
         integration_id=integration_id_of(event, report),
         data=event.data,
         report=_state_to_json(report),
+        origin_id=origin_id_of(event),
         received_at=transaction.now,
     )
 
@@ -84,7 +85,7 @@ def integration_id_of(event: upstream.WebhookEvent, report: upstream.Report | No
 
 
 def origin_id_of(event: upstream.WebhookEvent) -> str | None:
-    """Return the origin id that an event of an unknown type names."""
+    """Return the origin id that an event names."""
     integration = _mapping(event.data.get("integration"))
     end_user = _mapping(event.data.get("end_user") or integration.get("end_user"))
     origin_id = end_user.get("origin_id")

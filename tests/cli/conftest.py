@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from kombo_embed.ports import DeliveryOutcome
+from kombo_embed.deliveries import DeliveryOutcome
 from kombo_embed.store.store import Store
 from kombo_embed.upstream import ReportedIntegration, WebhookEvent
 from tests.cli.runner import EMAIL, KOMBOS_ID
@@ -24,19 +25,18 @@ async def records() -> None:
     """Integrations, one of them deleted; a dead letter, a failing, a delivered event; another environment."""
     store = Store(SQLITE_URL, environment="default", clock=time)
     await store.open()
+    types = {"app.steady": ["integration.connected"], "app.shaky": ["integration.connected"]}
+    await store.outbox.register(types, now=datetime.now(UTC))
     for number, tool in enumerate(["personio", "hibob", "workday"]):
         await store.save_event(WebhookEvent(f"e{number}", "integration-created", {}), reported(tool))
     now = datetime.now(UTC)
-    later = now + timedelta(hours=1)
-    dead, failing, delivered = await store.outbox.take(
-        ["integration.connected"], limit=3, now=now, lease_seconds=10
-    )
-    outcomes = [
-        DeliveryOutcome(dead, ("app.steady",), later, failed=True, dead=True),
-        DeliveryOutcome(failing, (), later, failed=True),
-        DeliveryOutcome(delivered),
-    ]
-    await store.outbox.save(outcomes, now=now)
+    outcomes = []
+    for name in types:
+        [dead], [failing], [delivered] = await store.outbox.take({name: 3}, now=now, lease_seconds=10)
+        outcomes += [DeliveryOutcome(one) for one in (dead, failing, delivered)]
+    outcomes[3] = replace(outcomes[3], error="RuntimeError")
+    outcomes[4] = replace(outcomes[4], error="RuntimeError", retry_seconds=3600)
+    await store.outbox.save(outcomes, now=now, lease_seconds=10)
     [*_, workday] = await store.find_integrations("acme")
     await store.save_deleted(workday)
     await store.aclose()

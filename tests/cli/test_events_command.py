@@ -21,7 +21,7 @@ def dead_letter_id() -> str:
 def test_events_are_listed_without_personal_data() -> None:
     events = run_json("events")["events"]
     assert [(event["type"], event["state"]) for event in events] == [
-        ("integration.deleted", "waiting"),
+        ("integration.deleted", "no handler"),
         ("integration.connected", "failing"),
         ("integration.connected", "dead letter"),
     ]
@@ -38,14 +38,45 @@ def test_events_are_listed_without_personal_data() -> None:
     assert "other" not in table
 
 
-def test_an_event_without_a_handler_is_listed_as_overdue_with_an_explanation() -> None:
+def test_an_event_whose_handler_no_app_has_is_listed_as_overdue() -> None:
     assert "overdue" not in run("events").stdout
     with closing(sqlite3.connect("kombo_embed.db")) as database, database:
-        database.execute("update kombo_embed_outbox set due_at = ? where attempts = 0", (LONG_AGO,))
+        database.execute(
+            "update kombo_embed_deliveries set failures = 0, attempts = 0, due_at = ?", (LONG_AGO,)
+        )
     table = run("events").stdout
     assert "overdue" in table
-    assert "KOMBO_EVENT_RETENTION" in table
+    assert "no running app has its handler" in table
     assert all(len(line) <= 80 for line in table.splitlines())
+
+
+def test_an_event_without_a_handler_is_listed_with_an_explanation() -> None:
+    table = run("events").stdout
+    assert "no handler" in table
+    assert "KOMBO_EVENT_RETENTION" in table
+
+
+def test_each_delivery_is_listed_with_its_state_and_error() -> None:
+    [_, failing, dead] = run_json("events")["events"]
+    states = [
+        [(one["handler"], one["state"], one["last_error"]) for one in event["deliveries"]]
+        for event in (failing, dead)
+    ]
+    assert states == [
+        [("app.shaky", "failing", "RuntimeError"), ("app.steady", "delivered", None)],
+        [("app.shaky", "dead letter", "RuntimeError"), ("app.steady", "delivered", None)],
+    ]
+    assert "1 of 2" in run("events").stdout
+    assert "app.shaky" in run("events", "show", dead["id"]).stdout
+
+
+def test_events_are_listed_in_pages() -> None:
+    first = run_json("events", "--all", "--limit", "3")["events"]
+    [last] = run_json("events", "--all", "--limit", "3", "--before", first[-1]["id"])["events"]
+    assert len({event["id"] for event in [*first, last]}) == 4
+    [unfinished] = run_json("events", "--before", first[1]["id"][:8])["events"][:1]
+    assert unfinished["id"] in {event["id"] for event in [*first, last]}
+    assert run("events", "--before", "nonsense").exit_code == 1
 
 
 def test_an_event_is_printed_in_full_by_a_prefix_of_its_id() -> None:

@@ -108,7 +108,7 @@ async def parts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncItera
     await real_store.open()
     store: Any = CountingStore(real_store)
     storage = BoundedStorage(size=100, clock=clock)
-    rate = EndUserRate("20/minute", name="link", environment="default", clock=clock, storage=storage)
+    rate = EndUserRate("20/minute", name="link", scope=("", "default"), storage=storage)
     cache = MemoryLinkCache(size=100, lifetime_seconds=3600, clock=clock)
     links = LinkIssuer(
         settings=make_settings(), client=client, store=store, rate=rate, cache=cache, clock=clock
@@ -116,7 +116,7 @@ async def parts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncItera
     completions = Completions(
         client=client,
         store=store,
-        rate=EndUserRate("9/minute", name="done", environment="default", clock=clock, storage=storage),
+        rate=EndUserRate("9/minute", name="done", scope=("", "default"), storage=storage),
         clock=clock,
         wake_dispatcher=lambda: None,
         sleep=sleep,

@@ -18,14 +18,14 @@ from sqlalchemy import create_engine
 from kombo_embed import EndUser, Event
 from kombo_embed.clock import ManualClock
 from kombo_embed.core.housekeeping import FIRST_PRUNE_SECONDS, LINKS_PER_BATCH, Housekeeping
+from kombo_embed.deliveries import DeliveryOutcome
 from kombo_embed.models import CacheKey, LinkRequest, LinkType, RelinkRequest
-from kombo_embed.ports import DeliveryOutcome
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.store import migrations
 from kombo_embed.store.store import Store
 from kombo_embed.upstream import ReportedIntegration, WebhookEvent
 from tests import support
-from tests.store.samples import fixed_clock, opened_store
+from tests.store.samples import fixed_clock, opened_store, register, taken_events
 from tests.support import SQLITE_URL, eventually, make_host, person, recorded_statements, running
 
 GRACE = EndUser(email="grace@globex.example", organization_name="Globex", origin_id="globex")
@@ -61,9 +61,12 @@ def housekeeping(store: Store, clock: ManualClock) -> Housekeeping:
 
 
 async def abandoned(store: Store, clock: ManualClock) -> list[Event]:
-    past_every_lease = now(clock) + timedelta(days=400)
-    leased = await store.outbox.take(["flow.abandoned"], limit=1000, now=past_every_lease, lease_seconds=0)
-    return [delivery.event for delivery in leased]
+    at = now(clock) + timedelta(days=400)  # past every lease
+    slots = await register(store, "flow.abandoned", now=at)
+    found: list[Event] = []
+    while taken := await store.outbox.take(slots, now=at, lease_seconds=9):
+        found += taken_events(taken)
+    return found
 
 
 async def connect(store: Store) -> None:
@@ -94,7 +97,7 @@ async def test_an_expired_link_without_a_completion_is_reported_once_over_all_pr
     ]
     assert times == [minted_at, minted_at + 3600]
     await housekeeping(store, clock).run_once()
-    assert len(await abandoned(store, clock)) == 1
+    assert await abandoned(store, clock) == []
 
 
 @pytest.mark.parametrize("deleted", [False, True])
@@ -210,8 +213,9 @@ async def test_old_rows_are_deleted_and_integrations_are_kept(store: Store, cloc
     await periodic.run_once()
     after = counts()
     assert before["received_events"] == 6
-    for table in ("minted_links", "completions", "received_events", "malformed_events"):
+    for table in ("minted_links", "completions", "received_events", "malformed_events", "events"):
         assert (before[table], after[table]) == (before[table], before[table] // 2), table
+    assert (after["ended_deliveries"], after["handlers"]) == (2, 1)
     assert after["integrations"] == before["integrations"] == 4
     assert await undelivered(store, clock) == ["new"]
 
@@ -231,22 +235,25 @@ async def fill(store: Store, clock: ManualClock, mark: str) -> None:
     for state in ("delivered", "dead letter"):
         await store.save_event(WebhookEvent(f"{state} {mark}", "data-changed", {}), None)
     at = now(clock)
-    done, failed = await store.outbox.take(["kombo.event"], limit=2, now=at, lease_seconds=10)
-    await store.outbox.save(
-        [DeliveryOutcome(done), DeliveryOutcome(failed, (), at, failed=True, dead=True)], now=at
-    )
+    slots = await register(store, "kombo.event", name="of kombo.event", now=at)
+    [done], [failed] = await store.outbox.take(slots, now=at, lease_seconds=10)
+    outcomes = [DeliveryOutcome(done), DeliveryOutcome(failed, error="RuntimeError")]
+    await store.outbox.save(outcomes, now=at, lease_seconds=10)
     await store.save_malformed_event(mark.encode(), reason="id: missing")
 
 
 async def undelivered(store: Store, clock: ManualClock) -> list[str]:
-    types = ["integration.connected"]
-    leased = await store.outbox.take(types, limit=100, now=now(clock), lease_seconds=10)
-    integrations = [delivery.event.integration for delivery in leased]
+    slots = await register(store, "integration.connected", now=now(clock))
+    found = taken_events(await store.outbox.take(slots, now=now(clock), lease_seconds=10))
+    integrations = [event.integration for event in found]
     return sorted({one.integration_id.partition(":")[2] for one in integrations if one})
 
 
 def counts() -> dict[str, int]:
-    tables = ("minted_links", "completions", "received_events", "malformed_events", "integrations")
+    tables = (
+        *("minted_links", "completions", "received_events", "malformed_events", "integrations"),
+        *("events", "ended_deliveries", "handlers"),
+    )
     with closing(sqlite3.connect("kombo_embed.db")) as database:
         return {
             table: database.execute(f"select count(*) from kombo_embed_{table}").fetchone()[0]  # noqa: S608 - ours

@@ -17,8 +17,13 @@ PUBLIC = {
     *(f"kombo_embed.sandbox.{name}" for name in kombo_embed.sandbox.__all__),
     "kombo_embed.fastapi.router",
 }
-# The demo's own modules, and the server and its protection, which it shares with the sandbox's command.
-DEMO = ("kombo_embed.demo.", "kombo_embed.sandbox.local_only.", "kombo_embed.sandbox.server")
+# The demo's own modules, and what it shares with the command `sandbox`: server, protection, .env files.
+DEMO = (
+    "kombo_embed.demo.",
+    "kombo_embed.sandbox.local_only.",
+    "kombo_embed.sandbox.server",
+    "kombo_embed.settings.read_env_file",
+)
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

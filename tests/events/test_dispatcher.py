@@ -3,79 +3,143 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import insert
 
-from kombo_embed import Event
+from kombo_embed import Event, Integration
+from kombo_embed.deliveries import Delivery, DeliveryOutcome, EventHandler, EventHandlers
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.events.dispatcher import LEASE_SECONDS, MAX_FAILURES, Dispatcher
-from kombo_embed.ports import Clock, Delivery, DeliveryOutcome, EventHandler
+from kombo_embed.events.dispatcher import (
+    LEASE_SECONDS,
+    MAX_FAILURES,
+    POSTPONE_SECONDS,
+    SLOTS,
+    Dispatcher,
+)
+from kombo_embed.events.handler import HandlerRunner
+from kombo_embed.ports import Clock
+from kombo_embed.store.outbox import write_event
 from kombo_embed.store.store import Store
 from kombo_embed.store.support import RecordsReader
-from kombo_embed.store.tables import outbox
+from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import ReportedIntegration
 from tests.support import ManualClock, eventually
 
 URL = "sqlite+aiosqlite:///kombo_embed.db"
-EVENT = Event("e1", "integration.connected", datetime(2026, 1, 1, tzinfo=UTC), "acme", None)
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+EVENT = Event("e1", "integration.connected", NEW_YEAR, "acme", None)
+INTEGRATION = Integration(
+    "personio:x", "public", "acme", "personio", None, None, None, None, None, NEW_YEAR, NEW_YEAR
+)
+
+
+NAME = "handler"
 
 
 class OneEventOutbox:
     """Gives one event to the dispatcher, and again after each failure."""
 
     def __init__(self) -> None:
-        self.waiting: Delivery | None = Delivery(1, EVENT, 1, ())
+        self.waiting: Delivery | None = delivery()
         self.delivered = asyncio.Event()
         self.dead = asyncio.Event()
         self.outcomes: list[DeliveryOutcome] = []
-        self.deferred: list[tuple[Delivery, datetime]] = []
+        self.deferred: list[float] = []
         self.released: list[Delivery] = []
         self.takes = 0
 
     async def take(
-        self, types: Sequence[str], *, limit: int, now: datetime, lease_seconds: float
-    ) -> list[Delivery]:
-        del limit, now, lease_seconds
+        self, slots: Mapping[str, int], *, now: datetime, lease_seconds: float
+    ) -> list[list[Delivery]]:
+        del now, lease_seconds
         self.takes += 1
-        if self.waiting is None or EVENT.type not in types:
+        if self.waiting is None or self.waiting.handler not in slots:
             return []
         taken, self.waiting = self.waiting, None
-        return [taken]
+        return [[taken]]
 
-    async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
+    async def renew(self, deliveries: Iterable[Delivery], *, now: datetime, lease_seconds: float) -> None:
         """The leases of this outbox never end."""
 
-    async def save(self, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
-        del now
+    async def save(
+        self, outcomes: Sequence[DeliveryOutcome], *, now: datetime, lease_seconds: float
+    ) -> list[DeliveryOutcome]:
+        del now, lease_seconds
         for outcome in outcomes:
             self.outcomes.append(outcome)
-            if outcome.due_at is None:
-                self.delivered.set()
-            elif not outcome.dead:
-                taken = outcome.delivery
-                failures = taken.failures + outcome.failed
-                self.waiting = Delivery(1, EVENT, failures + 1, outcome.done_handlers, failures)
+            if outcome.retry_seconds is not None:
+                failures = outcome.delivery.failures + (outcome.error is not None)
+                self.waiting = replace(outcome.delivery, attempts=failures + 1, failures=failures)
             else:
-                self.dead.set()
+                (self.dead if outcome.is_dead else self.delivered).set()
+        return []
 
-    async def defer(self, delivery: Delivery, *, due_at: datetime) -> None:
-        self.deferred.append((delivery, due_at))
+    async def defer(self, delivery: Delivery, *, now: datetime, seconds: float) -> None:
+        del delivery, now
+        self.deferred.append(seconds)
 
-    async def release(self, deliveries: Sequence[Delivery]) -> None:
+    async def release(self, deliveries: Iterable[Delivery], *, now: datetime) -> None:
+        del now
         self.released.extend(deliveries)
 
+    async def register(self, types_by_name: Mapping[str, Sequence[str]], *, now: datetime) -> dict[str, int]:
+        del types_by_name, now
+        return {}
 
-async def deliver(*handlers: object) -> OneEventOutbox:
+    async def find_missing(
+        self, own: Iterable[str], *, now: datetime, seconds: float
+    ) -> list[tuple[str, str]]:
+        del own, now, seconds
+        return []
+
+    async def park(self, name: str, event_type: str, *, now: datetime) -> int:
+        del name, event_type, now
+        return 0
+
+    async def ready_lanes(self, *, now: datetime) -> int:
+        del now
+        return 0
+
+
+def delivery(attempts: int = 1, failures: int = 0, event: Event = EVENT) -> Delivery:
+    return Delivery(
+        row_id=1,
+        event_row_id=1,
+        handler=NAME,
+        lane=None,
+        event=event,
+        attempts=attempts,
+        failures=failures,
+        lease_owner="me",
+    )
+
+
+def handlers_of(event_type: str, *handlers: EventHandler) -> EventHandlers:
+    """Return handlers of one type; the first one's name is `NAME`."""
+    added = EventHandlers()
+    for number, handler in enumerate(handlers):
+        added.add(event_type, handler, name=NAME if number == 0 else f"{NAME} {number}")
+    return added
+
+
+@asynccontextmanager
+async def dispatching(dispatcher: Dispatcher) -> AsyncIterator[None]:
+    await dispatcher.start()
+    try:
+        async with asyncio.timeout(30):
+            yield
+    finally:
+        await dispatcher.aclose()
+
+
+async def deliver(handler: EventHandler) -> OneEventOutbox:
     outbox = OneEventOutbox()
-    dispatcher = Dispatcher(outbox, {EVENT.type: list(handlers)}, clock=ManualClock())  # type: ignore[arg-type]
-    dispatcher.start()
-    async with asyncio.timeout(5):
+    async with dispatching(Dispatcher(outbox, handlers_of(EVENT.type, handler), clock=ManualClock())):
         await outbox.delivered.wait()
-    await dispatcher.aclose()
     return outbox
 
 
@@ -89,38 +153,57 @@ async def test_async_and_plain_handlers_are_called_and_plain_ones_run_in_threads
         seen.append(threading.current_thread() is threading.main_thread())
         seen.append(event)
 
-    await deliver(handle, handle_in_thread)
+    await deliver(handle)
+    await deliver(handle_in_thread)
     assert seen == [EVENT, False, EVENT]
 
 
-async def test_a_handler_that_succeeded_is_not_called_again_because_another_failed() -> None:
-    calls: list[str] = []
+async def test_a_handler_that_fails_is_called_again_after_growing_delays() -> None:
+    calls: list[Event] = []
 
-    async def steady(_event: Event) -> None:
-        calls.append("steady")
-
-    async def shaky(_event: Event) -> None:
-        calls.append("shaky")
-        if calls.count("shaky") < 3:
+    async def shaky(event: Event) -> None:
+        calls.append(event)
+        if len(calls) < 3:
             raise RuntimeError("not yet")
 
-    outbox = await deliver(steady, shaky)
-    assert calls == ["steady", "shaky", "shaky", "shaky"]
-    failures = [outcome for outcome in outbox.outcomes if outcome.due_at]
-    assert all(len(one.done_handlers) == 1 for one in failures)
-    assert all(one.done_handlers[0].endswith("steady") for one in failures)
-    waits = [one.due_at.timestamp() - ManualClock().time() for one in failures if one.due_at]
-    assert waits == [2.0, 4.0]
+    outbox = await deliver(shaky)
+    assert calls == [EVENT] * 3
+    assert [(one.error, one.retry_seconds) for one in outbox.outcomes] == [
+        ("RuntimeError", 2.0),
+        ("RuntimeError", 4.0),
+        (None, None),
+    ]
 
 
 async def test_without_a_handler_the_outbox_is_not_read() -> None:
     outbox = OneEventOutbox()
-    dispatcher = Dispatcher(outbox, {EVENT.type: []}, clock=ManualClock())
-    dispatcher.start()
+    dispatcher = Dispatcher(outbox, EventHandlers(), clock=ManualClock())
+    await dispatcher.start()
     dispatcher.wake()
     await asyncio.sleep(0)
     await dispatcher.aclose()
     assert outbox.takes == 0
+
+
+async def test_a_delivery_whose_handler_this_process_lacks_is_left_to_others() -> None:
+    outbox = OneEventOutbox()
+    postponed = asyncio.Event()
+
+    class Others(OneEventOutbox):
+        async def save(
+            self, outcomes: Sequence[DeliveryOutcome], *, now: datetime, lease_seconds: float
+        ) -> list[DeliveryOutcome]:
+            del now, lease_seconds
+            self.outcomes.extend(outcomes)
+            postponed.set()
+            return []
+
+    outbox = Others()
+    handlers = handlers_of("kombo.event", print)  # of the same name, for another type
+    async with dispatching(Dispatcher(outbox, handlers, clock=ManualClock())):
+        await postponed.wait()
+    [outcome] = outbox.outcomes
+    assert (outcome.error, outcome.retry_seconds, outcome.is_dead) == (None, POSTPONE_SECONDS, False)
 
 
 async def test_a_hanging_handler_is_cancelled_at_shutdown_and_its_event_released() -> None:
@@ -130,14 +213,29 @@ async def test_a_hanging_handler_is_cancelled_at_shutdown_and_its_event_released
         entered.set()
         await asyncio.Event().wait()
 
-    dispatcher = Dispatcher(outbox, {EVENT.type: [hang]}, clock=ManualClock())
-    dispatcher.start()
-    async with asyncio.timeout(5):
+    async with dispatching(Dispatcher(outbox, handlers_of(EVENT.type, hang), clock=ManualClock())):
         await entered.wait()
-        await dispatcher.aclose()
     assert not outbox.delivered.is_set()
     # The next dispatcher need not wait for the lease to expire.
     assert [delivery.event for delivery in outbox.released] == [EVENT]
+
+
+async def test_leases_are_renewed_while_handlers_run() -> None:
+    renewed = asyncio.Event()
+
+    class Watched(OneEventOutbox):
+        async def renew(self, deliveries: Iterable[Delivery], *, now: datetime, lease_seconds: float) -> None:
+            del now
+            assert lease_seconds == LEASE_SECONDS
+            assert list(deliveries) == [delivery()]
+            renewed.set()
+
+    async def hang(_event: Event) -> None:
+        await asyncio.Event().wait()
+
+    handlers = handlers_of(EVENT.type, hang)
+    async with dispatching(Dispatcher(Watched(), handlers, clock=ManualClock(), heartbeat_seconds=0.01)):
+        await renewed.wait()
 
 
 async def test_a_handler_that_succeeded_is_not_called_again_after_a_restart_because_another_hung() -> None:
@@ -151,115 +249,117 @@ async def test_a_handler_that_succeeded_is_not_called_again_after_a_restart_beca
         calls.append("hang")
         await stuck.wait()
 
-    async with store_with_events(1) as store:
-        handlers: dict[str, list[EventHandler]] = {"kombo.event": [steady, hang]}
-        await run_until(store, handlers, lambda: len(calls) == 2)
+    handlers = handlers_of("kombo.event", steady, hang)
+    async with store_with_events(1, handlers) as store:
+        async with dispatching(Dispatcher(store.outbox, handlers, clock=time)):
+            await eventually(lambda: len(calls) == 2)
         stuck.set()
-        await run_until(store, handlers, lambda: len(calls) == 3)
+        async with dispatching(Dispatcher(store.outbox, handlers, clock=time)):
+            await eventually(lambda: len(calls) == 3)
     assert sorted(calls) == ["hang", "hang", "steady"]
-
-
-async def test_a_success_is_saved_while_another_handler_still_hangs() -> None:
-    saved = asyncio.Event()
-
-    class Watched(OneEventOutbox):
-        async def renew(self, deliveries: Sequence[Delivery], *, now: datetime, lease_seconds: float) -> None:
-            del now
-            assert lease_seconds == LEASE_SECONDS
-            if any(name.endswith("steady") for one in deliveries for name in one.done_handlers):
-                saved.set()
-
-    async def steady(_event: Event) -> None:
-        """Return at once."""
-
-    async def hang(_event: Event) -> None:
-        await asyncio.Event().wait()
-
-    dispatcher = Dispatcher(
-        Watched(), {EVENT.type: [steady, hang]}, clock=ManualClock(), heartbeat_seconds=0.01
-    )
-    dispatcher.start()
-    async with asyncio.timeout(5):
-        await saved.wait()
-    await dispatcher.aclose()
 
 
 async def test_a_hanging_handler_delays_neither_other_handlers_nor_other_events() -> None:
     seen: list[Event] = []
-    stuck = asyncio.Event()
 
     async def hang(_event: Event) -> None:
-        await stuck.wait()
+        await asyncio.Event().wait()
 
-    async with store_with_events(300) as store:
-        dispatcher = Dispatcher(
-            store.outbox,
-            {"integration.connected": [hang, seen.append], "kombo.event": [seen.append]},
-            clock=time,
-        )
-        dispatcher.start()
-        await eventually(lambda: len(seen) >= 200, seconds=60)
-        await dispatcher.aclose()
-    assert len({event.id for event in seen}) == len(seen)
+    handlers = handlers_of("integration.connected", hang, seen.append)
+    handlers.add("kombo.event", seen.append)
+    async with (
+        store_with_events(300, handlers) as store,
+        dispatching(Dispatcher(store.outbox, handlers, clock=time)),
+    ):
+        await eventually(lambda: len(seen) >= 600)
+    assert len({event.id for event in seen}) == 600
 
 
-async def test_a_hanging_plain_handler_delays_neither_other_handlers_nor_the_exit() -> None:
+async def test_threads_that_hang_occupy_only_their_handlers_slots_and_are_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     seen: list[Event] = []
     stuck = threading.Event()
 
     def hang(_event: Event) -> None:
         stuck.wait()
 
-    async with store_with_events(100) as store:
-        handlers: dict[str, list[EventHandler]] = {"integration.connected": [hang, seen.append]}
-        dispatcher = Dispatcher(store.outbox, handlers, clock=time)
-        dispatcher.start()
-        await eventually(lambda: len(seen) >= 100, seconds=60)
-        hanging = [thread for thread in threading.enumerate() if thread.name == "kombo-embed handler"]
-        assert 0 < len(hanging) <= 60
-        assert all(thread.daemon for thread in hanging)
-        await dispatcher.aclose()
+    async def note(event: Event) -> None:
+        seen.append(event)
+
+    handlers = handlers_of("integration.connected", hang, note)
+    runner = HandlerRunner(deadline_seconds=0.05)
+    async with store_with_events(100, handlers) as store:
+        dispatcher = Dispatcher(store.outbox, handlers, clock=time, poll_seconds=0.02, runner=runner)
+        async with dispatching(dispatcher):
+            await eventually(lambda: len(seen) >= 100)
+            await eventually(lambda: "hook.stuck" in caplog.messages)
+            assert runner.abandoned(NAME) == SLOTS
+            hanging = [one for one in threading.enumerate() if one.name == "kombo-embed handler"]
+            assert len(hanging) == SLOTS
+            assert all(thread.daemon for thread in hanging)
         stuck.set()
         for thread in hanging:
             thread.join()
+    assert caplog.messages.count("hook.stuck") == 1
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_a_slow_or_failing_handler_with_a_backlog_delays_no_other_handler(failing: bool) -> None:
+    """500 events of a fast handler behind 2,000 of another one, of the same integrations."""
+    fast: list[Event] = []
+    others: list[Event] = []
+
+    async def slow_or_failing(event: Event) -> None:
+        others.append(event)
+        if failing:
+            raise RuntimeError
+        await asyncio.Event().wait()
+
+    handlers = EventHandlers()
+    handlers.add("integration.connected", slow_or_failing, name="other")
+    handlers.add("kombo.event", fast.append, name="fast")
+    async with (
+        store_with_events(2000, handlers, later=500) as store,
+        dispatching(Dispatcher(store.outbox, handlers, clock=time)),
+    ):
+        await eventually(lambda: len(fast) == 500, seconds=60)
+        # A slow one would have occupied all slots of the process, a failing one all attempts.
+        assert len(others) <= (2000 if failing else SLOTS)
 
 
 async def test_a_backlog_of_three_hundred_events_is_delivered_once_each() -> None:
     seen: list[Event] = []
-    async with store_with_events(300) as store:
-        dispatcher = Dispatcher(store.outbox, {"integration.connected": [seen.append]}, clock=time)
-        dispatcher.start()
-        await eventually(lambda: len(seen) == 300, seconds=60)
-        await dispatcher.aclose()
+    handlers = handlers_of("integration.connected", seen.append)
+    async with (
+        store_with_events(300, handlers) as store,
+        dispatching(Dispatcher(store.outbox, handlers, clock=time)),
+    ):
+        await eventually(lambda: len(seen) == 300)
     assert len({event.id for event in seen}) == 300
 
 
-async def test_an_event_whose_handler_keeps_failing_becomes_a_dead_letter_and_is_logged_once(
+async def test_a_delivery_that_keeps_failing_becomes_a_dead_letter_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    calls: list[str] = []
+    calls: list[Event] = []
 
-    async def steady(_event: Event) -> None:
-        calls.append("steady")
-
-    async def broken(_event: Event) -> None:
-        calls.append("broken")
+    async def broken(event: Event) -> None:
+        calls.append(event)
         raise RuntimeError
 
     outbox = OneEventOutbox()
-    dispatcher = Dispatcher(outbox, {EVENT.type: [steady, broken]}, clock=ManualClock())
-    dispatcher.start()
-    async with asyncio.timeout(20):
+    async with dispatching(Dispatcher(outbox, handlers_of(EVENT.type, broken), clock=ManualClock())):
         await outbox.dead.wait()
-    await dispatcher.aclose()
-    assert (calls.count("steady"), calls.count("broken")) == (1, MAX_FAILURES)
-    assert [outcome.dead for outcome in outbox.outcomes] == [False] * (MAX_FAILURES - 1) + [True]
-    waits = [one.due_at.timestamp() - ManualClock().time() for one in outbox.outcomes if one.due_at]
+    assert len(calls) == MAX_FAILURES
+    assert [outcome.is_dead for outcome in outbox.outcomes] == [False] * (MAX_FAILURES - 1) + [True]
+    waits = [one.retry_seconds for one in outbox.outcomes if one.retry_seconds is not None]
     assert waits[:3] == [2.0, 4.0, 8.0]
     assert max(waits) == 3600
-    assert 8 * 3600 < sum(waits[:-1]) < 10 * 3600
+    assert 8 * 3600 < sum(waits) < 10 * 3600
     [record] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.getMessage() == "hook.dead_letter"
+    assert vars(record)["handler"] == NAME
     assert f"kombo-embed events replay {EVENT.id}" in vars(record)["remedy"]
 
 
@@ -276,26 +376,29 @@ async def test_a_dead_letter_blocks_no_later_event_and_its_replay_calls_only_the
         calls.append(("shaky", event.type))
 
     clock = ManualClock()
+    handlers = EventHandlers()
+    handlers.add("integration.connected", steady)
+    for event_type in ("integration.connected", "integration.deleted"):
+        handlers.add(event_type, shaky)
     async with opened_store(clock) as store:
-        reported = ReportedIntegration("personio:x", "personio", "acme", "Acme", None)
-        await store.save_completion(reported, activation_token="t", origin_id="acme")
-        [integration] = await store.find_integrations("acme")
-        await store.save_deleted(integration)
-        both = {"integration.connected": [steady, shaky], "integration.deleted": [shaky]}
-        dispatcher = Dispatcher(store.outbox, both, clock=clock)
-        dispatcher.start()
-        while ("shaky", "integration.deleted") not in calls:
-            clock.advance(3600)
+        dispatcher = Dispatcher(store.outbox, handlers, clock=clock)
+        async with dispatching(dispatcher):
+            reported = ReportedIntegration("personio:x", "personio", "acme", "Acme", None)
+            await store.save_completion(reported, activation_token="t", origin_id="acme")
+            [integration] = await store.find_integrations("acme")
+            await store.save_deleted(integration)
+            while ("shaky", "integration.deleted") not in calls:
+                clock.advance(3600)
+                dispatcher.wake()
+                await asyncio.sleep(0.01)
+            assert calls == [("steady", "integration.connected"), ("shaky", "integration.deleted")]
+            broken = False
+            async with RecordsReader(URL, environment="default", clock=clock).opened() as records:
+                [dead] = await records.events(delivered=False, limit=9) or []
+                assert dead.given_up_at is not None
+                assert await records.replay([dead.id[:8], "nonsense"]) == ([dead.id], ["nonsense"])
             dispatcher.wake()
-            await asyncio.sleep(0.05)  # for the outcome to be saved before its lease ends
-        assert calls == [("steady", "integration.connected"), ("shaky", "integration.deleted")]
-        broken = False
-        async with RecordsReader(URL, environment="default", clock=clock).opened() as records:
-            [dead] = [one for one in await records.events(delivered=False, limit=9) if one.given_up_at]
-            assert await records.replay([dead.id[:8], "nonsense"]) == ([dead.id], ["nonsense"])
-        dispatcher.wake()
-        await eventually(lambda: len(calls) == 3)
-        await dispatcher.aclose()
+            await eventually(lambda: len(calls) == 3)
     assert calls[2] == ("shaky", "integration.connected")
 
 
@@ -306,18 +409,14 @@ async def test_an_event_whose_process_died_is_redelivered_soon_at_first_and_rare
     crashes: int, pause: float
 ) -> None:
     outbox = OneEventOutbox()
-    outbox.waiting = Delivery(1, EVENT, crashes + 2, (), failures=1)
+    outbox.waiting = delivery(attempts=crashes + 2, failures=1)
 
     async def work(_event: Event) -> None:
         assert len(outbox.deferred) == 1
 
-    dispatcher = Dispatcher(outbox, {EVENT.type: [work]}, clock=ManualClock())
-    dispatcher.start()
-    async with asyncio.timeout(5):
+    async with dispatching(Dispatcher(outbox, handlers_of(EVENT.type, work), clock=ManualClock())):
         await outbox.delivered.wait()
-    await dispatcher.aclose()
-    [(_, due_at)] = outbox.deferred
-    assert due_at.timestamp() - ManualClock().time() == pause
+    assert outbox.deferred == [pause]
 
 
 async def test_a_handler_that_raises_cancelled_error_has_failed() -> None:
@@ -329,36 +428,55 @@ async def test_a_handler_that_raises_cancelled_error_has_failed() -> None:
             raise asyncio.CancelledError
 
     outbox = await deliver(cancelled)
-    assert [outcome.failed for outcome in outbox.outcomes] == [True, False]
+    assert [outcome.error for outcome in outbox.outcomes] == ["CancelledError", None]
 
 
 async def test_outcomes_during_a_database_outage_are_saved_after_it() -> None:
     calls: list[Event] = []
 
     class Unsteady(OneEventOutbox):
-        async def save(self, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
+        async def save(
+            self, outcomes: Sequence[DeliveryOutcome], *, now: datetime, lease_seconds: float
+        ) -> list[DeliveryOutcome]:
             if len(self.deferred) < 3:
-                self.deferred.append((outcomes[0].delivery, now))
+                self.deferred.append(0)
                 raise StoreUnavailable("The database cannot be used.")
-            await super().save(outcomes, now=now)
+            return await super().save(outcomes, now=now, lease_seconds=lease_seconds)
 
     outbox = Unsteady()
-    dispatcher = Dispatcher(outbox, {EVENT.type: [calls.append]}, clock=ManualClock(), poll_seconds=0.01)
-    dispatcher.start()
-    async with asyncio.timeout(5):
+    handlers = handlers_of(EVENT.type, calls.append)
+    async with dispatching(Dispatcher(outbox, handlers, clock=ManualClock(), poll_seconds=0.01)):
         await outbox.delivered.wait()
-    await dispatcher.aclose()
     assert calls == [EVENT]
 
 
-async def run_until(
-    store: Store, handlers: dict[str, list[EventHandler]], condition: Callable[[], bool]
-) -> None:
-    """Run a dispatcher as one process would, from its start to its end."""
-    dispatcher = Dispatcher(store.outbox, handlers, clock=time)
-    dispatcher.start()
-    await eventually(condition)
-    await dispatcher.aclose()
+async def test_outcomes_whose_lane_is_being_written_to_are_saved_later() -> None:
+    class Busy(OneEventOutbox):
+        async def save(
+            self, outcomes: Sequence[DeliveryOutcome], *, now: datetime, lease_seconds: float
+        ) -> list[DeliveryOutcome]:
+            if len(self.deferred) < 2:
+                self.deferred.append(0)
+                return list(outcomes)
+            return await super().save(outcomes, now=now, lease_seconds=lease_seconds)
+
+    outbox = Busy()
+    calls: list[Event] = []
+    async with dispatching(Dispatcher(outbox, handlers_of(EVENT.type, calls.append), clock=ManualClock())):
+        await outbox.delivered.wait()
+    assert calls == [EVENT]
+    assert outbox.released == []
+
+
+async def test_the_events_of_a_lane_are_delivered_in_order_under_one_lease() -> None:
+    seen: list[str] = []
+    handlers = handlers_of("kombo.event", lambda event: seen.append(f"{event.type} {event.data['number']}"))
+    async with (
+        store_with_events(1, handlers, later=50, lane="one") as store,
+        dispatching(Dispatcher(store.outbox, handlers, clock=time)),
+    ):
+        await eventually(lambda: len(seen) == 50)
+    assert seen == [f"kombo.event {number}" for number in range(50)]
 
 
 @asynccontextmanager
@@ -372,25 +490,29 @@ async def opened_store(clock: Clock) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def store_with_events(number: int, *, clock: Clock = time) -> AsyncIterator[Store]:
-    """Open a store with two events, of different types, for each of ``number`` integrations."""
-    now = datetime.fromtimestamp(clock.time(), UTC)
-    rows: list[dict[str, object]] = [
-        {
-            "environment": "default",
-            "event_id": f"{type_} {one}",
-            "type": type_,
-            "integration_id": f"personio:{type_}:{one}",
-            "data": {},
-            "occurred_at": now,
-            "due_at": now,
-            "attempts": 0,
-            "done_handlers": [],
-        }
-        for type_ in ("integration.connected", "kombo.event")
-        for one in range(number)
-    ]
-    async with opened_store(clock) as store:
-        async with store._database.writing() as connection:  # noqa: SLF001 - many at once
-            await connection.execute(insert(outbox), rows)
+async def store_with_events(
+    number: int,
+    handlers: EventHandlers,
+    *,
+    first: str = "integration.connected",
+    later: int | None = None,
+    lane: str | None = None,
+) -> AsyncIterator[Store]:
+    """Open a store with events of different integrations: first of one type, then of `kombo.event`."""
+    now = datetime.now(UTC)
+    kinds = [(first, one) for one in range(number)]
+    kinds += [("kombo.event", one) for one in range(number if later is None else later)]
+    async with opened_store(time) as store:
+        await store.outbox.register(handlers.types_by_name(), now=now)
+        async with store._database.writing() as connection:  # noqa: SLF001 - many in one transaction
+            transaction = Transaction(connection, "default", now)
+            for event_type, one in kinds:
+                integration_id = lane or f"personio:{event_type}:{one}"
+                await write_event(
+                    transaction,
+                    event_type,
+                    origin_id="acme",
+                    integration=replace(INTEGRATION, integration_id=integration_id),
+                    data={"number": one},
+                )
         yield store

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
 
 from kombo_embed import Event
-from kombo_embed.events.handler import MAX_SLOW_CALLS, HandlerResult, HandlerRunner
-from kombo_embed.ports import EventHandler
+from kombo_embed.deliveries import EventHandler
+from kombo_embed.events.handler import HandlerRunner
 from tests.support import eventually
 
 EVENT = Event("e1", "integration.connected", datetime(2026, 1, 1, tzinfo=UTC), "acme", None)
@@ -39,54 +38,66 @@ def function_that_returns_an_awaitable(hang: Hang) -> EventHandler:
     return begin
 
 
-@asynccontextmanager
-async def max_slow_calls(
-    runner: HandlerRunner, handler: EventHandler, entered: Callable[[], int]
-) -> AsyncIterator[list[asyncio.Task[HandlerResult]]]:
-    """Start as many calls of a handler as may be slow at a time; they do not return."""
-    tasks = [asyncio.create_task(runner.call("handler", handler, EVENT)) for _ in range(MAX_SLOW_CALLS)]
-    await eventually(lambda: entered() == MAX_SLOW_CALLS)
-    assert not any(task.done() for task in tasks)
-    yield tasks
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 @pytest.mark.parametrize("kind", [async_function, function_that_returns_an_awaitable, WithAsyncCall])
-async def test_calls_of_a_handler_are_postponed_while_too_many_of_its_calls_are_slow(
+async def test_an_async_call_ends_at_its_deadline_and_leaves_nothing_behind(
     kind: Callable[[Hang], EventHandler],
 ) -> None:
-    entered: list[Event] = []
-    free = asyncio.Event()
+    ended: list[Event] = []
 
     async def hang(event: Event) -> None:
-        entered.append(event)
-        await free.wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(event)
 
-    runner, handler = HandlerRunner(slow_seconds=0), kind(hang)
-    async with max_slow_calls(runner, handler, lambda: len(entered)) as tasks:
-        async with asyncio.timeout(30):
-            assert await runner.call("handler", handler, EVENT) is HandlerResult.POSTPONED
-        free.set()
-        assert await asyncio.gather(*tasks) == [HandlerResult.DONE] * MAX_SLOW_CALLS
-    assert await runner.call("handler", handler, EVENT) is HandlerResult.DONE
+    runner = HandlerRunner(deadline_seconds=0.01)
+    assert await runner.call("handler", kind(hang), EVENT) == "TimeoutError"
+    assert ended == [EVENT]
+    assert runner.abandoned("handler") == 0
 
 
-async def test_a_thread_counts_until_it_ends_even_if_its_caller_was_cancelled() -> None:
-    entered: list[Event] = []
+async def test_a_thread_counts_until_it_ends_after_its_call_exceeded_the_deadline() -> None:
     free = threading.Event()
 
-    def hang(event: Event) -> None:
-        entered.append(event)
+    def hang(_event: Event) -> None:
         free.wait()
 
-    runner = HandlerRunner(slow_seconds=0)
-    async with max_slow_calls(runner, hang, lambda: len(entered)) as tasks:
-        for task in tasks:
-            task.cancel()
+    runner = HandlerRunner(deadline_seconds=0.01)
     try:
-        assert await runner.call("handler", hang, EVENT) is HandlerResult.POSTPONED
+        for count in (1, 2):
+            assert await runner.call("handler", hang, EVENT) == "TimeoutError"
+            assert runner.abandoned("handler") == count
+        assert runner.abandoned("another") == 0
     finally:
         free.set()
-    async with asyncio.timeout(30):
-        while await runner.call("handler", hang, EVENT) is not HandlerResult.DONE:  # noqa: ASYNC110 - a thread ends
-            await asyncio.sleep(0)
+    await eventually(lambda: runner.abandoned("handler") == 0)
+
+
+async def test_a_thread_counts_until_it_ends_if_its_caller_was_cancelled() -> None:
+    entered, free = threading.Event(), threading.Event()
+
+    def hang(_event: Event) -> None:
+        entered.set()
+        free.wait()
+
+    runner = HandlerRunner()
+    task = asyncio.create_task(runner.call("handler", hang, EVENT))
+    await eventually(entered.is_set)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert runner.abandoned("handler") == 1
+    free.set()
+    await eventually(lambda: runner.abandoned("handler") == 0)
+
+
+async def test_a_call_returns_the_type_of_its_error() -> None:
+    def fail(_event: Event) -> None:
+        raise LookupError("a message that may hold an email")
+
+    async def fail_later(_event: Event) -> None:
+        raise asyncio.CancelledError
+
+    runner = HandlerRunner()
+    assert await runner.call("handler", fail, EVENT) == "LookupError"
+    assert await runner.call("handler", fail_later, EVENT) == "CancelledError"
+    assert await runner.call("handler", print, EVENT) is None

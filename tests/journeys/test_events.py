@@ -27,8 +27,8 @@ def add_event_of_a_later_version() -> None:
             insert into kombo_embed_outbox
                 (environment, event_id, type, integration, data, occurred_at,
                 attempts, done_handlers, due_at)
-            select environment, 'unreadable', type, '{"future": 1}', data, occurred_at, 0, '[]', due_at
-            from kombo_embed_outbox
+            select environment, 'unreadable', type, '{"future": 1}', data, occurred_at, 0, '[]', occurred_at
+            from kombo_embed_events
             """
         )
 

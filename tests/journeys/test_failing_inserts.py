@@ -16,7 +16,12 @@ from tests.support import eventually, make_host, person, running
 
 COMPLETIONS = int(os.environ.get("FAILING_COMPLETIONS", "60"))  # `make soak` sets more
 CONCURRENCY = 20
-TABLES = ("kombo_embed_integrations", "kombo_embed_completions", "kombo_embed_outbox")
+TABLES = (
+    "kombo_embed_integrations",
+    "kombo_embed_completions",
+    "kombo_embed_events",
+    "kombo_embed_deliveries",
+)
 ON_SQLITE = """CREATE TRIGGER fail_{0} BEFORE INSERT ON {0} WHEN abs(random()) % 10 = 0
     BEGIN SELECT RAISE(ABORT, 'the disk failed'); END"""
 ON_POSTGRESQL = """CREATE TRIGGER fail BEFORE INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION fail_a_tenth()"""

@@ -12,6 +12,9 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
 from kombo_embed import EndUser, KomboEmbed, LinkOptions
+from kombo_embed.clock import SystemClock
+from kombo_embed.link_cache.memory import MemoryLinkCache
+from tests.fakes import OwnLinks
 from tests.support import end_user_from_header, make_host, make_settings, person, running
 
 ADA = person("ada@acme")
@@ -100,3 +103,20 @@ async def test_a_link_cache_of_the_host_is_used_even_if_it_is_falsy(kombo: httpx
     async with running(app) as client:
         await client.post("/kombo/links", headers=ADA, json={})
     assert cache.puts == 1
+
+
+@pytest.mark.parametrize("other", [{"api_key": "another-key"}, {"api_url": "http://localhost:8001/other/v1"}])
+async def test_two_accounts_that_share_a_link_cache_share_no_links(other: dict[str, str]) -> None:
+    cache = MemoryLinkCache(size=10, lifetime_seconds=3600, clock=SystemClock())
+    links = []
+    for name, settings in (("ours", {}), ("theirs", other)):
+        app = Starlette()
+        KomboEmbed(
+            end_user=end_user_from_header,
+            settings=make_settings(**settings),
+            http_transport=OwnLinks(name),
+            link_cache=cache,
+        ).install(app)
+        async with running(app) as client:
+            links.append((await client.post("/kombo/links", headers=ADA, json={})).json()["link"])
+    assert links == ["https://ours.example/1", "https://theirs.example/1"]

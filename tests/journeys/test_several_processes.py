@@ -37,7 +37,7 @@ async def test_a_hundred_completions_of_one_token_write_one_record_and_one_event
     with sqlite3.connect(DATABASE) as database:
         records = "select count(*) from kombo_embed_integrations"
         assert database.execute(records).fetchone() == (1,)
-        written = "select count(*) from kombo_embed_outbox where type = 'integration.connected'"
+        written = "select count(*) from kombo_embed_events where type = 'integration.connected'"
         assert database.execute(written).fetchone() == (1,)
 
 

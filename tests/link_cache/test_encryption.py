@@ -6,8 +6,11 @@ import os
 import random
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-from cryptography.fernet import Fernet
+import pytest
+from cryptography.fernet import Fernet, InvalidToken
 
 from kombo_embed import EndUser, LinkOptions
 from kombo_embed.link_cache.encryption import LinkCipher
@@ -26,6 +29,18 @@ VARIATIONS: list[Callable[[str], str]] = [
     lambda text: unicodedata.normalize("NFKC", text),
     lambda text: text.replace(":", "|"),
     lambda text: text + "\1",
+]
+KEY = CacheKey(
+    "default",
+    EndUser(email="a@b.example", organization_name="B", origin_id="b"),
+    LinkRequest("HRIS", "en"),
+    account="an-account",
+)
+NAMES_OF_THE_FIRST_RELEASE = [
+    b"kombo-embed:generation:166a1003b18e361cb5fa6498cd7eb177b195c7cb6c3bc6cccb6ffb9d521ce827",
+    b"kombo-embed:invalidation:166a1003b18e361cb5fa6498cd7eb177b195c7cb6c3bc6cccb6ffb9d521ce827",
+    b"kombo-embed:generation:2b80ac9bac14a041c51c0168d49da0bf5258a0eb6484da9fbe12e7fafca2c74a",
+    b"kombo-embed:invalidation:2b80ac9bac14a041c51c0168d49da0bf5258a0eb6484da9fbe12e7fafca2c74a",
 ]
 CIPHERS = [LinkCipher(), LinkCipher([Fernet.generate_key().decode()])]
 
@@ -63,7 +78,7 @@ def test_every_part_of_a_request_changes_the_name_in_redis() -> None:
         SetupRequest("x", "en"),
     ]
     keys = [CacheKey("default", end_user, request) for request in requests]
-    keys += [CacheKey("us", end_user, requests[0])]
+    keys += [CacheKey("us", end_user, requests[0]), CacheKey("default", end_user, requests[0], "account")]
     for cipher in CIPHERS:
         names = {cipher.name_of(kind, key) for key in keys for kind in ("link", "lease")}
         assert len(names) == 2 * len(keys)
@@ -73,11 +88,72 @@ def test_every_part_of_a_request_changes_the_name_in_redis() -> None:
 
 def test_the_first_key_encrypts_and_every_key_decrypts() -> None:
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
-    encrypted = LinkCipher([old]).encrypt(b"a link")
+    encrypted = encrypt(LinkCipher([old]))
     assert b"a link" not in encrypted
-    assert LinkCipher([new, old]).decrypt(encrypted) == b"a link"
-    assert LinkCipher([new]).decrypt(encrypted) is None
-    assert LinkCipher([new]).decrypt(LinkCipher([new, old]).encrypt(b"a link")) == b"a link"
+    assert decrypt(LinkCipher([new, old]), encrypted) == b"a link"
+    assert decrypt(LinkCipher([new]), encrypted) is None
+    assert decrypt(LinkCipher([new]), encrypt(LinkCipher([new, old]))) == b"a link"
+
+
+def test_the_same_value_is_never_encrypted_alike() -> None:
+    cipher = LinkCipher([Fernet.generate_key().decode()])
+    assert len({encrypt(cipher)[:12] for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"key": replace(KEY, account="another")},
+        {"key": replace(KEY, environment="us")},
+        {"name": b"kombo-embed:failure:2:00"},
+        {"name": b"kombo-embed:link:2:01"},
+        {"generation": b"h" * 16},
+        {"generation": b""},
+    ],
+)
+def test_a_value_moved_to_another_use_is_not_decrypted(other: dict[str, Any]) -> None:
+    cipher = LinkCipher([Fernet.generate_key().decode()])
+    encrypted = encrypt(cipher)
+    assert decrypt(cipher, encrypted) == b"a link"
+    assert decrypt(cipher, encrypted, **other) is None
+
+
+def test_no_changed_byte_and_no_truncated_value_is_decrypted() -> None:
+    cipher = LinkCipher([Fernet.generate_key().decode()])
+    encrypted = encrypt(cipher)
+    for index in range(len(encrypted)):
+        changed = bytearray(encrypted)
+        changed[index] ^= 1
+        assert decrypt(cipher, bytes(changed)) is None
+        assert decrypt(cipher, encrypted[:index]) is None
+
+
+def test_the_names_and_the_encryption_have_keys_of_their_own() -> None:
+    """The keys of the settings were Fernet keys: what they encrypted or named before is of no use now."""
+    key = Fernet.generate_key().decode()
+    cipher = LinkCipher([key])
+    assert decrypt(cipher, Fernet(key).encrypt(b"a link")) is None
+    with pytest.raises(InvalidToken):
+        Fernet(key).decrypt(encrypt(cipher))
+
+
+def test_invalidations_have_the_names_of_the_first_release_whatever_the_account() -> None:
+    """Workers of the first release read and write these, during an upgrade."""
+    key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+    assert [
+        cipher.invalidation_name(kind, "default", "b")
+        for cipher in (LinkCipher(), LinkCipher([key]))
+        for kind in ("generation", "invalidation")
+    ] == NAMES_OF_THE_FIRST_RELEASE
+
+
+def encrypt(cipher: LinkCipher) -> bytes:
+    return cipher.encrypt(b"a link", key=KEY, name=b"kombo-embed:link:2:00", generation=b"g" * 16)
+
+
+def decrypt(cipher: LinkCipher, value: bytes, **other: Any) -> bytes | None:
+    context: dict[str, Any] = {"key": KEY, "name": b"kombo-embed:link:2:00", "generation": b"g" * 16}
+    return cipher.decrypt(value, **(context | other))
 
 
 def text(dice: random.Random) -> str:

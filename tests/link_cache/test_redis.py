@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -19,15 +21,28 @@ from redis.asyncio import Redis
 
 from kombo_embed import ConfigurationError, EndUser
 from kombo_embed.clock import SystemClock
-from kombo_embed.errors import KomboRateLimited, KomboUnavailable
+from kombo_embed.errors import (
+    IntegrationNotFound,
+    KomboEmbedError,
+    KomboError,
+    KomboInvalidResponse,
+    KomboRateLimited,
+    KomboRejected,
+    KomboTimeout,
+    KomboUnavailable,
+    RateLimited,
+    StoreUnavailable,
+)
 from kombo_embed.link_cache import redis_scripts
 from kombo_embed.link_cache.encryption import LinkCipher
 from kombo_embed.link_cache.failover import FailoverLinkCache
 from kombo_embed.link_cache.memory import MemoryLinkCache
-from kombo_embed.link_cache.redis import RedisLinkStore, parse_failure, serialize_failure
+from kombo_embed.link_cache.redis import RedisLinkStore
 from kombo_embed.link_cache.redis_client import RedisClient, RedisTimeout, RedisUnavailable
 from kombo_embed.link_cache.redis_position import RedisPosition
+from kombo_embed.link_cache.redis_values import FAILURES, Scope, parse_failure, serialize_failure
 from kombo_embed.models import CacheKey, ConnectionLink, LinkRequest
+from kombo_embed.ports import Invalidation
 from kombo_embed.sandbox import Sandbox
 from tests.fakes import HeldTransport
 from tests.link_cache.workers import GRACE, workers
@@ -153,6 +168,55 @@ async def test_a_lease_whose_process_died_expires(redis_server: RedisServer) -> 
         assert (await mint(other)).link == "https://k.example/own"
 
 
+async def test_what_a_worker_of_the_first_release_writes_to_invalidate_a_link_invalidates_it(
+    redis_server: RedisServer,
+) -> None:
+    """Its script deletes the generation, unless the invalidation's marker exists, and sets the marker."""
+    cipher = LinkCipher()
+    generation, marker = (
+        cipher.invalidation_name("generation", "default", "b").decode(),
+        cipher.invalidation_name("invalidation", "default", "an-id").decode(),
+    )
+    invalidation = Invalidation(1, "an-id", "b")
+    async with shared_cache(redis_server) as cache:
+        redis_server.command("SET", generation, "g" * 16, "PX", "3660000")  # as it mints for a colleague
+        await mint(cache)
+        assert redis_server.reply("GET", generation) == b"$16\r\n" + b"g" * 16 + b"\r\n"
+        assert await cache.get(KEY) is not None
+        assert redis_server.command("DEL", generation) == b":1"
+        redis_server.command("SET", marker, "1", "PX", "7200000")
+        assert await cache.get(KEY) is None
+        await mint(cache)
+        await cache.invalidate("default", invalidation)  # the same one, from the database
+        assert await cache.get(KEY) is not None
+
+
+async def test_a_link_that_never_expires_in_redis_is_a_miss(redis_server: RedisServer) -> None:
+    async with shared_cache(redis_server) as cache:
+        await mint(cache)
+        assert await cache.get(KEY) is not None
+        [name] = [line for line in redis_server.reply("KEYS", "*:link:*").split(b"\r\n") if b"link" in line]
+        redis_server.command("PERSIST", name.decode())
+        assert await cache.get(KEY) is None
+
+
+async def test_a_lease_that_changes_hands_for_ever_does_not_delay_for_ever(redis_server: RedisServer) -> None:
+    options = {"lease_seconds": 0.2, "mint_timeout_seconds": 0.1}
+    async with shared_cache(redis_server, **options) as cache, link_store(redis_server) as others:
+        await others.acquire(KEY, mint=b"m" * 16, awaited=b"", fresh=False)
+        [lease] = [
+            line for line in redis_server.reply("KEYS", "*:lease:*").split(b"\r\n") if b"lease" in line
+        ]
+        waiting = asyncio.create_task(mint(cache))
+        holder = 0
+        while not waiting.done():
+            redis_server.command("SET", lease.decode(), f"{holder:016}", "PX", "5000")
+            holder += 1
+            await asyncio.wait({waiting}, timeout=0.05)
+        with pytest.raises(KomboTimeout):
+            await waiting
+
+
 async def test_acquiring_a_lease_again_after_a_lost_reply_does_not_wait_for_itself(
     redis_server: RedisServer,
 ) -> None:
@@ -233,15 +297,15 @@ async def test_a_connection_to_another_server_process_is_refused_until_connect(
     if not info_is_permitted:
         redis_server.command("ACL", "SETUSER", "default", "-info")
     async with link_client(redis_server) as client:
-        await asyncio.gather(*(client.run(redis_scripts.PROBE, [b"a"]) for _ in range(20)))
+        await asyncio.gather(*(client.run(redis_scripts.RENEW, [b"a"], b"m" * 16, 1000) for _ in range(20)))
         redis_server.stop()
         redis_server.start()
         if not info_is_permitted:
             redis_server.command("ACL", "SETUSER", "default", "-info")
         with pytest.raises(RedisUnavailable):
-            await client.run(redis_scripts.PROBE, [b"a"])
+            await client.run(redis_scripts.RENEW, [b"a"], b"m" * 16, 1000)
         await client.connect()
-        assert await client.run(redis_scripts.PROBE, [b"a"]) == b"OK"
+        assert await client.run(redis_scripts.RENEW, [b"a"], b"m" * 16, 1000) == 0
 
 
 async def test_a_connection_that_redis_closed_is_opened_again(redis_server: RedisServer) -> None:
@@ -249,19 +313,74 @@ async def test_a_connection_that_redis_closed_is_opened_again(redis_server: Redi
         redis_server.command("CLIENT", "KILL", "TYPE", "normal")
         redis_server.command("SCRIPT", "FLUSH")
         await asyncio.sleep(0.05)  # until the end of the connection has arrived
-        assert await client.run(redis_scripts.PROBE, [b"a"]) == b"OK"
+        assert await client.run(redis_scripts.RENEW, [b"a"], b"m" * 16, 1000) == 0
 
 
-def test_a_failure_reaches_other_processes_with_its_attributes() -> None:
-    error = KomboRateLimited("Too many requests.", retry_after=7, has_retry_after=True)
+@pytest.mark.parametrize(
+    "error",
+    [
+        KomboRateLimited("Too many requests.", retry_after=7, has_retry_after=True),
+        KomboUnavailable("Down.", retry_after=3600, retryable=False, sent=False),
+        KomboTimeout("Late."),
+        KomboRejected("Refused.", kombo_code="PLATFORM.INPUT_INVALID", cause="request"),
+        KomboRejected("Refused.", kombo_code=None, cause="credentials"),
+        KomboInvalidResponse("No link."),
+        IntegrationNotFound("None."),
+        RateLimited("Too many.", retry_after=60),
+        StoreUnavailable("Down.", retry_after=5, retryable=True),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_failure_reaches_other_processes_with_its_attributes(error: KomboEmbedError) -> None:
     parsed = parse_failure(serialize_failure(error))
     assert (type(parsed), str(parsed), vars(parsed)) == (type(error), str(error), vars(error))
+
+
+def test_every_error_of_kombo_reaches_other_processes() -> None:
+    assert set(KomboError.__subclasses__()) <= FAILURES.keys()
     assert serialize_failure(ValueError("a bug")) == b""
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{}", b"[]", b'{"kind": "KomboTimeout", "message": "x"}'])
-def test_a_failure_that_cannot_be_parsed_is_still_a_failure(value: bytes | None) -> None:
-    assert isinstance(parse_failure(value), KomboUnavailable)
+def test_a_failure_asks_for_a_wait_of_at_most_an_hour() -> None:
+    parsed = parse_failure(serialize_failure(RateLimited("Too many.", retry_after=86_400)))
+    assert isinstance(parsed, RateLimited)
+    assert parsed.retry_after == 3600
+
+
+def failure(**changes: Any) -> bytes:
+    valid = {"kind": "KomboRateLimited", "message": "x", "attributes": {"retry_after": 7}}
+    return json.dumps(valid | changes).encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b"[" * 16_000,
+        b'{"attributes":' * 5_000,
+        failure(kind="SystemExit"),
+        failure(kind="ConfigurationError"),
+        failure(kind=["KomboTimeout"]),
+        failure(message="x" * 201),
+        failure(message=None),
+        failure(attributes={}, kind="KomboRejected"),
+        failure(attributes={"retry_after": 7, "sent": True}),
+        failure(attributes={"retry_after": 3601}),
+        failure(attributes={"retry_after": -1}),
+        failure(attributes={"retry_after": "7"}),
+        failure(attributes={"retry_after": 10**400}),
+        failure(attributes={"retry_after": 7, "args": []}),
+        failure(attributes={"kombo_code": "<script>", "cause": "other"}, kind="KomboRejected"),
+        failure(attributes={"kombo_code": None, "cause": "any"}, kind="KomboRejected"),
+        b'{"kind": "KomboTimeout", "message": "\\ud83d", "attributes": {}}',
+    ],
+)
+def test_a_failure_that_is_not_ours_is_rejected(value: bytes) -> None:
+    assert parse_failure(failure()) is not None
+    assert parse_failure(value) is None
 
 
 async def test_a_cool_down_of_one_worker_applies_to_all(
@@ -441,8 +560,14 @@ class HeldClient(RedisClient):
         self.sent = asyncio.Event()
         self.reply = asyncio.Event()
 
-    async def run(self, script: str, keys: Sequence[bytes], *arguments: bytes | str | int) -> Any:
-        del script, keys, arguments
+    async def run(
+        self,
+        script: str,
+        keys: Sequence[bytes],
+        *arguments: bytes | str | int,
+        patience_seconds: float = 0,
+    ) -> Any:
+        del script, keys, arguments, patience_seconds
         self.calls += 1
         self.sent.set()
         await self.reply.wait()
@@ -454,7 +579,7 @@ def make_store(client: RedisClient, **options: Any) -> RedisLinkStore:
     return RedisLinkStore(
         client,
         LinkCipher(),
-        environment="default",
+        scope=Scope("an-account", "default", "https://api.kombo.dev/v1"),
         lifetime_seconds=3600,
         margin_seconds=300,
         clock=SystemClock(),
@@ -475,11 +600,22 @@ async def link_client(redis: RedisServer) -> AsyncIterator[RedisClient]:
 @asynccontextmanager
 async def link_store(redis: RedisServer, **options: Any) -> AsyncIterator[RedisLinkStore]:
     async with link_client(redis) as client:
-        yield make_store(client, **options)
+        store = make_store(client, **options)
+        # That of the caches which run.
+        epochs = re.findall(rb"[0-9a-f]{16}\r\n", redis.reply("HGET", *position_names(redis), "epoch"))
+        store.epoch = epochs[0].strip() if epochs else b""
+        yield store
+
+
+def position_names(redis: RedisServer) -> list[str]:
+    lines = redis.reply("KEYS", "*:position:*").split(b"\r\n")
+    return [line.decode() for line in lines if b"position" in line] or ["none"]
 
 
 @asynccontextmanager
-async def shared_cache(redis: RedisServer, **options: Any) -> AsyncIterator[FailoverLinkCache]:
+async def shared_cache(
+    redis: RedisServer, *, mint_timeout_seconds: float = 10, **options: Any
+) -> AsyncIterator[FailoverLinkCache]:
     clock = SystemClock()
     async with link_client(redis) as client, opened_store(SQLITE_URL) as records:
         store = make_store(client, **options)
@@ -491,7 +627,7 @@ async def shared_cache(redis: RedisServer, **options: Any) -> AsyncIterator[Fail
             make_memory=lambda: MemoryLinkCache(size=10, lifetime_seconds=3600, clock=clock),
             position=position,
             environment="default",
-            mint_timeout_seconds=10,
+            mint_timeout_seconds=mint_timeout_seconds,
             clock=clock,
         )
         await cache.open(apply_cool_down=lambda _: None)
@@ -502,10 +638,8 @@ async def shared_cache(redis: RedisServer, **options: Any) -> AsyncIterator[Fail
 
 
 def make_link(name: str) -> ConnectionLink:
-    deadline = SystemClock().monotonic() + 3600
-    return ConnectionLink.minted(
-        f"https://k.example/{name}", expires_at=datetime(2026, 1, 1, tzinfo=UTC), deadline=deadline
-    )
+    expires_at, deadline = datetime.now(UTC) + timedelta(hours=1), SystemClock().monotonic() + 3600
+    return ConnectionLink.minted(f"https://k.example/{name}", expires_at=expires_at, deadline=deadline)
 
 
 async def mint(cache: FailoverLinkCache) -> ConnectionLink:

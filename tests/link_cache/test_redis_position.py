@@ -25,7 +25,7 @@ from tests.redis_server import RedisServer
 from tests.store.samples import opened_store
 from tests.support import SQLITE_URL, eventually, minted
 
-POSITIONS = LinkCipher().name("position", "default").decode()
+POSITIONS = LinkCipher().invalidation_name("position", "default", "").decode()
 
 
 def position(redis: RedisServer) -> int:

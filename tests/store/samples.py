@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from kombo_embed import EndUser
+from kombo_embed import EndUser, Event
 from kombo_embed.clock import ManualClock
+from kombo_embed.deliveries import Delivery
 from kombo_embed.models import CacheKey, LinkRequest
 from kombo_embed.ports import Clock
 from kombo_embed.store.database import BUSY_SECONDS, Database
@@ -57,6 +58,18 @@ def state_changed(
 ) -> tuple[WebhookEvent, ReportedState]:
     event = WebhookEvent(event_id, "integration-state-changed", {})
     return event, ReportedState(integration_id, status, None, None)
+
+
+def taken_events(lanes: list[list[Delivery]]) -> list[Event]:
+    """Return the events of leased deliveries, in the order of their writing."""
+    deliveries = sorted((one for lane in lanes for one in lane), key=lambda one: one.event_row_id)
+    return [delivery.event for delivery in deliveries]
+
+
+async def register(store: Store, *types: str, name: str = "handler", now: datetime = NOW) -> dict[str, int]:
+    """Register a handler of these types, as a process does; return the slots to take its deliveries."""
+    await store.outbox.register({name: types}, now=now)
+    return {name: 100}
 
 
 async def complete(store: Store, token: str | None = None) -> bool:

@@ -17,8 +17,9 @@ from typing import Any
 
 from kombo_embed.integration import Integration
 from kombo_embed.kombo.webhooks import parse_report
+from kombo_embed.store.host_events import HostEvent
 from kombo_embed.store.store import Store
-from kombo_embed.store.support import HostEvent, RecordsReader
+from kombo_embed.store.support import RecordsReader
 from kombo_embed.upstream import ReportedIntegration, WebhookEvent
 from tests.store.samples import fixed_clock, opened_store
 from tests.support import SQLITE_URL
@@ -134,7 +135,7 @@ async def all_events() -> dict[str, list[HostEvent]]:
     """Every event in the outbox, in order, by Kombo's id of the integration."""
     events: dict[str, list[HostEvent]] = defaultdict(list)
     async with RecordsReader(SQLITE_URL, environment="default", clock=fixed_clock()).opened() as records:
-        for event in reversed(await records.events(delivered=True, limit=100 * SHUFFLES)):
+        for event in reversed(await records.events(delivered=True, limit=100 * SHUFFLES) or []):
             events[event.integration_id or ""].append(event)
     return events
 

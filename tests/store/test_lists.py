@@ -11,7 +11,7 @@ from kombo_embed.integration import NEXT_ACTIONS, Integration, IntegrationQuery
 from kombo_embed.store.database import Database
 from kombo_embed.store.store import Store
 from kombo_embed.store.tables import integrations
-from tests.store.samples import NOW, created, opened_store
+from tests.store.samples import NOW, created, opened_store, register, taken_events
 
 STATUSES = ("ACTIVE", "INVALID", "INACTIVE", "A_NEW_ONE", None)
 SETUP_STATUSES = ("COMPLETED", "INCOMPLETE", "FINAL_SYNC_PENDING", "A_NEW_ONE", None)
@@ -129,8 +129,8 @@ async def test_an_older_integration_whose_category_becomes_known_reports_the_new
 
 
 async def duplicates(store: Store) -> list[dict[str, object]]:
-    deliveries = await store.outbox.take(["integration.duplicate"], limit=10, now=NOW, lease_seconds=10)
-    return [delivery.event.data for delivery in deliveries]
+    slots = await register(store, "integration.duplicate")
+    return [event.data for event in taken_events(await store.outbox.take(slots, now=NOW, lease_seconds=10))]
 
 
 async def test_the_pages_of_a_large_organization_are_disjoint_and_complete(

@@ -11,11 +11,22 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from kombo_embed.deliveries import DeliveryOutcome
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.store.database import RECOVERED_AFTER_SECONDS, Database
+from kombo_embed.store.outbox import write_event
 from kombo_embed.store.store import Store
+from kombo_embed.store.transaction import Transaction
 from tests.postgres import PostgresServer
-from tests.store.samples import NOW, complete, created, fixed_clock, opened_store, state_changed
+from tests.store.samples import (
+    NOW,
+    complete,
+    created,
+    fixed_clock,
+    opened_store,
+    register,
+    state_changed,
+)
 from tests.support import LogRecorder
 
 OURS = "FROM pg_stat_activity WHERE application_name = 'kombo-embed'"
@@ -228,7 +239,7 @@ async def test_an_integrations_later_event_is_numbered_after_its_earlier_one_is_
     postgres: PostgresServer, postgres_database: str, postgres_url: str, store: Store
 ) -> None:
     async with (
-        locked_table(postgres, postgres_database, "kombo_embed_outbox IN SHARE MODE") as blocker,
+        locked_table(postgres, postgres_database, "kombo_embed_events IN SHARE MODE") as blocker,
         opened_store(postgres_url) as other,
     ):
         connecting = asyncio.create_task(store.save_event(*created("e1")))
@@ -288,13 +299,34 @@ async def test_neither_error_nor_log_nor_repr_has_the_password(log: LogRecorder)
 async def test_machines_whose_clocks_differ_do_not_lease_one_event_at_once(
     store: Store, postgres_url: str, ahead: int
 ) -> None:
+    slots = await register(store, "integration.connected")
     await complete(store)
-    types, ours = ["integration.connected"], NOW + timedelta(minutes=1)  # long due
+    ours = NOW + timedelta(minutes=1)  # long due
     theirs = ours + timedelta(seconds=ahead)
     async with opened_store(postgres_url) as other:
-        [leased] = await store.outbox.take(types, limit=1, now=ours, lease_seconds=10)
-        assert await other.outbox.take(types, limit=1, now=theirs, lease_seconds=10) == []
+        [[leased]] = await store.outbox.take(slots, now=ours, lease_seconds=10)
+        assert await other.outbox.take(slots, now=theirs, lease_seconds=10) == []
         await store.outbox.renew([leased], now=ours, lease_seconds=10)
-        assert await other.outbox.take(types, limit=1, now=theirs, lease_seconds=10) == []
-        await store.outbox.renew([leased], now=ours, lease_seconds=0)
-        assert await other.outbox.take(types, limit=1, now=theirs, lease_seconds=10) != []
+        assert await other.outbox.take(slots, now=theirs, lease_seconds=10) == []
+        await store.outbox.release([leased], now=ours)
+        assert await other.outbox.take(slots, now=theirs, lease_seconds=10) != []
+
+
+async def test_an_outcome_waits_for_a_writer_of_its_integration_and_no_lane_loses_its_head(
+    store: Store, postgres_url: str
+) -> None:
+    slots = await register(store, "integration.connected", "integration.updated")
+    await complete(store)
+    [[first]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
+    async with opened_store(postgres_url) as other, other._database.writing() as connection:  # noqa: SLF001 - a writer
+        writer = Transaction(connection, "default", NOW)
+        await writer.lock("personio:x")
+        data: dict[str, object] = {}
+        integration = first.event.integration
+        await write_event(writer, "integration.updated", origin_id="acme", integration=integration, data=data)
+        # It has seen the unfinished head, and the outcome would not see its insert.
+        outcomes = [DeliveryOutcome(first)]
+        assert await store.outbox.save(outcomes, now=NOW, lease_seconds=10) == outcomes
+    assert await store.outbox.save(outcomes, now=NOW, lease_seconds=10) == []
+    [[second]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
+    assert second.event.type == "integration.updated"

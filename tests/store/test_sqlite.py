@@ -15,7 +15,7 @@ import pytest
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.store.database import Database
 from kombo_embed.store.store import Store
-from tests.store.samples import NOW, complete, created, fixed_clock, opened_store
+from tests.store.samples import NOW, complete, created, fixed_clock, opened_store, register
 from tests.support import SQLITE_URL, eventually, files_no_larger_than
 
 FILE = Path("kombo_embed.db")
@@ -250,9 +250,9 @@ async def written(database: Database) -> None:
 
 
 async def test_a_lease_ends_by_the_machines_clock(store: Store) -> None:
+    slots = await register(store, "integration.connected")
     await complete(store)
-    types = ["integration.connected"]
-    assert await store.outbox.take(types, limit=1, now=NOW, lease_seconds=10) != []
+    assert await store.outbox.take(slots, now=NOW, lease_seconds=10) != []
     almost, then = (NOW + timedelta(seconds=seconds) for seconds in (9.9, 10))
-    assert await store.outbox.take(types, limit=1, now=almost, lease_seconds=10) == []
-    assert await store.outbox.take(types, limit=1, now=then, lease_seconds=10) != []
+    assert await store.outbox.take(slots, now=almost, lease_seconds=10) == []
+    assert await store.outbox.take(slots, now=then, lease_seconds=10) != []

@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from kombo_embed.deliveries import DeliveryOutcome
 from kombo_embed.errors import StoreUnavailable
 from kombo_embed.integration import Completion
-from kombo_embed.ports import DeliveryOutcome
 from kombo_embed.store.store import Store
-from kombo_embed.store.tables import metadata, outbox
+from kombo_embed.store.tables import deliveries, metadata
 from kombo_embed.upstream import ReportedState, WebhookEvent
-from tests.store.samples import NOW, REPORTED, complete, created, key, opened_store, state_changed
+from tests.store.samples import (
+    NOW,
+    REPORTED,
+    complete,
+    created,
+    key,
+    opened_store,
+    register,
+    state_changed,
+    taken_events,
+)
 
-CONNECTED = ["integration.connected"]
+CONNECTED = "integration.connected"
 LATER = NOW + timedelta(seconds=61)
 
 
@@ -52,7 +61,7 @@ async def test_a_closed_store_finishes_its_work_and_rejects_more_until_it_is_ope
     with pytest.raises(StoreUnavailable):
         await store.check()
     with pytest.raises(StoreUnavailable):
-        await store.outbox.release([])
+        await store.outbox.release([], now=NOW)
     await store.open()
     assert len(await store.find_integrations("acme")) == 1
 
@@ -101,52 +110,117 @@ async def test_an_integration_without_an_origin_id_is_recorded_and_listed_once_k
 
 
 async def test_each_report_writes_its_event_once(store: Store) -> None:
+    slots = await register(store, CONNECTED, "kombo.event")
     await store.save_event(*created())
     await complete(store)
     unknown = WebhookEvent("e9", "sync-finished", {"end_user": {"origin_id": "acme"}, "state": "SUCCEEDED"})
     for _ in range(2):
         await store.save_event(unknown, None)
-    types = [*CONNECTED, "kombo.event"]
-    leased = await store.outbox.take(types, limit=10, now=NOW, lease_seconds=10)
-    assert [(one.event.type, one.event.origin_id) for one in leased] == [(type_, "acme") for type_ in types]
-    assert leased[0].event.integration is not None
-    assert leased[0].event.integration.integration_id == "personio:x"
-    assert leased[0].event.occurred_at == NOW
-    assert leased[1].event.data == {"id": "e9", "type": "sync-finished", "data": unknown.data}
+    found = taken_events(await store.outbox.take(slots, now=NOW, lease_seconds=10))
+    types = [CONNECTED, "kombo.event"]
+    assert [(event.type, event.origin_id) for event in found] == [(type_, "acme") for type_ in types]
+    assert found[0].integration is not None
+    assert found[0].integration.integration_id == "personio:x"
+    assert found[0].occurred_at == NOW
+    assert found[1].data == {"id": "e9", "type": "sync-finished", "data": unknown.data}
 
 
-async def test_a_leased_event_is_free_again_when_the_lease_ends(store: Store, database_url: str) -> None:
+async def test_a_leased_delivery_is_free_again_when_the_lease_ends(store: Store, database_url: str) -> None:
+    slots = await register(store, CONNECTED)
     await complete(store)
-    [first] = await store.outbox.take(CONNECTED, limit=10, now=NOW, lease_seconds=10)
+    [[first]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
     async with opened_store(database_url) as other:
-        assert await other.outbox.take(CONNECTED, limit=10, now=NOW, lease_seconds=10) == []
-        await store.outbox.renew([replace(first, done_handlers=("a",))], now=NOW, lease_seconds=0)
-        [second] = await other.outbox.take(CONNECTED, limit=10, now=NOW, lease_seconds=0)
+        assert await other.outbox.take(slots, now=NOW, lease_seconds=10) == []
+        # Each take has a lease of its own, also in one process.
+        await expire_leases(store)
+        [[second]] = await other.outbox.take(slots, now=NOW, lease_seconds=10)
         assert second.event.id == first.event.id
-        assert (second.attempts, second.done_handlers) == (2, ("a",))
-        # The process that lost the lease cannot save an outcome any more.
-        await store.outbox.save([DeliveryOutcome(first)], now=NOW)
-        assert await store.outbox.take(CONNECTED, limit=10, now=NOW, lease_seconds=10) != []
+        assert (second.attempts, second.failures) == (2, 0)
+        # The process that lost the lease cannot save an outcome any more, nor release or extend it.
+        assert await store.outbox.save([DeliveryOutcome(first)], now=NOW, lease_seconds=10) == []
+        await store.outbox.release([first], now=NOW)
+        await expire_leases(store)
+        await store.outbox.renew([first], now=NOW, lease_seconds=10)
+        [[third]] = await other.outbox.take(slots, now=NOW, lease_seconds=10)
+        assert third.attempts == 3
 
 
-async def test_a_released_event_is_free_at_once_and_keeps_its_done_handlers(store: Store) -> None:
+async def test_a_delivery_that_is_deferred_is_not_free_when_the_lease_ends(store: Store) -> None:
+    slots = await register(store, CONNECTED)
     await complete(store)
-    [first] = await store.outbox.take(CONNECTED, limit=10, now=NOW, lease_seconds=10)
-    await store.outbox.release([replace(first, done_handlers=("a",))])
-    [again] = await store.outbox.take(CONNECTED, limit=10, now=NOW, lease_seconds=10)
-    assert (again.attempts, again.done_handlers) == (1, ("a",))
+    [[first]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
+    await store.outbox.defer(first, now=NOW, seconds=3600)
+    # A heartbeat does not make it due earlier.
+    await store.outbox.renew([first], now=NOW, lease_seconds=10)
+    await expire_leases(store, seconds=60)
+    assert await store.outbox.take(slots, now=NOW, lease_seconds=10) == []
+    await expire_leases(store, seconds=3600)
+    [[again]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
+    assert again.attempts == 2
 
 
-async def test_a_failed_event_is_due_again_later_and_a_delivered_one_never(store: Store) -> None:
+async def test_a_released_delivery_is_free_at_once_and_its_attempt_does_not_count(store: Store) -> None:
+    slots = await register(store, CONNECTED)
     await complete(store)
-    [leased] = await store.outbox.take(CONNECTED, limit=1, now=NOW, lease_seconds=10)
-    failed = DeliveryOutcome(leased, ("a",), NOW + timedelta(seconds=60), failed=True)
-    await store.outbox.save([failed], now=NOW)
-    assert await store.outbox.take(CONNECTED, limit=1, now=NOW, lease_seconds=10) == []
-    [again] = await store.outbox.take(CONNECTED, limit=1, now=LATER, lease_seconds=10)
-    assert again.done_handlers == ("a",)
-    await store.outbox.save([DeliveryOutcome(again)], now=LATER)
-    assert await store.outbox.take(CONNECTED, limit=1, now=LATER, lease_seconds=10) == []
+    [[first]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
+    await store.outbox.release([first], now=NOW)
+    [[again]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
+    assert again.attempts == 1
+
+
+async def test_a_failed_delivery_is_due_again_later_and_a_made_one_never(store: Store) -> None:
+    slots = await register(store, CONNECTED)
+    await complete(store)
+    [[leased]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
+    failed = DeliveryOutcome(leased, error="RuntimeError", retry_seconds=60)
+    await store.outbox.save([failed], now=NOW, lease_seconds=10)
+    assert await store.outbox.take(slots, now=NOW, lease_seconds=10) == []
+    await expire_leases(store, seconds=61)
+    [[again]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
+    assert (again.attempts, again.failures) == (2, 1)
+    await store.outbox.save([DeliveryOutcome(again)], now=LATER, lease_seconds=10)
+    await expire_leases(store, seconds=3600)
+    assert await store.outbox.take(slots, now=LATER, lease_seconds=10) == []
+
+
+async def test_each_handler_gets_the_event_once_and_a_failing_one_holds_up_no_other(store: Store) -> None:
+    await register(store, CONNECTED, "integration.updated", name="steady")
+    await register(store, CONNECTED, "integration.updated", name="shaky")
+    await store.save_event(*created())
+    await store.save_event(*state_changed("e2", "ACTIVE"))
+    both = {"steady": 1, "shaky": 1}
+    steady, shaky = sorted(
+        await store.outbox.take(both, now=NOW, lease_seconds=10),
+        key=lambda lane: lane[0].handler,
+        reverse=True,
+    )
+    assert [[one.event.type for one in lane] for lane in (steady, shaky)] == [
+        [CONNECTED, "integration.updated"]
+    ] * 2
+    done = [DeliveryOutcome(steady[0], successor=steady[1]), DeliveryOutcome(steady[1])]
+    await store.outbox.save(
+        [*done, DeliveryOutcome(shaky[0], error="RuntimeError", retry_seconds=60)], now=NOW, lease_seconds=10
+    )
+    assert await undelivered(store) == [("shaky", CONNECTED), ("shaky", "integration.updated")]
+
+
+async def test_the_lease_of_a_lane_passes_to_the_next_delivery(store: Store, database_url: str) -> None:
+    slots = await register(store, CONNECTED, "integration.updated")
+    await store.save_event(*created())
+    for number, status in enumerate(("ACTIVE", "INVALID", "ACTIVE")):
+        await store.save_event(*state_changed(f"s{number}", status))
+    [[first, second, third, _]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
+    await store.outbox.save([DeliveryOutcome(first, successor=second)], now=NOW, lease_seconds=10)
+    async with opened_store(database_url) as other:
+        assert await other.outbox.take(slots, now=NOW, lease_seconds=10) == []
+        # The process dies during the second one: it is repeated, alone, and counted as present at a crash.
+        await expire_leases(store)
+        [[again]] = await other.outbox.take(slots, now=NOW, lease_seconds=10)
+        assert (again.row_id, again.attempts, again.failures) == (second.row_id, 2, 0)
+        # What the first process reports of the lane later is skipped.
+        lost = [DeliveryOutcome(second, successor=third), DeliveryOutcome(third)]
+        await store.outbox.save(lost, now=NOW, lease_seconds=10)
+        assert len(await undelivered(store)) == 3
 
 
 async def test_a_hundred_concurrent_completions_are_one_record(store: Store) -> None:
@@ -185,12 +259,14 @@ async def test_concurrent_reports_to_several_processes_are_one_record_and_one_ev
     assert sum(one.first for one in saved if isinstance(one, Completion)) <= 1
     [found] = await stores[0].find_integrations("acme")
     assert found.category == "ATS"
-    assert (await undelivered(stores[0])).count("integration.connected") == 1
+    assert (await undelivered(stores[0])).count(("", CONNECTED)) == 1
 
 
 async def test_several_processes_deliver_each_event_once_and_in_order_per_integration(
     stores: list[Store],
 ) -> None:
+    for store in stores:
+        await register(store, CONNECTED, "integration.updated")
     for number in range(12):
         integration_id = f"personio:{number}"
         await stores[0].save_event(*created(f"c{number}", integration_id=integration_id))
@@ -199,14 +275,16 @@ async def test_several_processes_deliver_each_event_once_and_in_order_per_integr
     delivered: dict[str, list[str | None]] = {}
 
     async def deliver(store: Store) -> None:
-        types = [*CONNECTED, "integration.updated"]
         while sum(map(len, delivered.values())) < 36:
-            deliveries = await store.outbox.take(types, limit=5, now=NOW, lease_seconds=10)
-            for one in deliveries:
-                assert one.event.integration is not None
-                statuses = delivered.setdefault(one.event.integration.integration_id, [])
-                statuses.append(one.event.integration.status)
-            await store.outbox.save([DeliveryOutcome(one) for one in deliveries], now=NOW)
+            outcomes = []
+            for lane in await store.outbox.take({"handler": 5}, now=NOW, lease_seconds=10):
+                for one, successor in zip(lane, [*lane[1:], None], strict=True):
+                    assert one.event.integration is not None
+                    statuses = delivered.setdefault(one.event.integration.integration_id, [])
+                    statuses.append(one.event.integration.status)
+                    outcomes.append(DeliveryOutcome(one, successor=successor))
+            while outcomes:
+                outcomes = await store.outbox.save(outcomes, now=NOW, lease_seconds=10)
             await asyncio.sleep(0.01)  # as `Dispatcher` does: SQLite's lock is not fair to those that poll it
 
     async with asyncio.timeout(20):
@@ -215,8 +293,23 @@ async def test_several_processes_deliver_each_event_once_and_in_order_per_integr
     assert await undelivered(stores[0]) == []
 
 
-async def undelivered(store: Store) -> list[str]:
-    """The types of the events that are not delivered yet."""
-    query = select(outbox.c.type).where(outbox.c.delivered_at.is_(None)).order_by(outbox.c.id)
+async def undelivered(store: Store) -> list[tuple[str, str]]:
+    """The handlers and types of the deliveries that have not ended."""
+    query = select(deliveries.c.handler, deliveries.c.type).order_by(deliveries.c.id)
     async with store._database.reading() as connection:  # noqa: SLF001 - to look without leasing
-        return list((await connection.execute(query)).scalars())
+        return [(handler, event_type) for handler, event_type in await connection.execute(query)]
+
+
+async def expire_leases(store: Store, *, seconds: float = 11) -> None:
+    """Let time pass for everything that is due later: on PostgreSQL the server's clock counts."""
+    async with store._database.writing() as connection:  # noqa: SLF001 - instead of waiting
+        rows = (
+            await connection.execute(select(deliveries).where(deliveries.c.due_at.is_not(None)))
+        ).mappings()
+        for row in rows.all():
+            passed = {
+                name: row[name] - timedelta(seconds=seconds)
+                for name in ("due_at", "lease_ends_at")
+                if row[name] is not None
+            }
+            await connection.execute(update(deliveries).where(deliveries.c.id == row["id"]).values(**passed))

@@ -64,7 +64,7 @@ async def test_events_of_other_types_are_stored_and_acknowledged(
             assert (await client.post("/kombo/webhooks", **signed(event))).status_code == 204
     with sqlite3.connect("kombo_embed.db") as database:
         received = database.execute("select event_id, type from kombo_embed_received_events").fetchall()
-        outgoing = database.execute("select type from kombo_embed_outbox").fetchall()
+        outgoing = database.execute("select type from kombo_embed_events").fetchall()
     assert received == [("event-2", type_)]
     assert outgoing == [("kombo.event",)]
 

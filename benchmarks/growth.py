@@ -1,0 +1,247 @@
+"""``python -m benchmarks.growth``: what events cost when many others exist, and by which factor it grows.
+
+Each measurement is a function of `MEASUREMENTS`, which runs at several sizes on SQLite and PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import itertools
+import logging
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import text
+
+from kombo_embed import Event, Integration
+from kombo_embed.deliveries import DeliveryOutcome, EventHandlers
+from kombo_embed.events.dispatcher import Dispatcher
+from kombo_embed.store.outbox import write_event
+from kombo_embed.store.store import Store, migrate
+from kombo_embed.store.transaction import Transaction
+from tests.postgres import find_binaries, running_postgres
+from tests.store.large import fill
+
+ROUNDS = 10
+TAKEN = 20
+FAST = 500
+MANY = 2_000
+LEASE_SECONDS = 3600
+PATIENCE_SECONDS = 120
+START = datetime(2026, 1, 1, tzinfo=UTC)
+INTEGRATION = Integration("", "public", "acme", "personio", None, None, None, None, None, START, START)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A measurement: its name, its unit, its sizes, and a function from a store and a size to a figure."""
+
+    name: str
+    unit: str
+    sizes: Sequence[int]
+    run: Callable[[Store, int], Awaitable[float]]
+
+
+async def ms_per_delivery(store: Store, retained: int) -> float:
+    """Take and finish events, each of another integration, while delivered ones are retained."""
+    await _fill(store, delivered=retained)
+    await store.outbox.register({"fast": ["kombo.event"]}, now=_now())
+    await _write(store, ROUNDS * TAKEN, lane=None)
+    return await _deliver_all(store, ROUNDS * TAKEN)
+
+
+async def ms_per_idle_look(store: Store, waiting: int) -> float:
+    """Look while deliveries wait that are not due yet."""
+    await _fill(store, later=waiting)
+    await store.outbox.register({"busy": ["kombo.event"], "fast": ["kombo.event"]}, now=_now())
+    return await _looks(store, {"busy": TAKEN, "fast": TAKEN})
+
+
+async def ms_per_look_with_unclaimed(store: Store, unclaimed: int) -> float:
+    """Look while events wait that have no handler."""
+    await _fill(store, unclaimed=unclaimed)
+    await store.outbox.register({"fast": ["kombo.event"]}, now=_now())
+    return await _looks(store, {"fast": TAKEN})
+
+
+async def ms_per_delivery_of_a_lane(store: Store, backlog: int) -> float:
+    """Take and finish the first events of one integration's backlog."""
+    await _fill(store, in_one_lane=backlog)
+    await store.outbox.register({"busy": ["kombo.event"]}, now=_now())
+    return await _deliver_all(store, min(backlog, ROUNDS * TAKEN), name="busy")
+
+
+async def seconds_behind_slow(store: Store, waiting: int) -> float:
+    """Deliver 500 events of a fast handler while so many of one that takes two seconds wait."""
+
+    async def slow(_event: Event) -> None:
+        await asyncio.sleep(2)
+
+    return await _starve(store, slow, waiting)
+
+
+async def seconds_behind_failing(store: Store, waiting: int) -> float:
+    """Deliver 500 events of a fast handler while so many of one that always fails wait."""
+
+    async def fail(_event: Event) -> None:
+        raise RuntimeError
+
+    return await _starve(store, fail, waiting)
+
+
+async def events_per_second(store: Store, retained: int) -> float:
+    """Deliver events of as many integrations to a handler that returns at once."""
+    await _fill(store, delivered=retained)
+    handlers, seen = EventHandlers(), list[Event]()
+    handlers.add("kombo.event", seen.append, name="fast")
+    await store.outbox.register(handlers.types_by_name(), now=_now())
+    await _write(store, MANY, lane=None)
+    return MANY / await _until_delivered(store, handlers, lambda: len(seen) == MANY)
+
+
+MEASUREMENTS = [
+    Measurement(
+        "take and finish, delivered events retained", "ms", (1_000, 100_000, 1_000_000), ms_per_delivery
+    ),
+    Measurement("idle look, deliveries not due", "ms", (20, 2_000, 20_000), ms_per_idle_look),
+    Measurement(
+        "idle look, events without a handler", "ms", (1_000, 10_000, 100_000), ms_per_look_with_unclaimed
+    ),
+    Measurement(
+        "take and finish, backlog of one integration", "ms", (500, 2_000, 5_000), ms_per_delivery_of_a_lane
+    ),
+    Measurement(
+        "last of 500 fast events behind a 2 s handler", "s", (100, 2_000, 10_000), seconds_behind_slow
+    ),
+    Measurement(
+        "last of 500 fast events behind a failing one", "s", (100, 2_000, 10_000), seconds_behind_failing
+    ),
+    Measurement(
+        "events per second, delivered events retained", "/s", (1_000, 100_000, 1_000_000), events_per_second
+    ),
+]
+
+
+async def measure(url: str, measurement: Measurement, size: int) -> float:
+    """Measure at one size, in a database of its own."""
+    await migrate(url)
+    store = Store(url, environment="default", clock=time)
+    await store.open()
+    gc.collect()
+    try:
+        return await measurement.run(store, size)
+    finally:
+        await store.aclose()
+
+
+async def _fill(store: Store, **rows: int) -> None:
+    async with store._database.writing() as connection:  # noqa: SLF001 - many at once
+        await connection.execute(text("SELECT 1"))
+        await fill(connection, **rows)
+        if connection.dialect.name == "postgresql":
+            highest = "SELECT greatest(max(id), 1) FROM kombo_embed_events"
+            await connection.execute(text(f"SELECT setval('kombo_embed_events_id_seq', ({highest}))"))
+
+
+async def _write(store: Store, count: int, *, lane: str | None, event_type: str = "kombo.event") -> None:
+    async with store._database.writing() as connection:  # noqa: SLF001 - many in one transaction
+        transaction = Transaction(connection, "default", _now())
+        for number in range(count):
+            about = replace(INTEGRATION, integration_id=lane or f"{event_type}:{number}")
+            await write_event(transaction, event_type, origin_id="acme", integration=about, data={})
+
+
+async def _deliver_all(store: Store, count: int, *, name: str = "fast") -> float:
+    started, left = time.perf_counter(), count
+    while left > 0:
+        taken = await store.outbox.take({name: TAKEN}, now=_now(), lease_seconds=LEASE_SECONDS)
+        outcomes = [
+            DeliveryOutcome(one, successor=successor)
+            for lane in taken
+            for one, successor in itertools.zip_longest(lane, lane[1:])
+        ]
+        left -= len(outcomes)
+        await store.outbox.save(outcomes, now=_now(), lease_seconds=LEASE_SECONDS)
+    return (time.perf_counter() - started) * 1000 / count
+
+
+async def _looks(store: Store, slots: dict[str, int]) -> float:
+    await store.outbox.take(slots, now=_now(), lease_seconds=LEASE_SECONDS)  # to warm up
+    started = time.perf_counter()
+    for _ in range(ROUNDS):
+        await store.outbox.take(slots, now=_now(), lease_seconds=LEASE_SECONDS)
+    return (time.perf_counter() - started) * 1000 / ROUNDS
+
+
+async def _starve(store: Store, other: Callable[[Event], Awaitable[None]], waiting: int) -> float:
+    handlers, seen = EventHandlers(), list[Event]()
+    handlers.add("integration.updated", other, name="other")
+    handlers.add("kombo.event", seen.append, name="fast")
+    await store.outbox.register(handlers.types_by_name(), now=_now())
+    await _write(store, waiting, lane=None, event_type="integration.updated")
+    await _write(store, FAST, lane=None)
+    return await _until_delivered(store, handlers, lambda: len(seen) >= FAST)
+
+
+async def _until_delivered(store: Store, handlers: EventHandlers, condition: Callable[[], bool]) -> float:
+    dispatcher = Dispatcher(store.outbox, handlers, clock=time)
+    started = time.perf_counter()
+    await dispatcher.start()
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():  # noqa: ASYNC110 - handlers count, and set no event
+                await asyncio.sleep(0.005)
+        return time.perf_counter() - started
+    finally:
+        await dispatcher.aclose()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=1)
+
+
+def main() -> None:
+    """Measure and print, a line for each measurement and database."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply the sizes, for a quick run")
+    parser.add_argument("--only", help="measurements whose name contains this")
+    options = parser.parse_args()
+    logging.disable(logging.ERROR)  # of the handler that fails
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        binaries = find_binaries()
+        postgres = stack.enter_context(running_postgres(binaries)) if binaries else None
+        for number, measurement in enumerate(MEASUREMENTS):
+            if options.only and options.only not in measurement.name:
+                continue
+            sizes = [max(1, int(size * options.scale)) for size in measurement.sizes]
+            for kind in ("SQLite", "PostgreSQL"):
+                figures = []
+                for size in sizes:
+                    url = f"sqlite+aiosqlite:///{folder}/{number}-{size}.db"
+                    if kind == "PostgreSQL":
+                        if postgres is None:
+                            continue
+                        url = postgres.url(postgres.create_database())
+                    figures.append(asyncio.run(measure(url, measurement, size)))
+                print(_line(measurement, kind, sizes, figures), flush=True)
+
+
+def _line(measurement: Measurement, kind: str, sizes: Sequence[int], figures: Sequence[float]) -> str:
+    if not figures:
+        return f"{measurement.name}, {kind}: not installed"
+    at = " / ".join(f"{size:,}" for size in sizes)
+    values = " / ".join(f"{figure:.2f}" for figure in figures)
+    growth = figures[-1] / figures[0] if figures[0] else 0.0
+    return f"{measurement.name}, {kind}, at {at}: {values} {measurement.unit}; factor {growth:.2f}"
+
+
+if __name__ == "__main__":
+    main()

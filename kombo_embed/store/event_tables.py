@@ -1,0 +1,149 @@
+"""The tables of events for the host's handlers, of the audit trail and of rollups.
+
+Events are facts and are only added. What is still to be delivered is in a small table of its own, so that the
+search for due deliveries does not depend on how many were delivered.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from kombo_embed.store.columns import UtcDateTime, Words, metadata, number, only_where, short
+
+events = sa.Table(
+    "kombo_embed_events",
+    metadata,
+    sa.Column("id", number(), primary_key=True),
+    sa.Column("environment", sa.String(64), nullable=False),
+    sa.Column("event_id", sa.String(32), nullable=False, unique=True),
+    sa.Column("type", sa.String(64), nullable=False),
+    sa.Column("origin_id", Words()),
+    sa.Column("integration_id", short(255)),
+    sa.Column("integration", sa.JSON(none_as_null=True)),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("occurred_at", UtcDateTime, nullable=False),
+    sa.Column("actor", Words()),  # the email of the end user who caused it
+    sa.Column("trace_context", sa.String(255)),
+    sa.Index("ix_kombo_embed_events_environment", "environment", "id"),
+    sa.Index("ix_kombo_embed_events_occurred_at", "environment", "occurred_at"),
+    sa.Index("ix_kombo_embed_events_origin_id", "environment", "origin_id"),
+    sa.Index("ix_kombo_embed_events_integration_id", "environment", "integration_id", "id"),
+)
+
+# Which handlers the host's processes have, so that every writer knows whom an event is for.
+handlers = sa.Table(
+    "kombo_embed_handlers",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("type", sa.String(64), primary_key=True),
+    sa.Column("handler", short(255), primary_key=True),
+    sa.Column("registered_at", UtcDateTime, nullable=False),
+    sa.Column("last_seen_at", UtcDateTime, nullable=False),
+)
+
+UNCLAIMED = only_where("handler = ''")
+
+# Unfinished deliveries, one for each event and handler. The deliveries of one handler and lane are made in
+# the order of their events: only the first one, the head, has a due time. The lane is the integration's id;
+# NULL: no order. The handler '' stands for the first handlers that will be registered for the type. A process
+# that leases a delivery moves its due time forward, so that others do not see it as due.
+deliveries = sa.Table(
+    "kombo_embed_deliveries",
+    metadata,
+    sa.Column("id", number(), primary_key=True),
+    sa.Column("environment", sa.String(64), nullable=False),
+    sa.Column("event_row_id", number(), nullable=False),
+    sa.Column("type", sa.String(64), nullable=False),
+    sa.Column("handler", short(255), nullable=False),
+    sa.Column("lane", short(255)),
+    sa.Column("due_at", UtcDateTime),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),  # attempts in which the handler failed
+    sa.Column("lease_owner", sa.String(32)),
+    sa.Column("lease_ends_at", UtcDateTime),
+    sa.Column("last_error", sa.String(255)),
+    sa.Index("ix_kombo_embed_deliveries_event", "environment", "event_row_id", "handler", unique=True),
+    sa.Index(
+        "ix_kombo_embed_deliveries_due",
+        "environment",
+        "handler",
+        "due_at",
+        **only_where("due_at IS NOT NULL"),
+    ),
+    # A lane has at most one head.
+    sa.Index(
+        "ix_kombo_embed_deliveries_head",
+        "environment",
+        "handler",
+        "lane",
+        unique=True,
+        **only_where("due_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_kombo_embed_deliveries_lane",
+        "environment",
+        "handler",
+        "lane",
+        "event_row_id",
+        **only_where("lane IS NOT NULL"),
+    ),
+    sa.Index("ix_kombo_embed_deliveries_unclaimed", "environment", "type", "event_row_id", **UNCLAIMED),
+    sa.Index(
+        "ix_kombo_embed_deliveries_unclaimed_lane", "environment", "lane", "type", "event_row_id", **UNCLAIMED
+    ),
+)
+
+# How deliveries ended: delivered; dead, after too many failures; parked, because no process has the handler.
+ended_deliveries = sa.Table(
+    "kombo_embed_ended_deliveries",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("event_row_id", number(), primary_key=True, autoincrement=False),
+    sa.Column("handler", short(255), primary_key=True),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("ended_at", UtcDateTime, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("last_error", sa.String(255)),
+    sa.Index(
+        "ix_kombo_embed_ended_deliveries_undelivered",
+        "environment",
+        "event_row_id",
+        "handler",
+        **only_where("outcome <> 'delivered'"),
+    ),
+    sa.Index(
+        "ix_kombo_embed_ended_deliveries_handler",
+        "environment",
+        "handler",
+        "event_row_id",
+        **only_where("outcome <> 'delivered'"),
+    ),
+)
+
+# Who did what, for the commands and the console.
+audit = sa.Table(
+    "kombo_embed_audit",
+    metadata,
+    sa.Column("id", number(), primary_key=True),
+    sa.Column("environment", sa.String(64), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("actor", Words()),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("origin_id", Words()),
+    sa.Column("integration_id", short(255)),
+    sa.Column("event_id", sa.String(32)),
+    sa.Column("detail", sa.JSON(none_as_null=True)),
+    sa.Index("ix_kombo_embed_audit_environment", "environment", "id"),
+    sa.Index("ix_kombo_embed_audit_origin_id", "environment", "origin_id"),
+)
+
+# Counts per hour or day, which outlive the rows that they count.
+rollups = sa.Table(
+    "kombo_embed_rollups",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("metric", sa.String(64), primary_key=True),
+    sa.Column("bucket", UtcDateTime, primary_key=True),
+    sa.Column("dimension", short(255), primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
