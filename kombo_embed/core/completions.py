@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from kombo_embed.core.customer_calls import CustomerCalls
 from kombo_embed.errors import ActivationRejected, KomboEmbedError
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.kombo import requests
@@ -48,6 +49,7 @@ class Completions:
         self._clock = clock
         self._wake_dispatcher = wake_dispatcher
         self._sleep = sleep
+        self._calls = CustomerCalls()
         self._flights: SingleFlight[tuple[str, str], Completion] = SingleFlight()
         self._detail_reads: set[asyncio.Task[None]] = set()
 
@@ -99,7 +101,8 @@ class Completions:
         ``is_recorded`` is whether the token was exchanged before, for another origin id.
         """
         try:
-            reported = await self._client.integration_by_token(activation_token)
+            async with self._calls.of(origin_id):
+                reported = await self._client.integration_by_token(activation_token)
         except ActivationRejected:
             return None
         if reported.origin_id == origin_id:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from kombo_embed import errors
 from kombo_embed.core.completions import Completions
+from kombo_embed.core.customer_calls import CustomerCalls
 from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
@@ -47,6 +48,7 @@ class ConnectionFlow:
         self._store = store
         self._completions = completions
         self._deletion_rate = deletion_rate
+        self._deletion_calls = CustomerCalls()
         self._wake_dispatcher = wake_dispatcher
 
     async def issue_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> IssuedLink:
@@ -147,7 +149,8 @@ class ConnectionFlow:
         await self._deletion_rate.spend(end_user)
         integration = await self.integration(end_user, public_id)
         try:
-            await self._client.delete_integration(integration.integration_id)
+            async with self._deletion_calls.of(end_user.origin_id):
+                await self._client.delete_integration(integration.integration_id)
         except errors.KomboRejected as error:
             if error.kombo_code != responses.NOT_FOUND:
                 raise
