@@ -18,6 +18,7 @@ from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser, IssuedLink, LinkOptions, LinkRequest, RelinkRequest, SetupRequest
 from kombo_embed.ports import RecordStore
 from kombo_embed.settings import Settings
+from kombo_embed.upstream import ReportedIntegration, ReportedState
 
 logger = logging.getLogger("kombo_embed.core")
 
@@ -25,8 +26,9 @@ logger = logging.getLogger("kombo_embed.core")
 class ConnectionFlow:
     """Issues links, completes flows, applies webhook events.
 
-    ``wake_dispatcher`` is called after each commit that may have written an event for the host. Methods for a
-    public id raise `IntegrationNotFound` if the integration does not exist or is another origin id's.
+    ``wake_dispatcher`` is called after each commit that may have written an event for the host,
+    ``wake_details`` after each that may have made details due. Methods for a public id raise
+    `IntegrationNotFound` if the integration does not exist or is another origin id's.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class ConnectionFlow:
         store: RecordStore,
         completions: Completions,
         wake_dispatcher: Callable[[], None],
+        wake_details: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._client = client
@@ -45,6 +48,7 @@ class ConnectionFlow:
         self._store = store
         self._completions = completions
         self._wake_dispatcher = wake_dispatcher
+        self._wake_details = wake_details
 
     async def issue_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> IssuedLink:
         """Return a connection link with at least the margin left: the cached one, or a new one.
@@ -131,6 +135,8 @@ class ConnectionFlow:
             raise
         await self._store.save_event(event, report)
         self._wake_dispatcher()
+        if isinstance(report, ReportedIntegration | ReportedState):
+            self._wake_details()
 
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. This cannot be undone.
