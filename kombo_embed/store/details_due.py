@@ -1,4 +1,4 @@
-"""When the details of an integration are due to be read from Kombo; `kombo_embed.store.details` leases them."""
+"""When an integration's details are due to be read from Kombo; `kombo_embed.store.details` leases them."""
 
 from __future__ import annotations
 
