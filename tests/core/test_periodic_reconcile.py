@@ -39,6 +39,7 @@ from tests.support import (
 
 DAY = 24 * 3600.0
 DETAILS = "/integrations/"
+UNKNOWN = {"status": "error", "error": {"code": "PLATFORM.INTEGRATION_NOT_FOUND", "message": "?"}}
 
 
 @dataclass
@@ -179,17 +180,21 @@ async def test_nothing_is_deleted_while_over_a_twentieth_of_the_reads_are_404(
     assert result.deleted == missing
 
 
-@pytest.mark.parametrize("size", [4])
+@pytest.mark.parametrize("size", [45])
 async def test_404_of_a_wrong_key_deletes_nothing_after_the_key_is_right_again(host: Host) -> None:
-    unknown = {"status": "error", "error": {"code": "PLATFORM.INTEGRATION_NOT_FOUND", "message": "?"}}
-    host.details.then = respond(404, json=unknown)
+    others = [await host.embed.integration(one) for one in host.ids[2:]]
+    host.clock.advance(3600)
+    for one in others:
+        assert one is not None
+        await host.services.store.details.save_checked(one)
     reconciler = host.reconciler()
-    await run_at(host, reconciler, seconds=DAY)
-    assert len(host.read()) == 4
+    host.details.then = respond(404, json=UNKNOWN)
+    await run_at(host, reconciler, seconds=DAY - 3600)
+    assert sorted(host.read()) == sorted(host.ids[:2])
     host.details.then = None
-    for _ in range(30):  # until the answers of 404 are few
-        await run_at(host, reconciler, seconds=DAY)
-    assert await host.statuses() == ["ACTIVE"] * 4
+    await run_at(host, reconciler, seconds=3600)  # now the answers of 404 are few
+    assert set(host.read()) == set(host.ids)
+    assert await host.statuses() == ["ACTIVE"] * 45
 
 
 async def test_one_process_at_a_time_reconciles(host: Host) -> None:
