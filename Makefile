@@ -57,9 +57,10 @@ test-python: $(VENV)/.dev
 
 soak: $(VENV)/.dev $(MODULE) ## an hour of tests at full size: 200 kills, 10,000 completions, a million keys
 	@CI=true CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 CONVERGENCE_SHUFFLES=1000 LINKS_SOAK=1 \
-	    DELIVERY_EXAMPLES=2000 \
+	    DELIVERY_EXAMPLES=2000 DETAILS_TEST_KILLS=10 DETAILS_TEST_COMPLETIONS=200 \
 	    $(TESTING) $(BIN)/python -m pytest \
-	    tests/journeys/test_crashes.py tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
+	    tests/journeys/test_crashes.py tests/journeys/test_details_after_crashes.py \
+	    tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
 	    tests/store/test_delivery_order.py tests/link_cache $(ARGS)
 
 check: $(VENV)/.dev $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing

@@ -54,7 +54,8 @@ def _print_result(result: Reconciliation, *, retry: bool) -> None:
 
 
 async def _reconcile(*, with_progress: bool, delete_all_unknown: bool) -> Reconciliation:
-    settings = Settings(auth="callable")  # no request is served, so the app's login does not matter
+    # No request is served, so the app's login does not matter.
+    settings = Settings(auth="callable", reconcile_every="off")
     verify_file(settings.database_url.get_secret_value())
     console = Console(stderr=True)
     with_progress = with_progress and console.is_terminal

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kombo_embed.clock import SystemClock
+from kombo_embed.composition import background
 from kombo_embed.composition.identity import choose_resolver
 from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
 from kombo_embed.core.completions import Completions
+from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.flow import ConnectionFlow
-from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
@@ -80,8 +80,10 @@ class Composition:
         rates = self._rate_storage(redis_client, redis_cache)
         dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
         links = self._links(client, store, poller.cache, rates)
-        flow = self._flow(client, store, links, rates, dispatcher.wake)
-        await self._start_background_work(store, dispatcher)
+        details = self._details_reader(client, store, dispatcher)
+        flow = self._flow(client, store, links, rates, dispatcher.wake, details.wake)
+        await self._start_background_work(client, store, dispatcher)
+        details.start()
         return Services(
             settings=self._settings,
             flow=flow,
@@ -185,10 +187,16 @@ class Composition:
         links: LinkIssuer,
         rates: BoundedStorage,
         wake_dispatcher: Callable[[], None],
+        wake_details: Callable[[], None],
     ) -> ConnectionFlow:
         rate = self._rate("completion", self._settings.completion_rate, rates)
         completions = Completions(
-            client=client, store=store, rate=rate, clock=self._clock, wake_dispatcher=wake_dispatcher
+            client=client,
+            store=store,
+            rate=rate,
+            clock=self._clock,
+            wake_dispatcher=wake_dispatcher,
+            wake_details=wake_details,
         )
         return ConnectionFlow(
             settings=self._settings,
@@ -198,18 +206,20 @@ class Composition:
             completions=self._closing(completions),
             deletion_rate=self._rate("deletion", self._settings.completion_rate, rates),
             wake_dispatcher=wake_dispatcher,
+            wake_details=wake_details,
         )
 
-    async def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> None:
-        retention = timedelta(days=self._settings.retention_days)
-        housekeeping = Housekeeping(
-            store,
-            retention=retention,
-            lifetime_seconds=self._settings.lifetime_seconds,
-            clock=self._clock,
-            wake_dispatcher=dispatcher.wake,
+    def _details_reader(self, client: KomboClient, store: Store, dispatcher: Dispatcher) -> DetailsReader:
+        reader = background.build_details_reader(
+            self._settings, client, store, clock=self._clock, wake_dispatcher=dispatcher.wake
         )
-        self._closing(housekeeping).start()
+        return self._closing(reader)
+
+    async def _start_background_work(self, client: KomboClient, store: Store, dispatcher: Dispatcher) -> None:
+        for work in background.build_periodic_work(
+            self._settings, client, store, clock=self._clock, wake_dispatcher=dispatcher.wake
+        ):
+            self._closing(work).start()
         await dispatcher.start()
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:

@@ -19,6 +19,7 @@ from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser, IssuedLink, LinkOptions, LinkRequest, RelinkRequest, SetupRequest
 from kombo_embed.ports import RateLimiter, RecordStore
 from kombo_embed.settings import Settings
+from kombo_embed.upstream import ReportedIntegration, ReportedState
 
 logger = logging.getLogger("kombo_embed.core")
 
@@ -27,7 +28,8 @@ class ConnectionFlow:
     """Issues links, completes flows, applies webhook events.
 
     ``deletion_rate`` limits how often each end user may delete an integration, or try to. ``wake_dispatcher``
-    is called after each commit that may have written an event for the host. Methods for a public id raise
+    is called after each commit that may have written an event for the host, ``wake_details`` after each that
+    may have made details due. Methods for a public id raise
     `IntegrationNotFound` if the integration does not exist or is another origin id's.
     """
 
@@ -41,6 +43,7 @@ class ConnectionFlow:
         completions: Completions,
         deletion_rate: RateLimiter,
         wake_dispatcher: Callable[[], None],
+        wake_details: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._client = client
@@ -50,6 +53,7 @@ class ConnectionFlow:
         self._deletion_rate = deletion_rate
         self._deletion_calls = CustomerCalls()
         self._wake_dispatcher = wake_dispatcher
+        self._wake_details = wake_details
 
     async def issue_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> IssuedLink:
         """Return a connection link with at least the margin left: the cached one, or a new one.
@@ -136,6 +140,8 @@ class ConnectionFlow:
             raise
         await self._store.save_event(event, report)
         self._wake_dispatcher()
+        if isinstance(report, ReportedIntegration | ReportedState):
+            self._wake_details()
 
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. This cannot be undone.

@@ -27,6 +27,7 @@ from kombo_embed.store import (
 )
 from kombo_embed.store.database import BUSY_SECONDS, Database, read_only, run_to_completion
 from kombo_embed.store.deliveries import Outbox
+from kombo_embed.store.details import DetailsQueue
 from kombo_embed.store.invalidations import InvalidationLog
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
@@ -49,6 +50,7 @@ class Store:
         self._apply_invalidation: Callable[[Invalidation], Awaitable[None]] = _ignore
         self.outbox = Outbox(self._database, environment=environment)
         self.invalidations = InvalidationLog(self._database, environment=environment)
+        self.details = DetailsQueue(self._database, environment=environment, clock=clock)
         self.name = self._database.name
 
     def apply_invalidations_by(self, apply: Callable[[Invalidation], Awaitable[None]]) -> None:

@@ -32,6 +32,8 @@ class KomboIntegration(BaseModel):
 
     id: str = Field(description="Our random public id. Kombo's own id is never sent.")
     tool: str = Field(description="Kombo's id of the tool, for example personio.")
+    tool_label: str | None = Field(description="Kombo's name of the tool; null until known.")
+    logo_url: str | None = Field(description="The tool's logo; null until known, or if there is none.")
     category: Category | None = Field(description="Null until known.")
     organization_name: str | None
     status: str | None = Field(description="Kombo's value, for example ACTIVE or INVALID; null until known.")
@@ -46,6 +48,8 @@ def serialize_integration(integration: Integration) -> dict[str, object]:
     return {
         "id": integration.public_id,
         "tool": integration.tool,
+        "tool_label": integration.tool_label,
+        "logo_url": integration.logo_url,
         "category": integration.category,
         "organization_name": integration.organization_name,
         "status": integration.status,

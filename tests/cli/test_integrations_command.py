@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
+from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
 from kombo_embed.store.store import Store
 from kombo_embed.upstream import ReportedIntegration, WebhookEvent
 from tests.cli.runner import EMAIL, KOMBOS_ID, run, run_json
-from tests.support import SQLITE_URL
+from tests.support import DATABASE, SQLITE_URL
 
 pytestmark = pytest.mark.usefixtures("records")
 
@@ -43,6 +46,31 @@ def test_integrations_are_filtered_by_customer_tool_status_and_deletion() -> Non
     assert listed_tools("--deleted") == ["workday"]
     wrong = run("integrations", "list", "--status", "broken")
     assert (wrong.exit_code, "invalid" in wrong.stderr, "inactive" in wrong.stderr) == (2, True, True)
+
+
+def test_integrations_that_kombo_does_not_find_are_listed() -> None:
+    assert listed_tools("--problem") == []
+    assert run_json("integrations", "show", KOMBOS_ID)["integration"]["problem"] is None
+    with closing(sqlite3.connect(DATABASE)) as database, database:
+        database.execute(
+            "update kombo_embed_integrations set details_due_at = null, details_not_found = 10"
+            " where tool in ('personio', 'workday')"
+        )
+    assert listed_tools("--problem") == ["personio"]
+    assert run_json("integrations", "show", KOMBOS_ID)["integration"]["problem"] == "details_not_found"
+    assert "details_not_found" in run("integrations", "list").stdout
+
+
+def test_the_label_is_listed_and_before_it_is_known_the_tools_id() -> None:
+    with closing(sqlite3.connect(DATABASE)) as database, database:
+        database.execute(
+            "update kombo_embed_integrations set tool_label = 'Per Sonio' where tool = 'personio'"
+        )
+    table = run("integrations", "list").stdout
+    assert {"Per Sonio", "hibob"} <= {line.split("  ")[0].strip() for line in table.splitlines()}
+    assert f"{datetime.now(UTC):%Y-%m-%d}" in table
+    labels = [one["tool_label"] for one in run_json("integrations", "list")["integrations"]]
+    assert labels == [None, "Per Sonio"]
 
 
 def test_an_integration_is_printed_in_full_by_either_id() -> None:

@@ -119,6 +119,7 @@ async def parts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncItera
         rate=EndUserRate("9/minute", name="done", scope=("", "default"), storage=storage),
         clock=clock,
         wake_dispatcher=lambda: None,
+        wake_details=lambda: None,
         sleep=sleep,
     )
     yield Parts(

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 
-from kombo_embed import Event
+from kombo_embed import Event, Integration
 from kombo_embed.core.housekeeping import FIRST_PRUNE_SECONDS
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.store.database import Database
@@ -48,7 +48,7 @@ PAGE = 1000  # rows that may be sorted at a time
 ADA = person("ada@acme")
 NOW = datetime.now(UTC)
 # Tables with few rows, however many customers there are: a row per handler, version or process.
-SMALL = {"kombo_embed_handlers", "kombo_embed_version"}
+SMALL = {"kombo_embed_handlers", "kombo_embed_leases", "kombo_embed_version"}
 FILLED = [table for table in metadata.sorted_tables if table.name not in SMALL]
 # What differs from row to row, beside numbers and texts that are made from the number n of the row.
 VALUES = {
@@ -60,9 +60,11 @@ VALUES = {
     "outcome": "'delivered'",
     "handler": "'tests.busy'",
     "purpose": "'connect'",
+    "details_not_found": "0",
 }
 # Usually empty.
 EMPTY = {"deleted_at", "watch_until", "lease_owner", "lease_ends_at", "given_up_at", "report", "integration"}
+EMPTY |= {"details_due_at"}
 
 MOMENT = NOW.strftime("%Y-%m-%d %H:%M:%S.%f")
 # The values on PostgreSQL and on SQLite.
@@ -252,7 +254,17 @@ async def live(url: str, kombo: httpx.AsyncBaseTransport, sandbox: Sandbox) -> N
         clock.advance(FIRST_PRUNE_SECONDS + 91 * 24 * 3600)
         await eventually(lambda: "integration.deleted" in {one.type for one in heard})
         await pruned(embed)
+        [known] = (await reconciled(embed))[:1]
+        await (await embed.services()).store.details.save_checked(known)
         await embed.integrations("acme")
+
+
+async def reconciled(embed: Any) -> list[Integration]:
+    """Find what is to be reconciled, and take the lease for it."""
+    queue = (await embed.services()).store.details
+    await queue.take_lease("reconcile", seconds=1)
+    found: list[Integration] = (await queue.find_checks(before=NOW, limit=10)).integrations
+    return found
 
 
 async def pruned(embed: Any) -> None:
