@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -11,7 +11,7 @@ from kombo_embed.clock import SystemClock
 from kombo_embed.composition import background
 from kombo_embed.composition.identity import choose_resolver
 from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
-from kombo_embed.core.completions import Completions
+from kombo_embed.core.completions import Completions, Wake
 from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.links import LinkIssuer
@@ -81,7 +81,7 @@ class Composition:
         dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
         links = self._links(client, store, poller.cache, rates)
         details = self._details_reader(client, store, dispatcher)
-        flow = self._flow(client, store, links, rates, dispatcher.wake, details.wake)
+        flow = self._flow(client, store, links, rates, Wake(dispatcher.wake, details.wake))
         await self._start_background_work(client, store, dispatcher)
         details.start()
         return Services(
@@ -186,8 +186,7 @@ class Composition:
         store: Store,
         links: LinkIssuer,
         rates: BoundedStorage,
-        wake_dispatcher: Callable[[], None],
-        wake_details: Callable[[], None],
+        wake: Wake,
     ) -> ConnectionFlow:
         rate = self._rate("completion", self._settings.completion_rate, rates)
         completions = Completions(
@@ -195,8 +194,7 @@ class Composition:
             store=store,
             rate=rate,
             clock=self._clock,
-            wake_dispatcher=wake_dispatcher,
-            wake_details=wake_details,
+            wake=wake,
         )
         return ConnectionFlow(
             settings=self._settings,
@@ -205,8 +203,7 @@ class Composition:
             store=store,
             completions=self._closing(completions),
             deletion_rate=self._rate("deletion", self._settings.completion_rate, rates),
-            wake_dispatcher=wake_dispatcher,
-            wake_details=wake_details,
+            wake=wake,
         )
 
     def _details_reader(self, client: KomboClient, store: Store, dispatcher: Dispatcher) -> DetailsReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from kombo_embed.core.customer_calls import CustomerCalls
 from kombo_embed.errors import ActivationRejected
@@ -24,12 +25,19 @@ REJECTION_SECONDS = 2.0
 Sleep = Callable[[float], Awaitable[None]]
 
 
-class Completions:
-    """Completes connection flows, for each end user within a rate. Close it with `aclose`.
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """What is called after a commit.
 
-    ``wake_dispatcher`` is called after each commit that may have written an event for the host,
-    ``wake_details`` after each that may have made details due.
+    ``dispatcher``: if it may have written an event for the host. ``details``: if it may have made details due.
     """
+
+    dispatcher: Callable[[], None]
+    details: Callable[[], None]
+
+
+class Completions:
+    """Completes connection flows, for each end user within a rate. Close it with `aclose`."""
 
     def __init__(
         self,
@@ -38,16 +46,14 @@ class Completions:
         store: RecordStore,
         rate: RateLimiter,
         clock: Clock,
-        wake_dispatcher: Callable[[], None],
-        wake_details: Callable[[], None],
+        wake: Wake,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._client = client
         self._store = store
         self._rate = rate
         self._clock = clock
-        self._wake_dispatcher = wake_dispatcher
-        self._wake_details = wake_details
+        self._wake = wake
         self._sleep = sleep
         self._calls = CustomerCalls()
         self._flights: SingleFlight[tuple[str, str], Completion] = SingleFlight()
@@ -133,6 +139,6 @@ class Completions:
             reported, activation_token=activation_token, origin_id=origin_id, actor=actor
         )
         if completion is not None:
-            self._wake_dispatcher()
-            self._wake_details()
+            self._wake.dispatcher()
+            self._wake.details()
         return completion

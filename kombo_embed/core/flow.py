@@ -6,10 +6,9 @@ No HTTP and no SQL here: the end user is already known, and webhook signatures a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from kombo_embed import errors
-from kombo_embed.core.completions import Completions
+from kombo_embed.core.completions import Completions, Wake
 from kombo_embed.core.customer_calls import CustomerCalls
 from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
 from kombo_embed.core.links import LinkIssuer
@@ -27,10 +26,8 @@ logger = logging.getLogger("kombo_embed.core")
 class ConnectionFlow:
     """Issues links, completes flows, applies webhook events.
 
-    ``deletion_rate`` limits how often each end user may delete an integration, or try to. ``wake_dispatcher``
-    is called after each commit that may have written an event for the host, ``wake_details`` after each that
-    may have made details due. Methods for a public id raise
-    `IntegrationNotFound` if the integration does not exist or is another origin id's.
+    ``deletion_rate`` limits how often each end user may delete an integration, or try to. Methods for a public
+    id raise `IntegrationNotFound` if the integration does not exist or is another origin id's.
     """
 
     def __init__(
@@ -42,8 +39,7 @@ class ConnectionFlow:
         store: RecordStore,
         completions: Completions,
         deletion_rate: RateLimiter,
-        wake_dispatcher: Callable[[], None],
-        wake_details: Callable[[], None],
+        wake: Wake,
     ) -> None:
         self._settings = settings
         self._client = client
@@ -52,8 +48,7 @@ class ConnectionFlow:
         self._completions = completions
         self._deletion_rate = deletion_rate
         self._deletion_calls = CustomerCalls()
-        self._wake_dispatcher = wake_dispatcher
-        self._wake_details = wake_details
+        self._wake = wake
 
     async def issue_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> IssuedLink:
         """Return a connection link with at least the margin left: the cached one, or a new one.
@@ -139,9 +134,9 @@ class ConnectionFlow:
             await self._store.save_malformed_event(body, reason=reason)
             raise
         await self._store.save_event(event, report)
-        self._wake_dispatcher()
+        self._wake.dispatcher()
         if isinstance(report, ReportedIntegration | ReportedState):
-            self._wake_details()
+            self._wake.details()
 
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. This cannot be undone.
@@ -161,7 +156,7 @@ class ConnectionFlow:
             if error.kombo_code != responses.NOT_FOUND:
                 raise
         await self._store.save_deleted(integration, actor=end_user.email)
-        self._wake_dispatcher()
+        self._wake.dispatcher()
 
     async def integration(self, end_user: EndUser, public_id: str) -> Integration:
         """Return one of the end user's integrations by its public id."""
