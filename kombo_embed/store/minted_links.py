@@ -14,7 +14,7 @@ from kombo_embed.store.tables import integrations, minted_links
 from kombo_embed.store.transaction import Transaction
 
 # Built once, since they are executed often.
-INSERT = insert(minted_links)
+INSERT = insert(minted_links).returning(minted_links.c.id)
 FIND_WATCHED = (
     select(minted_links.c.id, minted_links.c.watch_until)
     .where(minted_links.c.environment == bindparam("environment"), minted_links.c.watch_until.is_not(None))
@@ -25,13 +25,16 @@ MATCHES_MAX = 50  # how many of an origin id's newest links are considered for a
 
 
 async def save(
-    transaction: Transaction, key: CacheKey, *, lifetime_seconds: float, link_type: LinkType
-) -> None:
-    """Save that a link was minted."""
+    transaction: Transaction, key: CacheKey, *, lifetime_seconds: float, link_type: LinkType, watch: bool
+) -> int:
+    """Save that a link was minted; return the row's id.
+
+    With ``watch``, a connect link is reported as abandoned if its time passes without a completion.
+    """
     request = key.request
     connect = request if isinstance(request, LinkRequest) else None
     expires_at = transaction.now + timedelta(seconds=lifetime_seconds)
-    await transaction.connection.execute(
+    inserted = await transaction.connection.execute(
         INSERT,
         {
             "environment": transaction.environment,
@@ -44,8 +47,20 @@ async def save(
             "language": request.language,
             "minted_at": transaction.now,
             "expires_at": expires_at,
-            "watch_until": expires_at if connect and link_type == "EMBEDDED" else None,
+            "watch_until": expires_at if connect and watch and link_type == "EMBEDDED" else None,
         },
+    )
+    return int(inserted.scalar_one())
+
+
+async def watch_from_now(transaction: Transaction, row_id: int) -> None:
+    """Watch a link that was only prefetched. One that has expired is closed already."""
+    columns = minted_links.c
+    await transaction.connection.execute(
+        update(minted_links)
+        .where(columns.id == row_id, columns.environment == transaction.environment)
+        .where(columns.watch_until.is_(None), columns.expires_at > transaction.now)
+        .values(watch_until=columns.expires_at)
     )
 
 
