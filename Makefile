@@ -8,7 +8,7 @@ CONTRACT := tests/contract/typescript
 SPA := examples/react_spa
 MODULE := kombo_embed/web/static/kombo-embed.js
 FRONTEND := $(shell find frontend_snippet/src -name '*.ts' 2>/dev/null) \
-            frontend_snippet/package.json frontend_snippet/package-lock.json frontend_snippet/build.mjs
+            frontend_snippet/package.json frontend_snippet/package-lock.json $(wildcard frontend_snippet/*.mjs)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The tests start many Python processes; without bytecode files each would compile everything again.
 TESTING := PYTHONDONTWRITEBYTECODE=
@@ -104,7 +104,7 @@ screenshots: $(VENV)/.dev $(MODULE) ## take the pictures in docs/screenshots aga
 	@$(BIN)/python -m tests.browser.screenshots
 
 clean: ## forget the virtual environment and everything built
-	rm -rf $(VENV) $(VENV)-* dist build $(MODULE) frontend_snippet/node_modules frontend_snippet/dist $(CONTRACT)/node_modules \
+	rm -rf $(VENV) $(VENV)-* dist build $(dir $(MODULE)) frontend_snippet/node_modules frontend_snippet/dist $(CONTRACT)/node_modules \
 	    $(SPA)/node_modules $(SPA)/dist
 
 $(VENV)/bin/python:
@@ -145,5 +145,5 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
 	@touch $@
 
 $(MODULE): frontend_snippet/node_modules/.installed $(FRONTEND)
-	@cd frontend_snippet && npm run --silent build
-	@mkdir -p $(dir $@) && cp frontend_snippet/dist/kombo-embed.js $@
+	@cd frontend_snippet && npm run --silent build && npm run --silent install-into-python
+	@touch $@

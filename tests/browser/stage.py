@@ -127,7 +127,9 @@ async def running_stage(folder: Path) -> AsyncIterator[Stage]:
         embed = KomboEmbed(
             end_user=end_user_from_cookie,
             settings=make_settings(
-                api_url=f"{sandbox_url}/v1", database_url=f"sqlite+aiosqlite:///{folder / 'stage.db'}"
+                api_url=f"{sandbox_url}/v1",
+                database_url=f"sqlite+aiosqlite:///{folder / 'stage.db'}",
+                allow_disconnect=True,
             ),
         )
         app = Starlette(routes=[Route("/{name}", partial(serve_page, frames_from=sandbox_url))])
@@ -153,7 +155,9 @@ async def running_demo(folder: Path) -> AsyncIterator[Demo]:
         stack.push_async_callback(sandbox.aclose)
         sandbox_url = await stack.enter_async_context(served(sandbox.app))
         settings = make_settings(
-            api_url=f"{sandbox_url}/v1", database_url=f"sqlite+aiosqlite:///{folder}/demo.db"
+            api_url=f"{sandbox_url}/v1",
+            database_url=f"sqlite+aiosqlite:///{folder}/demo.db",
+            allow_disconnect=True,
         )
         (folder / "demo.db").write_bytes(database_with_tables())
         app = create_app(settings, session_secret="made-up", sandbox_url=sandbox_url)

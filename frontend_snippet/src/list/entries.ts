@@ -10,25 +10,23 @@ export interface Entry {
   readonly integration: Integration;
   readonly name: string;
   readonly needsAttention: boolean;
-  /** Whether the same tool is connected more than once in its category. */
+  /** Whether the same tool is connected again in its category, and later. */
   readonly isDuplicate: boolean;
 }
 
 /** Return the entries of the list: what needs the end user first, then the newest. */
 export function entriesOf(integrations: readonly Integration[]): Entry[] {
-  const copies = new Map<string, number>();
-  for (const integration of integrations) {
-    const kind = kindOf(integration);
-    copies.set(kind, (copies.get(kind) ?? 0) + 1);
-  }
-  return integrations
-    .map((integration) => ({
-      integration,
-      name: toolName(integration),
-      needsAttention: URGENT.includes(integration.next_action),
-      isDuplicate: (copies.get(kindOf(integration)) ?? 0) > 1,
-    }))
-    .sort((a, b) => rank(a) - rank(b) || newestFirst(a, b));
+  const seen = new Set<string>();
+  return [...integrations]
+    .sort(newestFirst)
+    .map((integration) => {
+      const { tool, category, next_action: next } = integration;
+      const kind = JSON.stringify([tool, category]);
+      const isDuplicate = seen.has(kind);
+      seen.add(kind);
+      return { integration, name: toolName(integration), needsAttention: URGENT.includes(next), isDuplicate };
+    })
+    .sort((a, b) => rank(a) - rank(b)); // a stable sort: the newest remain first
 }
 
 /** Return the entries whose name, organization or category contains all words of the query. */
@@ -40,15 +38,11 @@ export function search(entries: readonly Entry[], query: string): Entry[] {
   });
 }
 
-function kindOf({ tool, category }: Integration): string {
-  return JSON.stringify([tool, category]);
-}
-
 function rank({ integration, needsAttention }: Entry): number {
   return needsAttention ? URGENT.indexOf(integration.next_action) : URGENT.length;
 }
 
-function newestFirst({ integration: a }: Entry, { integration: b }: Entry): number {
+function newestFirst(a: Integration, b: Integration): number {
   return Date.parse(b.connected_at) - Date.parse(a.connected_at) || (a.id < b.id ? -1 : 1);
 }
 

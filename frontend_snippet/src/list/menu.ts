@@ -73,7 +73,7 @@ export class Menu {
 
   #walk(event: KeyboardEvent): void {
     const items = this.#items;
-    const at = items.findIndex((item) => item.matches(":focus"));
+    const at = items.indexOf(event.target as HTMLElement);
     const place = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
     if (event.key === "Tab") this.#close(); // the focus moves on from the button
     if (place === undefined) return;

@@ -96,11 +96,11 @@ const TEXTS = {
     "Está en curso y puede tardar horas.",
   ],
   duplicate: [
-    "Connected more than once.",
-    "Mehrfach verbunden.",
-    "Connecté plusieurs fois.",
-    "Collegato più volte.",
-    "Conectado más de una vez.",
+    "Connected twice.",
+    "Doppelt verbunden.",
+    "Connecté deux fois.",
+    "Collegato due volte.",
+    "Conectado dos veces.",
   ],
   finishSetup: [
     "Finish setup",

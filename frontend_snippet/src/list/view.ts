@@ -117,7 +117,7 @@ export class View {
   }
 
   #showRows(entries: readonly Entry[], state: ViewState): void {
-    const { activeElement } = this.#list.getRootNode() as ShadowRoot;
+    const focused = this.#list.querySelector<HTMLElement>(":focus");
     const known = new Map(this.#rows);
     this.#rows.clear();
     this.#list.hidden = entries.length === 0;
@@ -132,7 +132,7 @@ export class View {
     });
     for (const row of known.values()) row.element.remove();
     // An element that is moved loses the focus.
-    if (activeElement instanceof HTMLElement && this.#list.contains(activeElement)) activeElement.focus();
+    if (focused?.isConnected) focused.focus();
   }
 
   #addRow(entry: Entry): Row {
