@@ -46,7 +46,6 @@ def _entry(event: Event) -> Entry:
     if integration is None:
         return entry | _without_integration(event.data)
     return entry | {
-        "integration": integration.public_id,
         "tool": integration.tool,
         "category": integration.category,
         "status": integration.status,

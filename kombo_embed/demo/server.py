@@ -165,7 +165,7 @@ def _sandbox_settings(sandbox_url: str) -> Iterator[Settings]:
     with TemporaryDirectory(prefix="kombo-embed-demo-", ignore_cleanup_errors=True) as folder:
         if not _is_set("KOMBO_DATABASE_URL"):
             values["database_url"] = f"sqlite+aiosqlite:///{Path(folder, 'kombo_embed.db').as_posix()}"
-        yield Settings(**values)  # type: ignore[arg-type]  # read by name
+        yield Settings(**values)
 
 
 def _is_set(name: str) -> bool:

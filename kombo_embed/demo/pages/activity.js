@@ -6,15 +6,16 @@ export function mergeConnections(events) {
   const connections = new Map();
   const entries = [];
   for (const event of [...events].reverse()) {
-    const { integration, type } = event;
-    const connection = connections.get(integration);
+    const { category, tool, type } = event;
+    const kind = `${category} ${tool}`;
+    const connection = connections.get(kind);
     if (type === "integration.updated" && connection && sentenceOf(event).tone !== "warn") {
       connection.progress = sentenceOf(event).text;
       continue;
     }
     const entry = { ...event };
-    if (type === "integration.connected") connections.set(integration, entry);
-    else connections.delete(integration);
+    if (type === "integration.connected") connections.set(kind, entry);
+    else connections.delete(kind);
     entries.push(entry);
   }
   return entries.reverse();
