@@ -63,7 +63,7 @@ export class Row {
     this.element = createElement(
       "li",
       { part: "row", "data-testid": "integration" },
-      ...[this.#logo, text, status, action, this.menuButton, details],
+      ...[this.#logo, text, createElement("div", { part: "side" }, status, action), this.menuButton, details],
     );
     action.addEventListener("click", () => onAction(this.entry.integration.next_action as Action, this));
     this.menuButton.addEventListener("click", () => onMenu(this));

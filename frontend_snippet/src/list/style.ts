@@ -23,14 +23,15 @@ button:hover{background:rgb(127 127 127/12%)}
 button[aria-disabled=true]{opacity:.6;cursor:progress}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 [part=header]{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center}
-[part=search]{flex:1 1 12rem;max-width:24rem;min-height:2.75rem;margin-inline-start:auto;padding:.25rem .75rem;border:1px solid var(--muted);border-radius:var(--radius);background:none}
+[part=search]{flex:1 1 12rem;max-width:24rem;min-height:2.75rem;margin-inline-start:auto;padding:.25rem .75rem;border:1px solid gray;border-radius:var(--radius);background:none}
 [part=attention],[part=status]{padding:.125rem .625rem;border-radius:1rem;background:rgb(127 127 127/14%);font-size:.875em;font-weight:600}
 [part=attention],[data-tone=warn]{background:var(--warn-surface);color:var(--warn)}
 [data-tone=good]{background:var(--good-surface);color:var(--good)}
 [part=notice]{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;padding:.5rem 0;color:var(--muted)}
 [part=notice][role=alert]{color:var(--warn)}
-[part=row]{display:grid;grid-template-columns:auto minmax(0,1fr) auto auto auto;gap:.25rem .75rem;align-items:center;padding:.75rem 0}
+[part=row]{display:grid;grid-template-columns:auto minmax(0,1fr) auto auto;gap:.25rem .75rem;align-items:center;padding:.75rem 0}
 [part=row]+[part=row]{border-block-start:1px solid var(--line)}
+[part=side]{display:flex;flex-wrap:wrap;gap:.5rem .75rem;align-items:center}
 [part=logo]{display:grid;place-items:center;width:2.75rem;height:2.75rem;border-radius:.75rem;object-fit:contain;color:#fff;font-weight:600}
 [part=text]{min-width:0;overflow-wrap:anywhere}
 [part=name]{font-weight:600}
@@ -56,7 +57,7 @@ dt{color:var(--muted)}
 @container(width<36rem){
 [part=row]{grid-template-columns:auto minmax(0,1fr) auto;align-items:start}
 [part=menu-button]{grid-area:1/3}
-[part=status],[part=action]{grid-column:2/-1;justify-self:start}
+[part=side]{grid-column:2/-1}
 [part=search]{max-width:none}
 }
 @media(forced-colors:active){[part=status],[part=attention]{border:1px solid}}`;
