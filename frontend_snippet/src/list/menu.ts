@@ -1,5 +1,5 @@
 // The menu of a row: one for the whole list. As a popover it is in the browser's top layer, and the browser closes it on Esc
-// and on clicks outside of it, and gives the focus back.
+// and on clicks outside of it.
 import { createElement } from "../html.js";
 
 /** An item of the menu. */
@@ -17,7 +17,7 @@ export class Menu {
 
   constructor() {
     this.element.addEventListener("keydown", (event) => this.#walk(event));
-    this.element.addEventListener("toggle", ({ newState }) => {
+    this.element.addEventListener("beforetoggle", ({ newState }) => {
       if (newState === "closed") this.#closed();
     });
   }
@@ -59,15 +59,16 @@ export class Menu {
   }
 
   #close(): void {
-    const button = this.#button;
     if ("hidePopover" in this.element) this.element.hidePopover();
     this.#closed();
-    button?.focus({ preventScroll: true });
   }
 
+  /** Give the focus back, unless a click has moved it already. */
   #closed(): void {
-    if (this.#button) this.#button.ariaExpanded = "false";
+    const button = this.#button;
     this.#button = undefined;
+    if (button) button.ariaExpanded = "false";
+    if (this.element.querySelector(":focus")) button?.focus({ preventScroll: true });
     this.element.hidden = true;
   }
 
