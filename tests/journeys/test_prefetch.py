@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import httpx
@@ -35,7 +35,7 @@ def clock() -> ManualClock:
 
 
 async def post(
-    client: httpx.AsyncClient, body: dict[str, object], who: dict[str, str] = ADA
+    client: httpx.AsyncClient, body: Mapping[str, object], who: dict[str, str] = ADA
 ) -> httpx.Response:
     response = await client.post("/kombo/links", json=body, headers=who)
     assert response.status_code == 200, response.text
