@@ -11,10 +11,13 @@ const SLOW_AFTER_MS = 10_000;
 
 // Set through the CSS object model, which a strict content security policy allows. `all` resets what the page's own
 // styles and its open dialogs set on elements, and what they inherit, such as `pointer-events: none`.
-const LAYER = "all:initial;display:block;position:fixed;inset:0;width:100%;height:100%;overflow:hidden";
+const LAYER =
+  "all:initial;display:block;position:fixed;inset:0;width:100%;height:100%;border:0;overflow:hidden;";
+// A frame whose color scheme differs from its page's is painted on an opaque ground. Kombo's page declares none.
+const FRAME = `${LAYER}color-scheme:light`;
 const BAR =
   "position:fixed;inset:auto 0 1.5rem;width:fit-content;margin:auto;padding:1rem;border-radius:.5rem;" +
-  "background:#1f2937;color:#fff;font:1rem system-ui;z-index:";
+  "background:#1f2937;color:#fff;font:1rem system-ui";
 const BUTTON =
   "margin-inline-start:1rem;padding:.5rem 1rem;border-radius:.5rem;border:1px solid;background:none;color:inherit;" +
   "font:inherit";
@@ -138,9 +141,7 @@ function superviseLoading(dialog: OpenDialog, texts: Texts, clock: Clock, title 
 function prepareFrame(frame: HTMLIFrameElement, title: string, loaded: () => void): void {
   frame.title = title;
   if (frame.parentElement) frame.parentElement.ariaLabel = title;
-  // A frame whose color scheme differs from its page's is painted on an opaque ground. Kombo's page declares none.
-  frame.style.colorScheme = "light";
-  frame.style.border = "0";
+  frame.style.cssText = FRAME;
   const onLoad = () => {
     loaded();
     // The end user may be typing in it by now.
@@ -172,7 +173,7 @@ function showCloseBar(frame: HTMLElement, texts: Texts, onClose: () => void): HT
   const bar = document.createElement("div");
   bar.setAttribute("role", "alertdialog");
   bar.setAttribute("aria-label", texts.failed);
-  bar.style.cssText = BAR + frame.style.zIndex;
+  bar.style.cssText = BAR;
   bar.append(texts.failed, button);
   frame.after(bar);
   button.focus({ preventScroll: true });
