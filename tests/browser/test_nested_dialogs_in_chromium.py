@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.browser.stage import PAGES, Stage, Visit, visiting
 
@@ -97,28 +97,18 @@ def bundle() -> str:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("host", ["radix", "mui", "headless"])
-async def test_inside_a_dialog_of_a_library(
-    browser: Browser, stage: Stage, bundle: str, tmp_path: Path, host: str
-) -> None:
-    script = tmp_path / "hosts.js"
+async def test_inside_a_dialog_of_a_library(browser: Browser, stage: Stage, bundle: str, host: str) -> None:
     build = await asyncio.create_subprocess_exec(
-        *(bundle, "hosts.jsx", "--bundle", "--format=esm", "--log-level=error", f"--outfile={script}"),
-        '--define:process.env.NODE_ENV="production"',
+        *(bundle, "hosts.jsx", "--bundle", "--format=esm", "--log-level=error"),
+        *(f"--outfile={stage.built}/hosts.js", '--define:process.env.NODE_ENV="production"'),
         cwd=HOSTS,
     )
     assert await build.wait() == 0
-    page = (PAGES / "nested.html").read_text(encoding="utf-8").partition("<body>")[0]
-
-    async def respond(route: Route) -> None:
-        if route.request.url.endswith("/hosts.js"):
-            await route.fulfill(path=script, content_type="text/javascript")
-        else:
-            body = '<body><div id="root"></div><script type="module" src="/hosts.js"></script></body></html>'
-            await route.fulfill(body=page + body, content_type="text/html")
-
+    head = (PAGES / "nested.html").read_text(encoding="utf-8").partition("<body>")[0]
+    body = '<body><div id="root"></div><script type="module" src="hosts.js"></script></body></html>'
+    (stage.built / "hosts.html").write_text(head + body, encoding="utf-8")
     async with visiting(browser, stage) as visit:
-        await visit.page.route("**/hosts.*", respond)
-        await visit.page.goto(f"{stage.url}/hosts.html?host={host}")
+        await visit.page.goto(f"{stage.url}/built/hosts.html?host={host}")
         await visit.page.get_by_role("button", name="Connect Personio").click()
         await finish_flow(visit)
         await expect(visit.page.locator("output")).to_have_text("open")
