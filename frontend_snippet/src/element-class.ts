@@ -156,7 +156,7 @@ export class KomboConnectButton extends BaseElement {
   }
 
   #render(): void {
-    const { button, label, message, success, reconnect } = this.#parts;
+    const { button, label, message, reconnect } = this.#parts;
     const { status, error, result } = this.#connector.state();
     const { language = this.closest<HTMLElement>("[lang]")?.lang } = this.#connectOptions();
     const texts = textsFor(language);
@@ -169,8 +169,8 @@ export class KomboConnectButton extends BaseElement {
     label.textContent = this.label || texts.connect;
     const failed = error && (error.status === 401 ? texts.signIn : texts.failed);
     const tool = result && "integration" in result ? toolName(result.integration) : "";
-    message.textContent = failed ?? (already ? texts.already(tool) : "");
-    success.textContent = status === "connected" ? `✓ ${texts.connected(tool)}` : "";
+    const success = status === "connected" ? `✓ ${texts.connected(tool)}` : "";
+    message.textContent = failed ?? (already ? texts.already(tool) : success);
     reconnect.textContent = texts.reconnect;
     reconnect.hidden = !already;
   }
@@ -183,7 +183,6 @@ interface Parts {
   readonly button: HTMLButtonElement;
   readonly label: HTMLSlotElement;
   readonly message: HTMLElement;
-  readonly success: HTMLElement;
   readonly reconnect: HTMLButtonElement;
 }
 
@@ -193,8 +192,7 @@ function buildParts(shadow: ShadowRoot): Parts {
   const button = createElement("button", { part: "button", type: "button" }, label);
   // Present from the start: screen readers announce only changes of a live region that exists.
   const message = createElement("p", { part: "message", role: "alert" });
-  const success = createElement("p", { part: "success", role: "status" });
   const reconnect = createElement("button", { part: "reconnect", type: "button", hidden: "" });
-  shadow.append(button, message, success, reconnect);
-  return { button, label, message, success, reconnect };
+  shadow.append(button, message, reconnect);
+  return { button, label, message, reconnect };
 }

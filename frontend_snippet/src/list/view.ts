@@ -119,6 +119,8 @@ export class View {
   #showRows(entries: readonly Entry[], state: ViewState): void {
     const focused = this.#list.querySelector<HTMLElement>(":focus");
     const known = new Map(this.#rows);
+    const ids = new Set(entries.map(({ integration }) => integration.id));
+    for (const [id, row] of known) if (!ids.has(id)) row.element.remove(); // first, so that fewer rows move
     this.#rows.clear();
     this.#list.hidden = entries.length === 0;
     entries.forEach((entry, place) => {
@@ -126,11 +128,9 @@ export class View {
       const row = known.get(id) ?? this.#addRow(entry);
       row.update(entry, state.rows.get(id) ?? CALM, state);
       this.#rows.set(id, row);
-      known.delete(id);
       const there = this.#list.children[place] ?? null;
       if (there !== row.element) this.#list.insertBefore(row.element, there);
     });
-    for (const row of known.values()) row.element.remove();
     // An element that is moved loses the focus.
     if (focused?.isConnected) focused.focus();
   }
