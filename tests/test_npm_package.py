@@ -33,7 +33,9 @@ export function Page() {
   const first: Integration | undefined = integrations?.[0];
   return (
     <main>
-      <button onClick={open} onPointerEnter={warmUp}>{failed?.detail ?? first?.tool ?? actions.join()}</button>
+      <button onClick={open} onPointerEnter={warmUp}>
+        {failed?.detail ?? first?.tool ?? actions.join()}
+      </button>
       <kombo-connect-button tool="personio" prefetch="intent" class="wide"></kombo-connect-button>
       {/* @ts-expect-error there is no such mode */}
       <kombo-connect-button prefetch="always"></kombo-connect-button>
@@ -54,7 +56,8 @@ test("the package can be required, rendered on a server, and used in a DOM", asy
   require("kombo-embed/integrations");
   const list = document.createElement("kombo-integrations");
   const reply = { status: 200, ok: true, headers: new Headers() };
-  const body = JSON.stringify({ integrations: [{ id: "int_1", tool: "personio", connected_at: "2026-01-01" }] });
+  const integration = { id: "int_1", tool: "personio", connected_at: "2026-01-01" };
+  const body = JSON.stringify({ integrations: [integration] });
   list.options = { fetch: async () => ({ ...reply, text: async () => body }) };
   document.body.append(list, document.createElement("kombo-connect-button"));
   for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setTimeout(resolve));
