@@ -87,11 +87,15 @@ describe("the list", () => {
     expect(advice).toEqual(["", "Connected twice.", "", ""]);
   });
 
-  it("shows a next action that it does not know as it is, without a button", async () => {
-    const { shadow, text } = await place([integration("1", { next_action: "upgrade" })]);
-    expect(text("status")).toBe("upgrade");
-    expect(shadow.querySelector<HTMLElement>("[part=action]")!.hidden).toBe(true);
-  });
+  it.each(["upgrade", "constructor"])(
+    "shows an unknown next action as it is, without a button: %s",
+    async (next) => {
+      const { shadow, text } = await place([integration("1", { next_action: next })]);
+      expect(text("status")).toBe(next);
+      expect(shadow.querySelector<HTMLElement>("[part=status]")!.dataset["tone"]).toBe("plain");
+      expect(shadow.querySelector<HTMLElement>("[part=action]")!.hidden).toBe(true);
+    },
+  );
 
   it("keeps the row of an integration, and the focus in it, when the list changes", async () => {
     const { backend, clock, all, shadow } = await place([

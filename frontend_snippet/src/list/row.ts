@@ -22,12 +22,13 @@ export interface Words {
   readonly language: string;
 }
 
-const TONES: Readonly<Record<string, string>> = {
-  none: "good",
-  reconnect: "warn",
-  finish_setup: "warn",
-  enable: "warn",
-};
+// A value of the backend's may be the name of a property that every object has.
+const TONES = new Map([
+  ["none", "good"],
+  ["reconnect", "warn"],
+  ["finish_setup", "warn"],
+  ["enable", "warn"],
+]);
 
 export class Row {
   readonly element: HTMLLIElement;
@@ -101,7 +102,7 @@ export class Row {
     const { status, advice } = this.#parts;
     const next = integration.next_action;
     status.textContent = textOf(texts, "state", next) ?? next;
-    status.dataset["tone"] = TONES[next] ?? "plain";
+    status.dataset["tone"] = TONES.get(next) ?? "plain";
     advice.textContent = [textOf(texts, "advice", next), isDuplicate && texts.duplicate]
       .filter(Boolean)
       .join(" ");
@@ -111,7 +112,8 @@ export class Row {
   #showAction({ integration, name }: Entry, { busy }: RowState, texts: Words["texts"]): void {
     const { action } = this.#parts;
     const next = integration.next_action;
-    const label = { reconnect: texts.reconnect, finish_setup: texts.finishSetup }[next as string];
+    const label =
+      next === "reconnect" ? texts.reconnect : next === "finish_setup" ? texts.finishSetup : undefined;
     action.hidden = !label;
     action.textContent = label ?? "";
     action.ariaLabel = `${label ?? ""} ${name}`;
