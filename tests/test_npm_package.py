@@ -56,7 +56,7 @@ test("the package can be required, rendered on a server, and used in a DOM", asy
   require("kombo-embed/integrations");
   const list = document.createElement("kombo-integrations");
   const reply = { status: 200, ok: true, headers: new Headers() };
-  const integration = { id: "int_1", tool: "personio", connected_at: "2026-01-01" };
+  const integration = { id: "int_1", tool: "personio", next_action: "none", connected_at: "2026-01-01" };
   const body = JSON.stringify({ integrations: [integration] });
   list.options = { fetch: async () => ({ ...reply, text: async () => body }) };
   document.body.append(list, document.createElement("kombo-connect-button"));

@@ -21,6 +21,7 @@ FIND_WATCHED = (
     .order_by(minted_links.c.watch_until)
     .limit(bindparam("limit"))
 )
+CONNECT, PREFETCH = "connect", "prefetch"  # purposes
 MATCHES_MAX = 50  # how many of an origin id's newest links are considered for a category
 
 
@@ -29,7 +30,8 @@ async def save(
 ) -> int:
     """Save that a link was minted; return the row's id.
 
-    With ``watch``, a connect link is reported as abandoned if its time passes without a completion.
+    With ``watch``, a connect link is reported as abandoned if its time passes without a completion. Without,
+    it was only prefetched: it is closed at the same time, but not reported.
     """
     request = key.request
     connect = request if isinstance(request, LinkRequest) else None
@@ -40,14 +42,14 @@ async def save(
             "environment": transaction.environment,
             "origin_id": key.origin_id,
             "email": key.email,
-            "purpose": _purpose(key, link_type),
+            "purpose": _purpose(key, link_type) if watch else PREFETCH,
             "integration_id": None if isinstance(request, LinkRequest) else request.integration_id,
             "category": connect.category if connect else None,
             "tool": connect.tool if connect else None,
             "language": request.language,
             "minted_at": transaction.now,
             "expires_at": expires_at,
-            "watch_until": expires_at if connect and watch and link_type == "EMBEDDED" else None,
+            "watch_until": expires_at if connect and link_type == "EMBEDDED" else None,
         },
     )
     return int(inserted.scalar_one())
@@ -55,12 +57,11 @@ async def save(
 
 async def watch_from_now(transaction: Transaction, row_id: int) -> None:
     """Watch a link that was only prefetched. One that has expired is closed already."""
-    columns = minted_links.c
     await transaction.connection.execute(
         update(minted_links)
-        .where(columns.id == row_id, columns.environment == transaction.environment)
-        .where(columns.watch_until.is_(None), columns.expires_at > transaction.now)
-        .values(watch_until=columns.expires_at)
+        .where(minted_links.c.id == row_id, minted_links.c.environment == transaction.environment)
+        .where(minted_links.c.purpose == PREFETCH)
+        .values(purpose=CONNECT)
     )
 
 
@@ -112,7 +113,7 @@ async def close(transaction: Transaction, ids: list[int]) -> int:
         .values(watch_until=None)
         .returning(minted_links)
     )
-    closed = list(result.mappings())
+    closed = [link for link in result.mappings() if link["purpose"] == CONNECT]
     completed = await _find_completed(transaction, [link["id"] for link in closed])
     abandoned = [link for link in closed if link["id"] not in completed]
     for link in sorted(abandoned, key=lambda link: (link["expires_at"], link["id"])):
@@ -136,5 +137,5 @@ async def _find_completed(transaction: Transaction, ids: list[int]) -> set[int]:
 
 def _purpose(key: CacheKey, link_type: LinkType) -> str:
     if isinstance(key.request, LinkRequest):
-        return "connect" if link_type == "EMBEDDED" else "magic_link"
+        return CONNECT if link_type == "EMBEDDED" else "magic_link"
     return "setup" if isinstance(key.request, SetupRequest) else "relink"

@@ -46,7 +46,7 @@ async def abandoned(clock: ManualClock) -> int:
     """Return how many flows are reported as abandoned once all links have expired."""
     clock.advance(2 * HOUR)
     async with opened_store(SQLITE_URL, clock=clock) as store:
-        return await store.close_expired_links(limit=100)
+        return (await store.close_expired_links(limit=100)).abandoned
 
 
 async def test_it_answers_with_the_end_and_the_origin_of_a_link_that_the_next_request_gets(

@@ -118,7 +118,7 @@ export class Row {
     action.textContent = label ?? "";
     action.ariaLabel = `${label ?? ""} ${name}`;
     action.ariaDisabled = String(busy);
-    action.dataset["testid"] = next.replace("_", "-");
+    action.dataset["testid"] = label ? next.replace("_", "-") : "";
     this.element.ariaBusy = String(busy);
   }
 }
