@@ -21,6 +21,7 @@ export class Confirmation {
   );
   #busy = false;
   #act: () => Promise<string> = () => Promise.resolve("");
+  #done: () => void = () => undefined;
 
   constructor() {
     this.#cancel.addEventListener("click", () => this.#close());
@@ -30,9 +31,10 @@ export class Confirmation {
     });
   }
 
-  /** Ask, and on a confirmation call `act`. It returns the error to show, or "" if it succeeded. */
-  ask(name: string, texts: ListTexts, act: () => Promise<string>): void {
+  /** Ask, and on a confirmation call `act`, which returns the error to show, or ""; then `done`, with the dialog closed. */
+  ask(name: string, texts: ListTexts, act: () => Promise<string>, done: () => void): void {
     this.#act = act;
+    this.#done = done;
     this.#title.textContent = fill(texts.confirm, name);
     this.#text.textContent = texts.consequence;
     this.#error.textContent = "";
@@ -49,7 +51,9 @@ export class Confirmation {
     const error = await this.#act();
     this.#setBusy(false);
     this.#error.textContent = error;
-    if (!error) this.#close();
+    if (error) return;
+    this.#close();
+    this.#done();
   }
 
   #setBusy(busy: boolean): void {

@@ -80,11 +80,7 @@ export class View {
   confirm({ name, integration }: Entry, act: () => Promise<string>): void {
     const { texts } = this.#current();
     const place = [...this.#rows.keys()].indexOf(integration.id);
-    this.#confirmation.ask(name, texts, async () => {
-      const error = await act();
-      if (!error) queueMicrotask(() => this.#focusAt(place));
-      return error;
-    });
+    this.#confirmation.ask(name, texts, act, () => this.#focusAt(place));
   }
 
   #current(): ViewState {
