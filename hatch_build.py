@@ -51,8 +51,11 @@ class BrowserModuleHook(BuildHookInterface[Any]):
             # Without the install scripts of its packages: none is needed, and each could run anything.
             command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
             self._run(command, frontend)
-        self._run([npm, "run", "--silent", "build"], frontend)
-        self._run([npm, "run", "--silent", "install-into-python"], frontend)
+        self._run([npm, "run", "--silent", "build-for-python"], frontend)
+        for target in targets[: len(MODULES)]:
+            if (built := frontend / "dist" / target.name).exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(built, target)
 
     def _run(self, command: list[str], cwd: Path) -> None:
         result = subprocess.run(  # noqa: S603 - a fixed command, found by which()
