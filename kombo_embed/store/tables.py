@@ -64,6 +64,7 @@ integrations = sa.Table(
     # For the lists of the command line, newest first.
     sa.Index("ix_kombo_embed_integrations_tool", "environment", "tool", "id"),
     sa.Index("ix_kombo_embed_integrations_status", "environment", "status", "id"),
+    sa.Index("ix_kombo_embed_integrations_newest", "environment", "id", **LIVE),
     sa.Index(
         "ix_kombo_embed_integrations_deleted", "environment", "id", **only_where("deleted_at IS NOT NULL")
     ),
