@@ -168,9 +168,12 @@ class RecordStore(Protocol):
     """
 
     async def save_minted_link(
-        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED"
-    ) -> None:
-        """Record that a link was minted: for whom, for what, until when. The link itself is not stored."""
+        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED", watch: bool = True
+    ) -> int:
+        """Record that a link was minted, for whom and for what, without the link; return the row's id."""
+
+    async def save_link_handed_out(self, row_id: int) -> None:
+        """Record that a browser got a link that was only prefetched before."""
 
     async def save_completion(
         self,

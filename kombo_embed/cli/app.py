@@ -12,6 +12,7 @@ from kombo_embed._version import __version__
 from kombo_embed.cli import events, integrations, serve
 from kombo_embed.cli.database import migrate
 from kombo_embed.cli.magic_link import magic_link
+from kombo_embed.cli.npm_pack import npm_pack
 from kombo_embed.cli.reconcile import reconcile
 from kombo_embed.logs import KeyValueFormatter
 from kombo_embed.models import LONE_SURROGATE
@@ -80,6 +81,7 @@ app.command()(serve.demo)
 app.command()(serve.sandbox)
 app.command()(migrate)
 app.command("magic-link")(magic_link)
+app.command("npm-pack")(npm_pack)
 app.command()(reconcile)
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(events.app, name="events")

@@ -27,7 +27,7 @@ from kombo_embed.ports import Collaborators, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
 from kombo_embed.settings import Settings, near_miss_variables
 from kombo_embed.store.store import Store
-from kombo_embed.web.endpoints import Services, load_browser_module
+from kombo_embed.web.endpoints import Services, load_browser_modules
 from kombo_embed.web.openapi import openapi_document
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Composition:
             end_user=end_user,
             link_options=self._collaborators.link_options,
             default_link_options=self._settings.link_options,
-            browser_module=load_browser_module(),
+            browser_modules=load_browser_modules(),
             openapi=openapi_document(),
         )
 

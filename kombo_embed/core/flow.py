@@ -68,6 +68,7 @@ class ConnectionFlow:
                 end_user,
                 request,
                 fresh=choice.fresh,
+                prefetch=choice.prefetch,
                 before_mint=refuse_duplicate if is_checked else None,
             )
         except errors.KomboRejected as error:

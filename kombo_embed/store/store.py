@@ -94,11 +94,19 @@ class Store:
 
     @run_to_completion
     async def save_minted_link(
-        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED"
-    ) -> None:
-        """Record that a link was minted: for whom, for what, until when. The link itself is not stored."""
+        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED", watch: bool = True
+    ) -> int:
+        """Record that a link was minted, for whom and for what, without the link; return the row's id."""
         async with self._writing() as transaction:
-            await minted_links.save(transaction, key, lifetime_seconds=lifetime_seconds, link_type=link_type)
+            return await minted_links.save(
+                transaction, key, lifetime_seconds=lifetime_seconds, link_type=link_type, watch=watch
+            )
+
+    @run_to_completion
+    async def save_link_handed_out(self, row_id: int) -> None:
+        """Record that a browser got a link that was only prefetched before."""
+        async with self._writing() as transaction:
+            await minted_links.watch_from_now(transaction, row_id)
 
     @read_only
     async def has_minted_link(self, origin_id: str) -> bool:

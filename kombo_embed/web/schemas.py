@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from kombo_embed.clock import rfc3339
 from kombo_embed.integration import Integration, IntegrationPage
@@ -25,6 +25,17 @@ class KomboLink(BaseModel):
 
 NextAction = Literal["enable", "reconnect", "finish_setup", "wait_for_sync", "pending", "none"]
 EndUserAction = Literal["disconnect"]
+
+
+class KomboPrefetchedLink(BaseModel):
+    """The end of a link that is cached for a later request. The link itself is not sent."""
+
+    expires_at: datetime = Field(description="UTC.")
+    link_origin: str = Field(description="Kombo's origin, so that a page can connect to it in advance.")
+
+
+class KomboLinkResponse(RootModel[KomboLink | KomboPrefetchedLink]):
+    """A link, or with prefetch its end alone."""
 
 
 class KomboIntegration(BaseModel):
