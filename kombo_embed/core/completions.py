@@ -29,7 +29,7 @@ Sleep = Callable[[float], Awaitable[None]]
 class Wake:
     """What is called after a commit.
 
-    ``dispatcher``: if it may have written an event for the host. ``details``: if it may have made details due.
+    ``dispatcher``: it may have written an event for the host. ``details``: it may have made details due.
     """
 
     dispatcher: Callable[[], None]

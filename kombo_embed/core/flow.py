@@ -26,8 +26,8 @@ logger = logging.getLogger("kombo_embed.core")
 class ConnectionFlow:
     """Issues links, completes flows, applies webhook events.
 
-    ``deletion_rate`` limits how often each end user may delete an integration, or try to. Methods for a public
-    id raise `IntegrationNotFound` if the integration does not exist or is another origin id's.
+    ``deletion_rate`` limits how often each end user may delete an integration, or try to. Methods for a
+    public id raise `IntegrationNotFound` if the integration does not exist or is another origin id's.
     """
 
     def __init__(
