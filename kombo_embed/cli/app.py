@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kombo_embed._version import __version__
-from kombo_embed.cli import events, integrations, serve
+from kombo_embed.cli import events, integrations, sandbox, serve
 from kombo_embed.cli.check import check
 from kombo_embed.cli.database import migrate
 from kombo_embed.cli.magic_link import magic_link
@@ -61,7 +61,6 @@ def _log_to_stderr(unprinted: str) -> Iterator[None]:
 
 
 app.command()(serve.demo)
-app.command()(serve.sandbox)
 app.command()(check)
 app.command()(migrate)
 app.command("magic-link")(magic_link)
@@ -69,3 +68,4 @@ app.command()(reconcile)
 app.command("sign-webhook")(sign_webhook)
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(events.app, name="events")
+app.add_typer(sandbox.app, name="sandbox")
