@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kombo_embed.errors import KomboEmbedError
 
 STATE_KEY = "kombo"
+# Each framework has its own types of scopes and messages.
+HostApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Mountable(Protocol):
@@ -40,7 +43,7 @@ class KomboEmbedMiddleware:
         path: Also serve the routes below this path, for hosts without a router to mount them in.
     """
 
-    def __init__(self, app: ASGIApp, *, embed: Mountable, path: str | None = None) -> None:
+    def __init__(self, app: HostApp, *, embed: Mountable, path: str | None = None) -> None:
         self.app = app
         self._embed = embed
         self._serve = embed.app
@@ -75,7 +78,7 @@ class Lifespan:
         self._has_begun = False
         self._is_open = False
 
-    async def run(self, app: ASGIApp, scope: Scope) -> None:
+    async def run(self, app: HostApp, scope: Scope) -> None:
         """Run the lifespan of ``app``."""
         try:
             await self._run_host(app, scope)
@@ -89,7 +92,7 @@ class Lifespan:
             if self._is_open:
                 await self._embed.close()
 
-    async def _run_host(self, app: ASGIApp, scope: Scope) -> None:
+    async def _run_host(self, app: HostApp, scope: Scope) -> None:
         try:
             await app(scope, self._open_at_startup, self._close_at_end)
         except Exception:
