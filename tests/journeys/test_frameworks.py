@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from kombo_embed.sandbox import Sandbox
+from tests.processes import serving
 from tests.support import API_KEY, DATABASE, WEBHOOK_SECRET, database_with_tables, free_port, served
 
 pytestmark = pytest.mark.integration
@@ -26,59 +25,19 @@ SERVERS = {
 }
 
 
-class Server:
-    """An example, served by a process of its own."""
-
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
-        self.process = process
-        self.url = url
-        self.output = ""
-
-    async def printed(self, text: str) -> None:
-        """Wait until the process prints this."""
-        assert self.process.stdout is not None
-        async with asyncio.timeout(60):
-            while text not in self.output:
-                line = await self.process.stdout.readline()
-                assert line, self.output
-                self.output += line.decode()
-
-    async def stop(self) -> None:
-        """End the process with SIGTERM, and wait for it."""
-        self.process.terminate()
-        async with asyncio.timeout(60):
-            output, _ = await self.process.communicate()
-        self.output += output.decode()
+def environment(name: str) -> dict[str, str]:
+    return {"PYTHONPATH": str(EXAMPLES / name), "SESSION_SECRET": "made-up"}
 
 
-@asynccontextmanager
-async def example(name: str, server: str, **environ: str) -> AsyncIterator[Server]:
-    port = free_port()
-    command = [option.format(port=port) for option in SERVERS[server]]
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *command, "app:app"),
-        env={**os.environ, "PYTHONPATH": str(EXAMPLES / name), "SESSION_SECRET": "made-up", **environ},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        yield Server(process, f"http://127.0.0.1:{port}")
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-
-
-async def until_ready(client: httpx.AsyncClient, server: Server) -> None:
+async def printed(process: asyncio.subprocess.Process, text: str) -> None:
+    """Wait until the process prints this."""
+    assert process.stdout is not None
+    output = ""
     async with asyncio.timeout(60):
-        while True:
-            assert server.process.returncode is None, "the server ended"
-            try:
-                (await client.get("/")).raise_for_status()
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
-            else:
-                return
+        while text not in output:
+            line = await process.stdout.readline()
+            assert line, output
+            output += line.decode()
 
 
 @pytest.mark.parametrize(
@@ -93,18 +52,22 @@ async def until_ready(client: httpx.AsyncClient, server: Server) -> None:
 )
 async def test_an_end_user_signs_in_and_connects_a_tool(sandbox: Sandbox, name: str, server: str) -> None:
     DATABASE.write_bytes(database_with_tables())
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [option.format(port=port) for option in SERVERS[server]]
     async with served(sandbox.app) as kombo_url:
-        settings = {
+        environ = {
+            **environment(name),
             "KOMBO_API_KEY": API_KEY,
             "KOMBO_API_URL": f"{kombo_url}/v1",
             "KOMBO_WEBHOOK_SECRET": WEBHOOK_SECRET,
         }
+        program = (sys.executable, "-m", *command, "app:app")
         async with (
-            example(name, server, **settings) as host,
-            httpx.AsyncClient(base_url=host.url, trust_env=False, follow_redirects=True) as browser,
+            serving(*program, url=url, environ=environ, output=asyncio.subprocess.PIPE) as host,
+            httpx.AsyncClient(base_url=url, trust_env=False, follow_redirects=True) as browser,
         ):
-            await until_ready(browser, host)
-            sandbox.webhook_url = f"{host.url}/kombo/webhooks"
+            sandbox.webhook_url = f"{url}/kombo/webhooks"
             refused = await browser.post("/kombo/links", json={})
             assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
             assert "kombo-connect-button" in (await browser.post("/sign-in")).text
@@ -114,7 +77,7 @@ async def test_an_end_user_signs_in_and_connects_a_tool(sandbox: Sandbox, name: 
 
             # The tab is closed: the webhook alone reports it, and the handler runs.
             await sandbox.complete(first.json()["link"], "personio")
-            await host.printed("personio of org_1 is connected")
+            await printed(host, "personio of org_1 is connected")
             flow = await sandbox.complete(
                 (await browser.post("/kombo/links", json={})).json()["link"], "hibob"
             )
@@ -128,14 +91,21 @@ async def test_an_end_user_signs_in_and_connects_a_tool(sandbox: Sandbox, name: 
             assert (await browser.post("/kombo/links", json={})).status_code == 401
             foreign = {"Origin": "https://elsewhere.example"}
             assert (await browser.post("/kombo/links", json={}, headers=foreign)).status_code == 403
-            await host.stop()
-    assert "Traceback" not in host.output
+            host.terminate()
+            async with asyncio.timeout(60):
+                output, _ = await host.communicate()
+    assert b"Traceback" not in output
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 async def test_invalid_settings_stop_the_start(name: str) -> None:
-    async with example(name, "uvicorn", KOMBO_REGION="mars") as host:
-        async with asyncio.timeout(60):
-            output, _ = await host.process.communicate()
-    assert host.process.returncode == 3  # uvicorn's for a start that failed
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "uvicorn", "--port", str(free_port()), "app:app"),
+        env={**os.environ, **environment(name), "KOMBO_REGION": "mars"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    assert process.returncode == 3  # uvicorn's for a start that failed
     assert "KOMBO_API_KEY: missing" in output.decode()

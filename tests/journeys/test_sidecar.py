@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from kombo_embed.sandbox import Sandbox
+from tests.processes import serving
 from tests.support import API_KEY, DATABASE, WEBHOOK_SECRET, database_with_tables, free_port, served
 
 pytestmark = pytest.mark.integration
@@ -23,28 +22,6 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "node_sidecar"
 PAGE = ROOT / "docs" / "other-languages.md"
 NO_NODE = "Node.js was not found; install it to run this test"
-
-
-@asynccontextmanager
-async def running(*command: str, url: str, environ: Mapping[str, str]) -> AsyncIterator[None]:
-    """Run a process until the context ends; it has to answer at the URL."""
-    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **environ}, cwd=EXAMPLE)
-    try:
-        async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as client:
-            while True:
-                assert process.returncode is None, "the process ended"
-                try:
-                    await client.get(url)
-                except httpx.TransportError:
-                    await asyncio.sleep(0.05)
-                else:
-                    break
-        yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        async with asyncio.timeout(30):
-            await process.wait()
 
 
 @pytest.fixture
@@ -73,8 +50,8 @@ async def host(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[str]:
         sidecar = (sys.executable, "-m", "uvicorn", "sidecar:app", "--port", str(sidecar_port))
         ports = {"PORT": str(port), "SIDECAR_URL": sidecar_url}
         async with (
-            running(*sidecar, url=f"{sidecar_url}/kombo/health", environ=settings),
-            running(node, "server.mjs", url=url, environ=ports),
+            serving(*sidecar, url=f"{sidecar_url}/kombo/health", environ=settings, cwd=EXAMPLE),
+            serving(node, "server.mjs", url=url, environ=ports, cwd=EXAMPLE),
         ):
             sandbox.webhook_url = f"{url}/kombo/webhooks"
             yield url
