@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+
+from tests.support import free_port
+
+NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr crit;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/server.conf;
+}}
+"""
 
 
 @asynccontextmanager
@@ -43,3 +61,16 @@ async def _until_it_answers(process: asyncio.subprocess.Process, url: str) -> No
                 await asyncio.sleep(0.05)
             else:
                 return
+
+
+@asynccontextmanager
+async def running_nginx(
+    program: str, folder: Path, configuration: Callable[[str], str]
+) -> AsyncIterator[str]:
+    """Run nginx with what the function returns for an address to listen on; yield its URL."""
+    address = f"127.0.0.1:{free_port()}"
+    (folder / "server.conf").write_text(configuration(address), encoding="utf-8")
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder), encoding="utf-8")
+    command = (program, "-p", str(folder), "-c", str(folder / "nginx.conf"))
+    async with serving(*command, environ={}, url=f"http://{address}"):
+        yield f"http://{address}"

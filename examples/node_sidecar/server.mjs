@@ -63,6 +63,12 @@ createServer((request, response) => {
   if (pathname === "/.well-known/jwks.json") {
     return response.setHeader("Content-Type", "application/json").end(JSON.stringify(KEY_SET));
   }
+  if (pathname === "/kombo-token") {
+    // Only for nginx's auth_request, in place of passOn().
+    const user = signedInUser(request);
+    if (user) response.setHeader("X-Kombo-Token", `Bearer ${tokenFor(user)}`);
+    return response.writeHead(204).end();
+  }
   if (pathname === "/sign-in" && request.method === "POST") {
     const id = randomBytes(32).toString("base64url"); // your app requires a password
     sessions.set(id, "ada");

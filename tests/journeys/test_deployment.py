@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import signal
@@ -22,56 +21,25 @@ import yaml  # type: ignore[import-untyped]
 from kombo_embed import Settings
 from kombo_embed.sandbox import Sandbox
 from tests.postgres import PostgresServer
-from tests.processes import serving
+from tests.processes import running_nginx, serving
 from tests.redis_server import RedisServer
 from tests.support import API_KEY, WEBHOOK_SECRET, free_port, minted, person, served
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "examples" / "deployment"
 HOST = """
-import os
-
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from kombo_embed import KomboEmbed
 from tests.support import end_user_from_header
 
-app = Starlette(routes=[Route("/kombo-process", lambda request: JSONResponse(os.getpid()))])
+app = Starlette()
 embed = KomboEmbed(end_user=end_user_from_header)
 embed.install(app)
 """
-NGINX = """
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/kombo-embed.conf;
-}}
-"""
-NO_NGINX = "nginx was not found; install it (Debian: apt-get install nginx-light) to run this test"
 ADA = person("ada@acme")
 FERNET_KEY = "bWFkZS11cC1rZXktZm9yLXRoZS10ZXN0cy1vbmx5ISE="
 CONTAINERFILE = (ROOT / "Containerfile").read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def nginx() -> str:
-    """Return the path of nginx."""
-    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(NO_NGINX)
-        pytest.skip(NO_NGINX)
-    return found
 
 
 def server_command() -> list[str]:
@@ -87,22 +55,19 @@ async def deployed(
 ) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
     """Run four workers behind nginx; yield nginx's URL and the workers' parent."""
     (folder / "app.py").write_text(HOST, encoding="utf-8")
-    app_port, port = free_port(), free_port()
-    served_by = ["--port", str(app_port), "--host", "127.0.0.1"]
+    app_port = free_port()
     # The later options win.
-    workers = [sys.executable, "-m", *server_command(), *served_by, "--no-access-log"]
-    conf = (FILES / "nginx.conf").read_text(encoding="utf-8")
-    conf = conf.replace("app:8000", f"127.0.0.1:{app_port}").replace(
-        "listen 8080", f"listen 127.0.0.1:{port}"
-    )
-    (folder / "kombo-embed.conf").write_text(conf, encoding="utf-8")
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder), encoding="utf-8")
-    subprocess.run([nginx, "-t", "-q", "-p", folder, "-c", folder / "nginx.conf"], check=True)  # noqa: ASYNC221, S603
+    options = ["--port", str(app_port), "--host", "127.0.0.1", "--no-access-log"]
+    workers = [sys.executable, "-m", *server_command(), *options]
     paths = {**environ, "PYTHONPATH": f"{ROOT}:{folder}"}
-    url = f"http://127.0.0.1:{port}"
+
+    def configuration(address: str) -> str:
+        conf = (FILES / "nginx.conf").read_text(encoding="utf-8")
+        return conf.replace("app:8000", f"127.0.0.1:{app_port}").replace("listen 8080", f"listen {address}")
+
     async with (
         serving(*workers, environ=paths, url=f"http://127.0.0.1:{app_port}/kombo/health") as parent,
-        serving(nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), environ={}, url=url),
+        running_nginx(nginx, folder, configuration) as url,
     ):
         yield url, parent
 
