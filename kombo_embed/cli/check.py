@@ -1,7 +1,9 @@
 """``kombo-embed check``: find what is wrong with an installation, with the remedies."""
 
 import asyncio
+import functools
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -12,13 +14,20 @@ from kombo_embed.composition.deployment import Finding
 from kombo_embed.composition.doctor import diagnose
 
 
-def check(*, as_json: AsJson = False) -> None:
+def check(
+    *,
+    prefix: Annotated[
+        str, typer.Option(help="The prefix of the variables, such as KOMBO_US_ for a second environment.")
+    ] = "KOMBO_",
+    as_json: AsJson = False,
+) -> None:
     """Find what is wrong with the settings, the API key, the database, Redis and the rest.
 
     Run it where the app runs, with the app's environment. Nothing is changed. The exit code is 1 if there is
     an error, and 0 if there are only warnings.
     """
-    findings = asyncio.run(diagnose(Settings, clock=SystemClock()))
+    read = functools.partial(Settings, _env_prefix=prefix)
+    findings = asyncio.run(diagnose(read, clock=SystemClock()))
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings]})
     else:

@@ -11,11 +11,14 @@ from kombo_embed.composition import deployment
 from kombo_embed.composition.check_database import DatabaseCheck
 from kombo_embed.composition.check_kombo import KomboCheck
 from kombo_embed.composition.deployment import Finding, Surroundings
+from kombo_embed.composition.redis import make_redis_client, make_redis_links
 from kombo_embed.ports import Clock
 from kombo_embed.settings import Settings, is_on_this_machine
 
 if TYPE_CHECKING:
     import httpx
+
+    from kombo_embed.link_cache.redis_client import RedisClient
 
 
 async def diagnose(
@@ -42,33 +45,43 @@ async def diagnose(
         *deployment.inspect_variables(settings, around),
         *await KomboCheck(settings, clock=clock, transport=transport).run(),
         *await DatabaseCheck(settings, clock=clock).run(),
-        *await _check_redis(settings),
+        *await _check_redis(settings, clock),
         *await _check_issuer(settings, transport),
         *deployment.inspect(settings, around),
         deployment.inspect_browser_modules(),
     ]
 
 
-async def _check_redis(settings: Settings) -> list[Finding]:
+async def _check_redis(settings: Settings, clock: Clock) -> list[Finding]:
     url, variable = settings.redis_url, f"{settings.prefix}REDIS_URL"
     if url is None:
         return [Finding("redis", "ok", f"{variable} is not set: each process keeps its own links.")]
     try:
-        from kombo_embed.link_cache import redis_client  # noqa: PLC0415 - an extra
-    except ImportError:
-        message = f"{variable} is set, but the Redis client is not installed."
-        return [Finding("redis", "error", message, "Install kombo-embed with its extra 'redis'.")]
-    findings = list(_inspect_encryption(settings, url.get_secret_value()))
-    try:
-        async with aclosing(redis_client.RedisClient(url.get_secret_value())) as client:
-            await client.connect()
+        client = make_redis_client(settings, url.get_secret_value())
     except errors.ConfigurationError as error:
-        return [*findings, Finding("redis", "error", str(error), f"Correct {variable}.")]
-    except redis_client.RedisUnavailable as error:
-        message = f"Redis cannot be used ({error}): each process keeps its own links."
-        remedy = f"Check {variable}, and that Redis runs and can be reached with its user and password."
-        return [*findings, Finding("redis", "warning", message, remedy)]
+        return [Finding("redis", "error", str(error), f"Correct {variable}, or install the extra 'redis'.")]
+    findings = [
+        *_inspect_encryption(settings, url.get_secret_value()),
+        *await _connect(settings, client, clock),
+    ]
     return findings or [Finding("redis", "ok", "Redis can be used.")]
+
+
+async def _connect(settings: Settings, client: RedisClient, clock: Clock) -> list[Finding]:
+    from kombo_embed.link_cache.redis_client import RedisUnavailable, RedisUnusable  # noqa: PLC0415 - an extra
+
+    variable = f"{settings.prefix}REDIS_URL"
+    async with aclosing(client):
+        try:
+            await make_redis_links(settings, client, clock=clock).open()
+        except RedisUnusable as error:
+            message = f"Redis answers, but it can never be used: {error}."
+            return [Finding("redis", "error", message, f"Correct {variable}, or the server.")]
+        except RedisUnavailable as error:
+            message = f"Redis cannot be used ({error}): each process keeps its own links."
+            remedy = f"Check {variable}, and that Redis runs and can be reached with its user and password."
+            return [Finding("redis", "warning", message, remedy)]
+    return []
 
 
 def _inspect_encryption(settings: Settings, url: str) -> Iterator[Finding]:

@@ -167,6 +167,17 @@ async def test_an_address_without_v1_is_found(healthy: pytest.MonkeyPatch, sandb
     assert not_ok(findings)["api_key"]["remedy"].startswith("KOMBO_API_URL usually ends with /v1")
 
 
+async def test_a_second_set_of_variables_has_a_check_of_its_own(healthy: pytest.MonkeyPatch) -> None:
+    for name, variable in {"API_KEY": "ks_other", "API_URL": f"http://{CLOSED}/v1"}.items():
+        healthy.setenv(f"KOMBO_US_{name}", variable)
+    code, findings = await check("--prefix", "KOMBO_US_")
+    found = not_ok(findings)
+    assert (code, set(found)) == (1, {"api_key", "webhook_secret"})
+    assert "KOMBO_US_API_KEY" in found["api_key"]["message"]
+    assert "KOMBO_US_WEBHOOK_SECRET" in found["webhook_secret"]["remedy"]
+    assert (await check())[0] == 0
+
+
 async def test_people_get_the_findings_and_their_number(healthy: pytest.MonkeyPatch) -> None:
     healthy.setenv("KOMBO_API_KEY", "ks_other")
     healthy.delenv("KOMBO_WEBHOOK_SECRET")
@@ -186,6 +197,20 @@ async def test_redis_that_runs_is_ok_and_makes_several_workers_safe(
     healthy.setenv("KOMBO_REDIS_URL", redis_server.url)
     code, findings = await check()
     assert (code, not_ok(findings)) == (0, {})
+
+
+async def test_redis_whose_user_lacks_permissions_is_an_error(
+    healthy: pytest.MonkeyPatch, redis_server: RedisServer
+) -> None:
+    redis_server.command(
+        "ACL", "SETUSER", "reader", "on", ">made-up", "~*", "+@read", "+@connection", "+info"
+    )
+    healthy.setenv("KOMBO_REDIS_URL", redis_server.url.replace("://", "://reader:made-up@"))
+    code, findings = await check()
+    found = not_ok(findings)
+    assert (code, set(found), found["redis"]["level"]) == (1, {"redis"}, "error")
+    assert "lacks permissions" in found["redis"]["message"]
+    assert "made-up" not in json.dumps(findings)
 
 
 async def test_tables_that_are_missing_from_postgresql_are_an_error(
