@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from kombo_embed.cli.integrations import Status
 from kombo_embed.cli.output import exit_on_error, fail
 from kombo_embed.cli.serve import LOOPBACK, Host, PublicUrl, origin_of
 from kombo_embed.settings import read_env_file, read_mount_path
@@ -79,8 +80,8 @@ def trigger(
     ] = None,
     origin_id: Annotated[str | None, typer.Option(help="Your customer's id.")] = None,
     state: Annotated[
-        Literal["ACTIVE", "INVALID", "INACTIVE"], typer.Option(help="With integration-state-changed.")
-    ] = "INVALID",
+        Status, typer.Option(case_sensitive=False, help="With integration-state-changed.")
+    ] = Status.INVALID,
 ) -> None:
     """Send a webhook event to a running app, signed with KOMBO_WEBHOOK_SECRET.
 
@@ -94,7 +95,7 @@ def trigger(
         _complete(url, option="--url") or f"http://localhost:{app_process.DEFAULT_PORT}{_webhooks_path()}"
     )
     integration_id = integration or trigger.new_integration_id()
-    built = trigger.build_event(event, trigger.Subject(integration_id, origin_id, state))
+    built = trigger.build_event(event, trigger.Subject(integration_id, origin_id, state.value))
     try:
         status, detail = asyncio.run(trigger.send(built, url=target, webhook_secret=secret))
     except ConnectionError as error:
