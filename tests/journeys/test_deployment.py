@@ -168,7 +168,6 @@ def test_the_requirements_of_the_container_have_what_the_package_needs() -> None
     wanted = [
         *project["project"]["dependencies"],
         *(one for extra in ("cli", "fastapi", "postgres", "redis") for one in extras[extra]),
-        *project["dependency-groups"]["build"],
     ]
     pinned = (ROOT / "requirements" / "deploy.txt").read_text(encoding="utf-8")
     for requirement in wanted:
