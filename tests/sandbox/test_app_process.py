@@ -31,10 +31,10 @@ def print_it(event):
     print("connected", event.origin_id, flush=True)
 """
 INTERRUPTED = """
-import signal, sys, time
+import os, signal, sys, time
 
 for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda *_: (print("signal", flush=True), time.sleep(0.5), sys.exit(7)))
+    signal.signal(number, lambda *_: (os.write(1, b"signal "), time.sleep(1), sys.exit(7)))
 print("app is waiting", flush=True)
 signal.pause()
 """
