@@ -65,6 +65,14 @@ class IntegrationDetails:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKeyCheck:
+    """The environment of an API key, and the time on Kombo's clock, to the second."""
+
+    environment_id: str
+    answered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """One of Kombo's tools, for pages with their own picker."""
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kombo_embed.clock import SystemClock
-from kombo_embed.composition import background
+from kombo_embed.composition import background, deployment
 from kombo_embed.composition.identity import choose_resolver
 from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
 from kombo_embed.core.completions import Completions, Wake
@@ -25,7 +25,7 @@ from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.ports import Collaborators, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
-from kombo_embed.settings import Settings, near_miss_variables
+from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
 from kombo_embed.web.endpoints import Services, load_browser_modules
 from kombo_embed.web.openapi import openapi_document
@@ -55,7 +55,7 @@ async def open_services(
 
     Raises `ConfigurationError` if nothing says who is signed in, or an extra is missing.
     """
-    _warn_of_settings(settings)
+    deployment.warn(settings)
     async with AsyncExitStack() as stack:
         yield await Composition(settings, collaborators, stack).open(handlers)
 
@@ -226,12 +226,3 @@ class Composition:
     def _closing(self, part: Part) -> Part:
         self._stack.push_async_callback(part.aclose)
         return part
-
-
-def _warn_of_settings(settings: Settings) -> None:
-    if not settings.is_private:
-        logger.warning("settings.api_key_unencrypted", extra={"variable": f"{settings.prefix}API_URL"})
-    for variable, effect in settings.clamped.items():
-        logger.warning("settings.clamped", extra={"variable": variable, "effective": effect})
-    for name, meant in near_miss_variables(settings.prefix):
-        logger.warning("settings.unknown_variable", extra={"variable": name, "did_you_mean": meant})
