@@ -122,7 +122,7 @@ class KomboClient:
     async def _call_in_background(self, request: KomboRequest) -> bytes:
         self._circuit_breaker.reject_if_open()
         with muted(), self._background.enter():
-            return await self._attempt(request, deadline=self._http.deadline())
+            return (await self._attempt(request, deadline=self._http.deadline())).body
 
     async def _call(self, request: KomboRequest) -> bytes:
         return (await self._exchange(request)).body
