@@ -9,7 +9,7 @@ import typer
 
 from kombo_embed._version import __version__
 from kombo_embed.cli import events, integrations, serve
-from kombo_embed.cli.database import migrate
+from kombo_embed.cli.database import copy, migrate
 from kombo_embed.cli.magic_link import magic_link
 from kombo_embed.cli.reconcile import reconcile
 from kombo_embed.logs import KeyValueFormatter
@@ -62,6 +62,7 @@ def _log_to_stderr(*, with_store: bool) -> Iterator[None]:
 app.command()(serve.demo)
 app.command()(serve.sandbox)
 app.command()(migrate)
+app.command()(copy)
 app.command("magic-link")(magic_link)
 app.command()(reconcile)
 app.add_typer(integrations.app, name="integrations")
