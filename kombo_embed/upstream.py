@@ -60,6 +60,7 @@ class IntegrationDetails:
     status: str | None
     setup_status: str | None
     origin_id: str | None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ import typer
 
 from kombo_embed._version import __version__
 from kombo_embed.cli import events, integrations, serve
+from kombo_embed.cli.audit import audit
 from kombo_embed.cli.database import copy, migrate
+from kombo_embed.cli.erase import erase
 from kombo_embed.cli.magic_link import magic_link
 from kombo_embed.cli.reconcile import reconcile
 from kombo_embed.logs import KeyValueFormatter
@@ -65,5 +67,7 @@ app.command()(migrate)
 app.command()(copy)
 app.command("magic-link")(magic_link)
 app.command()(reconcile)
+app.command()(erase)
+app.command()(audit)
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(events.app, name="events")

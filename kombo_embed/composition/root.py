@@ -12,6 +12,7 @@ from kombo_embed.clock import SystemClock
 from kombo_embed.composition.identity import choose_resolver
 from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
 from kombo_embed.core.completions import Completions
+from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.links import LinkIssuer
@@ -87,6 +88,7 @@ class Composition:
             flow=flow,
             list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
+            eraser=Eraser(store=store.erasures, client=client, clock=self._clock),
             reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
             store=store,
             is_redis_up=(lambda: redis_cache.is_up) if redis_cache else None,
@@ -195,15 +197,16 @@ class Composition:
             client=client,
             links=links,
             store=store,
+            erasures=store.erasures,
             completions=self._closing(completions),
             wake_dispatcher=wake_dispatcher,
         )
 
     async def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> None:
-        retention = timedelta(days=self._settings.retention_days)
         housekeeping = Housekeeping(
             store,
-            retention=retention,
+            retention=timedelta(days=self._settings.retention_days),
+            audit_retention=timedelta(days=self._settings.audit_retention),
             lifetime_seconds=self._settings.lifetime_seconds,
             clock=self._clock,
             wake_dispatcher=dispatcher.wake,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 
-from kombo_embed import errors
+from kombo_embed import errors, upstream
 from kombo_embed.core.completions import Completions
 from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
 from kombo_embed.core.links import LinkIssuer
@@ -16,7 +17,7 @@ from kombo_embed.integration import Completion, Integration, IntegrationPage, In
 from kombo_embed.kombo import responses, webhooks
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser, IssuedLink, LinkOptions, LinkRequest, RelinkRequest, SetupRequest
-from kombo_embed.ports import RecordStore
+from kombo_embed.ports import ErasureStore, RecordStore
 from kombo_embed.settings import Settings
 
 logger = logging.getLogger("kombo_embed.core")
@@ -36,6 +37,7 @@ class ConnectionFlow:
         client: KomboClient,
         links: LinkIssuer,
         store: RecordStore,
+        erasures: ErasureStore,
         completions: Completions,
         wake_dispatcher: Callable[[], None],
     ) -> None:
@@ -43,6 +45,7 @@ class ConnectionFlow:
         self._client = client
         self._links = links
         self._store = store
+        self._erasures = erasures
         self._completions = completions
         self._wake_dispatcher = wake_dispatcher
 
@@ -101,13 +104,15 @@ class ConnectionFlow:
                 raise errors.SetupNotAvailable("Kombo has no setup step for this integration.") from None
             raise
 
-    async def mint_magic_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> str:
+    async def mint_magic_link(
+        self, end_user: EndUser, choice: LinkChoice, options: LinkOptions, *, actor: str | None = None
+    ) -> str:
         """Mint a link that is valid for a year. It is never cached. Raises as `issue_link`."""
         request = build_link_request(self._settings, choice, options)
         if self._prevents_duplicate(request, options):
             await self._refuse_duplicate(end_user, request)
         try:
-            return await self._links.mint_magic_link(end_user, request)
+            return await self._links.mint_magic_link(end_user, request, actor=actor)
         except errors.KomboRejected as error:
             raise as_invalid_request(choice, error) from None
 
@@ -119,7 +124,8 @@ class ConnectionFlow:
         """Record the event in a verified body, once, and what it reports.
 
         Raises `InvalidRequest` if the body is not an event, or lacks a field of its type; it is stored as
-        malformed. After `StoreUnavailable`, Kombo should send it again.
+        malformed. After `StoreUnavailable`, Kombo should send it again; also after `KomboError`, if it has to
+        be asked when an integration of an erased customer was created.
         """
         try:
             event = webhooks.parse_event(body)
@@ -129,8 +135,22 @@ class ConnectionFlow:
             logger.warning("webhook.malformed", extra={"reason": reason})
             await self._store.save_malformed_event(body, reason=reason)
             raise
-        await self._store.save_event(event, report)
+        created_at = await self._find_creation(report)
+        await self._store.save_event(event, report, created_at=created_at)
         self._wake_dispatcher()
+
+    async def _find_creation(self, report: upstream.Report | None) -> datetime | None:
+        """Ask Kombo when a reported integration was created, if its customer is erased; else return None."""
+        if not isinstance(report, upstream.ReportedIntegration) or report.origin_id is None:
+            return None
+        if not await self._erasures.is_erased(report.origin_id):
+            return None
+        try:
+            return (await self._client.integration_details(report.integration_id)).created_at
+        except errors.KomboRejected as error:
+            if error.kombo_code == responses.NOT_FOUND:
+                return None
+            raise
 
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. This cannot be undone.

@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     link_rate: fields.Rate = "20/minute"
     completion_rate: fields.Rate = "300/minute"
     event_retention: fields.Days = 90
+    audit_retention: fields.Days = 730
     connect_timeout: fields.Seconds = 3
     timeout: fields.Seconds = 10
     allowed_origins: fields.Origins = ()

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, RowMapping, bindparam, func, insert, select, tuple_, update
 
 from kombo_embed.integration import Completion, Integration
-from kombo_embed.store import merge, minted_links, webhook_events
+from kombo_embed.store import audit, erasure_marks, merge, minted_links, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
@@ -36,6 +36,7 @@ UPDATE = update(integrations).where(integrations.c.id == bindparam("row_id")).re
 REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
 DUPLICATES_NAMED = 10  # the oldest ones, in an event
 OLDEST_FIRST = (integrations.c.connected_at, integrations.c.id)
+UNFINISHED = {"INCOMPLETE", "FINAL_SYNC_PENDING"}  # setup statuses
 PUBLIC_ID_BYTES = 16
 PUBLIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # so many bytes in base64url, without padding
 
@@ -105,7 +106,10 @@ async def save_deleted(
     *,
     unless_changed_since: datetime | None = None,
 ) -> None:
-    """Mark an integration as deleted, even if it was not known before."""
+    """Mark an integration as deleted, even if it was not known before.
+
+    The caller has verified that a report about it is admitted; see `erasure_marks.admits`.
+    """
     row = await lock_row(transaction, integration.integration_id)
     if row is None:
         values = _first_values(integration, origin_id=integration.origin_id, source="webhook")
@@ -114,7 +118,9 @@ async def save_deleted(
     elif row["deleted_at"] is None and unless_changed_since in (None, row["updated_at"]):
         origin_id = row["origin_id"] or integration.origin_id
         values = {"origin_id": origin_id, "deleted_at": transaction.now}
-        await _write_event(transaction, "integration.deleted", await _update(transaction, row, values))
+        row = await _update(transaction, row, values)
+        await _write_event(transaction, "integration.deleted", row)
+        await _write_audit(transaction, "disconnected", row)
         transaction.invalidate(origin_id)
 
 
@@ -130,6 +136,10 @@ async def save_details(
     transaction: Transaction, details: IntegrationDetails, *, states_unless_changed_since: datetime
 ) -> Integration | None:
     """Merge Kombo's current details; return the integration if that changed it."""
+    if not await erasure_marks.admits(
+        transaction, details.integration_id, origin_id=details.origin_id, created_at=details.created_at
+    ):
+        return None
     row = await lock_row(transaction, details.integration_id)
     if row is None or row["deleted_at"] is not None:
         return None
@@ -151,6 +161,7 @@ async def _save_first(
         if changes:
             row = await _update(transaction, row, changes)
     integration = await _write_event(transaction, "integration.connected", row)
+    await _write_audit(transaction, "connected", row, actor=transaction.actor or row["email"])
     await _report_duplicates(transaction, row)
     return Completion(integration, first=True)
 
@@ -158,7 +169,11 @@ async def _save_first(
 async def _save_changes(transaction: Transaction, row: RowMapping, values: merge.Values) -> Integration:
     if not values:
         return from_row(row)
-    row = await _update(transaction, row, values)
+    before, row = row, await _update(transaction, row, values)
+    if before["status"] == "INVALID" and row["status"] == "ACTIVE":
+        await _write_audit_of_link(transaction, "reconnected", row, purpose="relink")
+    if before["setup_status"] in UNFINISHED and row["setup_status"] == "COMPLETED":
+        await _write_audit_of_link(transaction, "setup_finished", row, purpose="setup")
     if values.keys() & REPORTED_TO_HOST:
         await _write_event(transaction, "integration.updated", row)
     if values.keys() & {"origin_id", "category", "category_guessed"}:
@@ -237,6 +252,30 @@ async def _write_event(
         transaction, event_type, origin_id=integration.origin_id, integration=integration, data=data or {}
     )
     return integration
+
+
+async def _write_audit_of_link(
+    transaction: Transaction, action: str, row: RowMapping, *, purpose: str
+) -> None:
+    """Write an entry whose actor has last got a link of this purpose: Kombo does not say who it was."""
+    actor = transaction.actor or await minted_links.find_email(
+        transaction, row["origin_id"], row["integration_id"], purpose=purpose
+    )
+    await _write_audit(transaction, action, row, actor=actor)
+
+
+async def _write_audit(
+    transaction: Transaction, action: str, row: RowMapping, *, actor: str | None = None
+) -> None:
+    detail = {name: row[name] for name in ("tool", "category")}
+    await audit.write(
+        transaction,
+        action,
+        origin_id=row["origin_id"],
+        integration_id=row["integration_id"],
+        actor=actor,
+        detail=detail,
+    )
 
 
 async def _find_one(transaction: Transaction, *conditions: ColumnElement[bool]) -> Integration | None:

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, exists, insert, or_, select, update
 
 from kombo_embed.clock import rfc3339
 from kombo_embed.models import CacheKey, LinkRequest, LinkType, SetupRequest
+from kombo_embed.store import audit
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations, minted_links
 from kombo_embed.store.transaction import Transaction
@@ -27,7 +28,7 @@ MATCHES_MAX = 50  # how many of an origin id's newest links are considered for a
 async def save(
     transaction: Transaction, key: CacheKey, *, lifetime_seconds: float, link_type: LinkType
 ) -> None:
-    """Save that a link was minted."""
+    """Save that a link was minted; one that is valid for a year is in the audit trail, too."""
     request = key.request
     connect = request if isinstance(request, LinkRequest) else None
     expires_at = transaction.now + timedelta(seconds=lifetime_seconds)
@@ -47,6 +48,9 @@ async def save(
             "watch_until": expires_at if connect and link_type == "EMBEDDED" else None,
         },
     )
+    if link_type == "MAGIC_LINK":
+        detail = {"category": connect.category, "tool": connect.tool} if connect else None
+        await audit.write(transaction, "magic_link_minted", origin_id=key.origin_id, detail=detail)
 
 
 async def exists_for(transaction: Transaction, origin_id: str) -> bool:
@@ -55,6 +59,21 @@ async def exists_for(transaction: Transaction, origin_id: str) -> bool:
         minted_links.c.environment == transaction.environment, minted_links.c.origin_id == origin_id
     )
     return (await transaction.connection.execute(query.limit(1))).first() is not None
+
+
+async def find_email(
+    transaction: Transaction, origin_id: str | None, integration_id: str, *, purpose: str
+) -> str | None:
+    """Return for whom the newest link of this purpose to an integration was minted."""
+    columns = minted_links.c
+    query = select(columns.email).where(
+        columns.environment == transaction.environment,
+        columns.origin_id == origin_id,
+        columns.integration_id == integration_id,
+        columns.purpose == purpose,
+    )
+    newest = query.order_by(columns.id.desc()).limit(1)
+    return (await transaction.connection.execute(newest)).scalar_one_or_none()
 
 
 async def guess_category(transaction: Transaction, origin_id: str, tool: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kombo_embed.auth.callable import link_options
+from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.link_request import LinkChoice
 from kombo_embed.core.list_tags import ListTags
@@ -54,6 +55,7 @@ class Services:
     browser_module: bytes | None
     openapi: Mapping[str, object]
     reconciler: Reconciler
+    eraser: Eraser
     is_redis_up: Callable[[], bool] | None  # None without Redis
 
 
