@@ -16,8 +16,8 @@ from kombo_embed.ports import Clock, ErasurePosition, ErasureStore
 logger = logging.getLogger("kombo_embed.core")
 
 ROWS_PER_BATCH = 200  # in one transaction, so that other writers wait only briefly
-# Every process reads invalidations every 2 seconds. Theirs is the last row that names the customer.
-INVALIDATION_SECONDS = 5.0
+# Every process applies invalidations within 2 s. Theirs is the last row that names the customer.
+INVALIDATION_SECONDS = 3.0
 
 Sleep = Callable[[float], Awaitable[None]]
 

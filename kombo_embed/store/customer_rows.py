@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, CompoundSelect, Select, Table, and_, exists, or_, select, union
+from sqlalchemy import Column, ColumnElement, Select, Table, and_, exists, or_, select, union
 
 from kombo_embed.store.erasure_marks import digest
 from kombo_embed.store.tables import (
@@ -82,10 +82,10 @@ def named(table: Table, customer: Customer) -> Select[Any]:
     )
 
 
-def every_named(customer: Customer) -> CompoundSelect[Any]:
+def every_named(customer: Customer) -> Select[Any]:
     """Select the ids of all integrations that are this customer's."""
     parts = [named(table, customer) for table in (integrations, *NAMING_INTEGRATIONS)]
-    return union(marked(customer), *parts)
+    return select(union(marked(customer), *parts).subquery().c[0])
 
 
 def _has_owner(table: Table, customer: Customer) -> ColumnElement[bool]:
@@ -97,9 +97,7 @@ def _has_owner(table: Table, customer: Customer) -> ColumnElement[bool]:
     )
 
 
-def is_theirs(
-    table: Table, customer: Customer, integration_ids: Select[Any] | CompoundSelect[Any]
-) -> ColumnElement[bool]:
+def is_theirs(table: Table, customer: Customer, integration_ids: Select[Any]) -> ColumnElement[bool]:
     """Return the condition that a row is this customer's, if these are their integrations.
 
     What they have connected again since the erasure began is not among these integrations, and stays.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, Table, Text, and_, cast, delete, func, select, update
+from sqlalchemy import Select, Table, Text, and_, cast, delete, func, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kombo_embed.ports import ErasureBatch, ErasurePosition
@@ -90,7 +90,7 @@ async def _upsert(
 
 async def count(transaction: Transaction, customer: Customer) -> Rows:
     """Count the rows that columns attribute to this customer."""
-    ids = select(every_named(customer).subquery().c[0])
+    ids = every_named(customer)
     rows: Rows = {}
     for table in REMOVED_IN_ORDER:
         query = select(func.count()).select_from(table).where(is_theirs(table, customer, ids))
@@ -104,22 +104,28 @@ async def count(transaction: Transaction, customer: Customer) -> Rows:
 
 
 async def find_in_bodies(
-    transaction: Transaction, customer: Customer, table: Table, *, after: str | int, limit: int
+    transaction: Transaction,
+    customer: Customer,
+    table: Table,
+    *,
+    integration_ids: Select[Any],
+    after: str | int,
+    limit: int,
 ) -> tuple[list[Any], list[str], str | int | None]:
     """Look through bodies that no column attributes; earlier versions did not fill the column.
 
     Return the keys of this customer's rows, the integrations that they name, and the last key of the batch.
     """
-    key = key_of(table)
+    key, is_known = key_of(table), is_theirs(table, customer, integration_ids).is_(true())
     query = select(key.label("key"), table.c.integration_id, cast(table.c.data, Text).label("body"))
-    query = query.where(table.c.environment == customer.environment, table.c.origin_id.is_(None))
+    query = query.where(table.c.environment == customer.environment, table.c.origin_id.is_(None), ~is_known)
     if after != "":
         query = query.where(key > after)
     page = (await transaction.connection.execute(query.order_by(key).limit(limit))).all()
-    ids = set((await transaction.connection.execute(marked(customer))).scalars())
+    ids = set((await transaction.connection.execute(integration_ids)).scalars())
     found = [row for row in page if names_customer(row.body, customer, ids)]
-    integration_ids = [row.integration_id for row in found if row.integration_id is not None]
-    return [row.key for row in found], integration_ids, page[-1].key if len(page) == limit else None
+    named_too = [row.integration_id for row in found if row.integration_id is not None]
+    return [row.key for row in found], named_too, page[-1].key if len(page) == limit else None
 
 
 async def _mark_named(
@@ -134,8 +140,10 @@ async def _mark_named(
 async def _remove_by_bodies(
     transaction: Transaction, customer: Customer, table: Table, after: str | int, limit: int
 ) -> tuple[Rows, str | int | None]:
-    keys, integration_ids, last = await find_in_bodies(transaction, customer, table, after=after, limit=limit)
-    await mark(transaction, customer, await _without_owner(transaction, customer, integration_ids))
+    keys, named_too, last = await find_in_bodies(
+        transaction, customer, table, integration_ids=marked(customer), after=after, limit=limit
+    )
+    await mark(transaction, customer, await _without_owner(transaction, customer, named_too))
     return await _remove(transaction, customer, table, keys), last
 
 
