@@ -96,9 +96,26 @@ async def count(transaction: Transaction, customer: Customer) -> Rows:
         query = select(func.count()).select_from(table).where(is_theirs(table, customer, ids))
         rows[table.name] = (await transaction.connection.execute(query)).scalar_one()
     of_events = select(events.c.id).where(is_theirs(events, customer, ids))
+    return rows | await _count_deliveries(transaction, of_events)
+
+
+async def count_in_bodies(
+    transaction: Transaction, customer: Customer, table: Table, *, after: str | int, limit: int
+) -> tuple[Rows, str | int | None]:
+    """Count rows that only their bodies attribute to this customer, in one batch of bodies."""
+    ids = every_named(customer)
+    keys, _, last = await find_in_bodies(
+        transaction, customer, table, integration_ids=ids, after=after, limit=limit
+    )
+    rows = {table.name: len(keys)}
+    return (rows | await _count_deliveries(transaction, keys) if table is events else rows), last
+
+
+async def _count_deliveries(transaction: Transaction, event_row_ids: Select[Any] | Sequence[int]) -> Rows:
+    rows: Rows = {}
     for table in (deliveries, ended_deliveries):
-        query = select(func.count()).select_from(table).where(table.c.environment == customer.environment)
-        counted = await transaction.connection.execute(query.where(table.c.event_row_id.in_(of_events)))
+        query = select(func.count()).select_from(table).where(table.c.environment == transaction.environment)
+        counted = await transaction.connection.execute(query.where(table.c.event_row_id.in_(event_row_ids)))
         rows[table.name] = counted.scalar_one()
     return rows
 

@@ -10,7 +10,7 @@ from sqlalchemy import delete
 
 from kombo_embed.ports import Clock, ErasureBatch, ErasurePosition
 from kombo_embed.store import audit, erasing
-from kombo_embed.store.customer_rows import WITH_BODIES, Customer, every_named, marked, named
+from kombo_embed.store.customer_rows import WITH_BODIES, Customer, marked, named
 from kombo_embed.store.database import Database, read_only, run_to_completion
 from kombo_embed.store.erasing import Rows
 from kombo_embed.store.erasure_marks import LOCK, find_key, is_erased, make_key
@@ -86,18 +86,13 @@ class Erasures:
         async with self._database.reading() as connection:
             transaction = self._in(connection)
             customer = Customer(self._environment, origin_id, await find_key(transaction) or b"")
-            keys, _, last = await erasing.find_in_bodies(
-                transaction,
-                customer,
-                table,
-                integration_ids=every_named(customer),
-                after=position.after,
-                limit=limit,
+            rows, last = await erasing.count_in_bodies(
+                transaction, customer, table, after=position.after, limit=limit
             )
         if last is not None:
-            return ErasureBatch({table.name: len(keys)}, ErasurePosition(position.part, last))
+            return ErasureBatch(rows, ErasurePosition(position.part, last))
         is_last = position.part + 1 == len(WITH_BODIES)
-        return ErasureBatch({table.name: len(keys)}, None if is_last else ErasurePosition(position.part + 1))
+        return ErasureBatch(rows, None if is_last else ErasurePosition(position.part + 1))
 
     def _in(self, connection: Connection) -> Transaction:
         now = datetime.fromtimestamp(self._clock.time(), UTC)

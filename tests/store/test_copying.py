@@ -88,13 +88,13 @@ async def test_the_target_continues_where_the_source_stopped(database_url: str, 
     await fill(database_url)
     # Processes remember the numbers of invalidations that are deleted by now.
     async with opened_store(database_url) as store:
-        last = max(one.row_id for one in await store.find_invalidations(after=0))
-        await store.prune_invalidations(before=NOW + timedelta(days=1))
+        last = max((await store.invalidations.find(after=0, limit=100)).row_ids)
+        assert await store.invalidations.prune(before=NOW + timedelta(days=1), limit=100)
     await copy(database_url, target_url)
     async with opened_store(target_url) as store:
         await store.save_event(*created("later", integration_id="later:1"))
-        [found] = await store.find_invalidations(after=0)
-        assert found.row_id > last
+        [found] = (await store.invalidations.find(after=0, limit=100)).row_ids
+        assert found > last
         assert len(await store.find_integrations("acme")) == 3
 
 

@@ -14,6 +14,8 @@ from sqlalchemy import MetaData, insert, select, update
 
 from kombo_embed import EndUser
 from kombo_embed.clock import ManualClock
+from kombo_embed.deliveries import DeliveryOutcome
+from kombo_embed.integration import EVENT_TYPES
 from kombo_embed.models import CacheKey, LinkRequest, RelinkRequest
 from kombo_embed.ports import ErasurePosition
 from kombo_embed.store.store import Store
@@ -59,7 +61,18 @@ def body(person: EndUser, **more: Any) -> dict[str, Any]:
 
 
 async def record_everything(store: Store, person: EndUser, *integration_ids: str) -> None:
-    """Record every kind of row about a customer."""
+    """Record every kind of row about a customer, with deliveries that wait, failed and ended."""
+    await store.outbox.register({"handler": EVENT_TYPES, "busy": EVENT_TYPES}, now=NOW)
+    await record_reports(store, person, *integration_ids)
+    for cause, retry_seconds in ((None, None), ("ValueError", None), ("KeyError", 9.0)):
+        for lane in await store.outbox.take({"handler": 1}, now=NOW, lease_seconds=10):
+            error = cause and f"{cause}: {lane[0].event.origin_id}"
+            outcome = DeliveryOutcome(lane[0], error=error, retry_seconds=retry_seconds)
+            await store.outbox.save([outcome], now=NOW, lease_seconds=10)
+            await store.outbox.release(lane[1:], now=NOW)
+
+
+async def record_reports(store: Store, person: EndUser, *integration_ids: str) -> None:
     name = person.origin_id
     for integration_id in integration_ids:
         for request in (LinkRequest("HRIS", "en"), RelinkRequest(integration_id, "en")):
@@ -246,7 +259,7 @@ async def test_late_reports_bring_nothing_back(store: Store, clock: ManualClock,
     for number, report in enumerate(reports):
         event = WebhookEvent(f"late {number}", "late", body(ADA, integration_id=HIBOB))
         for _ in range(2):
-            assert await store.save_event(event, report) is None
+            await store.save_event(event, report)
     assert await store.save_details(details, states_unless_changed_since=NOW) is None
     assert (
         await store.save_completion(
@@ -266,9 +279,10 @@ async def test_an_integration_that_kombo_created_after_the_erasure_is_recorded(s
     await erase(store, ADA)
     new = reported("other:new", ADA)
     event = WebhookEvent("new", "integration-created", body(ADA))
-    assert await store.save_event(event, new, created_at=NOW) is None
+    await store.save_event(event, new, created_at=NOW)
+    assert await store.find_integrations(ADA.origin_id) == []
     later = WebhookEvent("newer", "integration-created", body(ADA))
-    assert await store.save_event(later, new, created_at=LATER) == ADA.origin_id
+    await store.save_event(later, new, created_at=LATER)
     state = WebhookEvent("state", "integration-state-changed", {})
     await store.save_event(state, ReportedState("other:new", "ACTIVE", None, None))
     await store.save_event(WebhookEvent("again", "integration-created", body(ADA)), new)
