@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import RowMapping, insert, select
 
 from kombo_embed.store import tables
 from kombo_embed.store.customer_rows import Customer
@@ -15,6 +15,7 @@ from kombo_embed.store.erasure_marks import find_key
 from kombo_embed.store.transaction import Transaction
 
 COMMAND_LINE = "command line"  # the actor of commands: no person of a customer's
+UNFINISHED = {"INCOMPLETE", "FINAL_SYNC_PENDING"}  # setup statuses
 INSERT = insert(tables.audit)  # built once, since it is executed often
 
 
@@ -53,6 +54,33 @@ async def write(
     await transaction.connection.execute(INSERT, values)
 
 
+async def write_about(
+    transaction: Transaction, action: str, row: RowMapping, *, actor: str | None = None
+) -> None:
+    """Write an entry about the integration in a row."""
+    await write(
+        transaction,
+        action,
+        origin_id=row["origin_id"],
+        integration_id=row["integration_id"],
+        actor=actor,
+        detail={name: row[name] for name in ("tool", "category")},
+    )
+
+
+async def write_progress(transaction: Transaction, before: RowMapping, after: RowMapping) -> None:
+    """Write that an integration was reconnected, or its setup finished, if this change says so.
+
+    Kombo does not say who it was. The actor is for whom the newest link for this was minted.
+    """
+    if before["status"] == "INVALID" and after["status"] == "ACTIVE":
+        actor = await _find_recipient(transaction, after, purpose="relink")
+        await write_about(transaction, "reconnected", after, actor=actor)
+    if before["setup_status"] in UNFINISHED and after["setup_status"] == "COMPLETED":
+        actor = await _find_recipient(transaction, after, purpose="setup")
+        await write_about(transaction, "setup_finished", after, actor=actor)
+
+
 async def find(
     transaction: Transaction, *, origin_id: str | None, limit: int, before: int | None
 ) -> Sequence[AuditEntry]:
@@ -70,3 +98,15 @@ async def find(
         query = query.where(columns.id < before)
     rows = await transaction.connection.execute(query.order_by(columns.id.desc()).limit(limit))
     return [AuditEntry(**row) for row in rows.mappings()]
+
+
+async def _find_recipient(transaction: Transaction, row: RowMapping, *, purpose: str) -> str | None:
+    columns = tables.minted_links.c
+    query = select(columns.email).where(
+        columns.environment == transaction.environment,
+        columns.origin_id == row["origin_id"],
+        columns.integration_id == row["integration_id"],
+        columns.purpose == purpose,
+    )
+    newest = query.order_by(columns.id.desc()).limit(1)
+    return (await transaction.connection.execute(newest)).scalar_one_or_none()

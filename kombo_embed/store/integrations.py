@@ -36,7 +36,6 @@ UPDATE = update(integrations).where(integrations.c.id == bindparam("row_id")).re
 REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
 DUPLICATES_NAMED = 10  # the oldest ones, in an event
 OLDEST_FIRST = (integrations.c.connected_at, integrations.c.id)
-UNFINISHED = {"INCOMPLETE", "FINAL_SYNC_PENDING"}  # setup statuses
 PUBLIC_ID_BYTES = 16
 PUBLIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # so many bytes in base64url, without padding
 
@@ -120,7 +119,7 @@ async def save_deleted(
         values = {"origin_id": origin_id, "deleted_at": transaction.now}
         row = await _update(transaction, row, values)
         await _write_event(transaction, "integration.deleted", row)
-        await _write_audit(transaction, "disconnected", row)
+        await audit.write_about(transaction, "disconnected", row)
         transaction.invalidate(origin_id)
 
 
@@ -161,7 +160,7 @@ async def _save_first(
         if changes:
             row = await _update(transaction, row, changes)
     integration = await _write_event(transaction, "integration.connected", row)
-    await _write_audit(transaction, "connected", row, actor=transaction.actor or row["email"])
+    await audit.write_about(transaction, "connected", row, actor=transaction.actor or row["email"])
     await _report_duplicates(transaction, row)
     return Completion(integration, first=True)
 
@@ -170,10 +169,7 @@ async def _save_changes(transaction: Transaction, row: RowMapping, values: merge
     if not values:
         return from_row(row)
     before, row = row, await _update(transaction, row, values)
-    if before["status"] == "INVALID" and row["status"] == "ACTIVE":
-        await _write_audit_of_link(transaction, "reconnected", row, purpose="relink")
-    if before["setup_status"] in UNFINISHED and row["setup_status"] == "COMPLETED":
-        await _write_audit_of_link(transaction, "setup_finished", row, purpose="setup")
+    await audit.write_progress(transaction, before, row)
     if values.keys() & REPORTED_TO_HOST:
         await _write_event(transaction, "integration.updated", row)
     if values.keys() & {"origin_id", "category", "category_guessed"}:
@@ -252,30 +248,6 @@ async def _write_event(
         transaction, event_type, origin_id=integration.origin_id, integration=integration, data=data or {}
     )
     return integration
-
-
-async def _write_audit_of_link(
-    transaction: Transaction, action: str, row: RowMapping, *, purpose: str
-) -> None:
-    """Write an entry whose actor has last got a link of this purpose: Kombo does not say who it was."""
-    actor = transaction.actor or await minted_links.find_email(
-        transaction, row["origin_id"], row["integration_id"], purpose=purpose
-    )
-    await _write_audit(transaction, action, row, actor=actor)
-
-
-async def _write_audit(
-    transaction: Transaction, action: str, row: RowMapping, *, actor: str | None = None
-) -> None:
-    detail = {name: row[name] for name in ("tool", "category")}
-    await audit.write(
-        transaction,
-        action,
-        origin_id=row["origin_id"],
-        integration_id=row["integration_id"],
-        actor=actor,
-        detail=detail,
-    )
 
 
 async def _find_one(transaction: Transaction, *conditions: ColumnElement[bool]) -> Integration | None:

@@ -61,21 +61,6 @@ async def exists_for(transaction: Transaction, origin_id: str) -> bool:
     return (await transaction.connection.execute(query.limit(1))).first() is not None
 
 
-async def find_email(
-    transaction: Transaction, origin_id: str | None, integration_id: str, *, purpose: str
-) -> str | None:
-    """Return for whom the newest link of this purpose to an integration was minted."""
-    columns = minted_links.c
-    query = select(columns.email).where(
-        columns.environment == transaction.environment,
-        columns.origin_id == origin_id,
-        columns.integration_id == integration_id,
-        columns.purpose == purpose,
-    )
-    newest = query.order_by(columns.id.desc()).limit(1)
-    return (await transaction.connection.execute(newest)).scalar_one_or_none()
-
-
 async def guess_category(transaction: Transaction, origin_id: str, tool: str) -> dict[str, Any]:
     """Return the category of the newest link that matches the tool, as columns of an integration.
 
