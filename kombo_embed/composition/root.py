@@ -206,7 +206,7 @@ class Composition:
         housekeeping = Housekeeping(
             store,
             retention=timedelta(days=self._settings.retention_days),
-            audit_retention=timedelta(days=self._settings.audit_retention),
+            audit_retention=timedelta(days=self._settings.audit_retention_days),
             lifetime_seconds=self._settings.lifetime_seconds,
             clock=self._clock,
             wake_dispatcher=dispatcher.wake,

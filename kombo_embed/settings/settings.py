@@ -153,12 +153,18 @@ class Settings(BaseSettings):
         return min(self.event_retention, RETENTION_MAX_DAYS)
 
     @property
+    def audit_retention_days(self) -> int:
+        """Return how long the audit trail is kept, at most a century."""
+        return min(self.audit_retention, RETENTION_MAX_DAYS)
+
+    @property
     def clamped(self) -> dict[str, float]:
         """Return the variables whose values are outside of the possible range, with the effective value."""
         effects = {
             "link_lifetime": self.lifetime_seconds,
             "link_min_remaining": self.margin_seconds,
             "event_retention": self.retention_days,
+            "audit_retention": self.audit_retention_days,
             "connect_timeout": min(self.connect_timeout, self.timeout),
         }
         return {

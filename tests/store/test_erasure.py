@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,17 @@ from kombo_embed.deliveries import DeliveryOutcome
 from kombo_embed.integration import EVENT_TYPES
 from kombo_embed.models import CacheKey, LinkRequest, RelinkRequest
 from kombo_embed.ports import ErasurePosition
+from kombo_embed.store.erasing import REMOVED_IN_ORDER
 from kombo_embed.store.store import Store
-from kombo_embed.store.tables import audit, outbox, received_events
+from kombo_embed.store.tables import (
+    audit,
+    deliveries,
+    ended_deliveries,
+    link_invalidations,
+    metadata,
+    outbox,
+    received_events,
+)
 from kombo_embed.upstream import (
     FailedFlow,
     IntegrationDetails,
@@ -35,6 +45,15 @@ BOB = EndUser(email="bob@builder.example", organization_name="Builder Ltd", orig
 PERSONAL = ("lovelace.example", "Lovelace", 'org "7"', "Ada ")
 HIBOB, PERSONIO = "hibob:ada", "personio:ada"
 BOBS = "hibob:bob"
+# Malformed bodies cannot be attributed; they are kept for seven days.
+NOT_PERSONAL = {
+    "erased_integrations",
+    "erased_origins",
+    "erasure_keys",
+    "handlers",
+    "malformed_events",
+    "rollups",
+}
 LATER = NOW + timedelta(hours=1)
 
 
@@ -172,6 +191,14 @@ async def test_nothing_of_the_customer_is_left_in_any_column(store: Store, datab
     assert left(after, "builder", "org 8") == bobs
     assert rows["kombo_embed_integrations"] == 2
     assert rows["kombo_embed_received_events"] >= 9
+
+
+def test_every_table_is_erased_or_known_to_hold_nothing_personal() -> None:
+    erased = {table.name for table in (*REMOVED_IN_ORDER, deliveries, ended_deliveries, link_invalidations)}
+    assert {name.removeprefix("kombo_embed_") for name in metadata.tables.keys() - erased} == NOT_PERSONAL
+    page = (Path(__file__).parents[2] / "docs" / "personal-data.md").read_text(encoding="utf-8")
+    for name in metadata.tables:
+        assert f"`{name.removeprefix('kombo_embed_')}`" in page
 
 
 async def test_the_counts_are_known_before_and_nothing_is_counted_twice(store: Store) -> None:
