@@ -38,6 +38,7 @@ from kombo_embed.upstream import (
     ReportedState,
     WebhookEvent,
 )
+from tests.postgres import PostgresServer
 from tests.store.samples import NOW, fixed_clock, opened_database, opened_store
 
 ADA = EndUser(email="ada@lovelace.example", organization_name="Lovelace & Töchter", origin_id='org "7" ä')
@@ -375,6 +376,35 @@ async def test_webhooks_that_arrive_during_the_erasure_bring_nothing_back(
         group.create_task(erase(store, ADA))
     assert left(await everything(database_url), *PERSONAL) == {}
     assert await store.find_integrations(ADA.origin_id) == []
+
+
+async def test_an_erasure_waits_for_the_reports_that_are_being_recorded(
+    postgres: PostgresServer, postgres_database: str, postgres_url: str
+) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = '{}'"
+    async with opened_store(postgres_url) as store:
+        other = await postgres.connect(postgres_database)
+        held = other.transaction()
+        await held.start()
+        await other.execute("LOCK TABLE kombo_embed_received_events IN ACCESS EXCLUSIVE MODE")
+        event = WebhookEvent("e1", "integration-created", body(ADA))
+        recording = asyncio.create_task(store.save_event(event, reported(HIBOB, ADA)))
+        await until(postgres, postgres_database, waiting.format("relation"))
+        erasing = asyncio.create_task(store.erasures.begin(ADA.origin_id, actor=None))
+        await until(postgres, postgres_database, waiting.format("advisory"))
+        await held.rollback()
+        await other.close()
+        await recording
+        assert await erasing == [HIBOB]
+        await go_on(store, ADA)
+        assert left(await everything(postgres_url), *PERSONAL) == {}
+
+
+async def until(postgres: PostgresServer, database: str, query: str) -> None:
+    """Wait until a query counts something."""
+    async with asyncio.timeout(30):
+        while not (await postgres.aexecute(query, database=database))[0][0]:
+            pass  # each look is a new connection
 
 
 async def test_the_audit_trail_keeps_the_acts_under_pseudonyms(store: Store, database_url: str) -> None:
