@@ -15,7 +15,7 @@ from kombo_embed.ports import Clock, ErasurePosition, ErasureStore
 
 logger = logging.getLogger("kombo_embed.core")
 
-ROWS_PER_BATCH = 200  # in one transaction, so that other writers wait only briefly
+ROWS_PER_BATCH = 500  # in one transaction, so that other writers wait only briefly
 # Every process applies invalidations within 2 s. Theirs is the last row that names the customer.
 INVALIDATION_SECONDS = 3.0
 

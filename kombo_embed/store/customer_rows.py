@@ -97,12 +97,15 @@ def _has_owner(table: Table, customer: Customer) -> ColumnElement[bool]:
     )
 
 
-def is_theirs(table: Table, customer: Customer, integration_ids: Select[Any]) -> ColumnElement[bool]:
+def is_theirs(table: Table, customer: Customer, integration_ids: Collection[str]) -> ColumnElement[bool]:
     """Return the condition that a row is this customer's, if these are their integrations.
 
-    What they have connected again since the erasure began is not among these integrations, and stays.
+    What they have connected again since the erasure began is not among these integrations, and stays. The ids
+    are values, not a query, so that databases look both columns up in their indexes.
     """
     ours = table.c.environment == customer.environment
+    if table is minted_links:
+        return and_(ours, table.c.origin_id == customer.origin_id)
     by_integration = table.c.integration_id.in_(integration_ids)
     if table in (integrations, completions):
         return and_(ours, by_integration)

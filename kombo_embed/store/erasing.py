@@ -5,7 +5,7 @@ The sources of events are removed before the events, so that none is written fro
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Select, Table, Text, and_, cast, delete, func, select, true, update
@@ -56,6 +56,22 @@ async def run_batch(
     return ErasureBatch(rows, None if is_last else ErasurePosition(position.part + 1))
 
 
+async def only_reads(
+    transaction: Transaction, customer: Customer, position: ErasurePosition, *, limit: int
+) -> ErasureBatch | None:
+    """Return a batch that has nothing to write, which most batches of bodies have not; else None."""
+    run, table = PARTS[position.part]
+    if run is not _remove_by_bodies:
+        return None
+    ids = await _read(transaction, marked(customer))
+    keys, _, after = await find_in_bodies(
+        transaction, customer, table, integration_ids=ids, after=position.after, limit=limit
+    )
+    if keys or after is None:
+        return None
+    return ErasureBatch({}, ErasurePosition(position.part, after))
+
+
 async def mark_origin(transaction: Transaction, customer: Customer) -> None:
     """Mark an origin id as erased now, also if it was before."""
     await _upsert(
@@ -90,7 +106,7 @@ async def _upsert(
 
 async def count(transaction: Transaction, customer: Customer) -> Rows:
     """Count the rows that columns attribute to this customer."""
-    ids = every_named(customer)
+    ids = await _read(transaction, every_named(customer))
     rows: Rows = {}
     for table in REMOVED_IN_ORDER:
         query = select(func.count()).select_from(table).where(is_theirs(table, customer, ids))
@@ -103,7 +119,7 @@ async def count_in_bodies(
     transaction: Transaction, customer: Customer, table: Table, *, after: str | int, limit: int
 ) -> tuple[Rows, str | int | None]:
     """Count rows that only their bodies attribute to this customer, in one batch of bodies."""
-    ids = every_named(customer)
+    ids = await _read(transaction, every_named(customer))
     keys, _, last = await find_in_bodies(
         transaction, customer, table, integration_ids=ids, after=after, limit=limit
     )
@@ -125,7 +141,7 @@ async def find_in_bodies(
     customer: Customer,
     table: Table,
     *,
-    integration_ids: Select[Any],
+    integration_ids: Collection[str],
     after: str | int,
     limit: int,
 ) -> tuple[list[Any], list[str], str | int | None]:
@@ -139,8 +155,7 @@ async def find_in_bodies(
     if after != "":
         query = query.where(key > after)
     page = (await transaction.connection.execute(query.order_by(key).limit(limit))).all()
-    ids = set((await transaction.connection.execute(integration_ids)).scalars())
-    found = [row for row in page if names_customer(row.body, customer, ids)]
+    found = [row for row in page if names_customer(row.body, customer, integration_ids)]
     named_too = [row.integration_id for row in found if row.integration_id is not None]
     return [row.key for row in found], named_too, page[-1].key if len(page) == limit else None
 
@@ -149,7 +164,7 @@ async def _mark_named(
     transaction: Transaction, customer: Customer, table: Table, after: str | int, limit: int
 ) -> tuple[Rows, str | int | None]:
     query = named(table, customer).where(table.c.integration_id.not_in(marked(customer))).limit(limit)
-    found = list((await transaction.connection.execute(query)).scalars())
+    found = await _read(transaction, query)
     await mark(transaction, customer, found)
     return {}, after if len(found) == limit else None
 
@@ -157,8 +172,9 @@ async def _mark_named(
 async def _remove_by_bodies(
     transaction: Transaction, customer: Customer, table: Table, after: str | int, limit: int
 ) -> tuple[Rows, str | int | None]:
+    ids = await _read(transaction, marked(customer))
     keys, named_too, last = await find_in_bodies(
-        transaction, customer, table, integration_ids=marked(customer), after=after, limit=limit
+        transaction, customer, table, integration_ids=ids, after=after, limit=limit
     )
     await mark(transaction, customer, await _without_owner(transaction, customer, named_too))
     return await _remove(transaction, customer, table, keys), last
@@ -181,10 +197,10 @@ async def _without_owner(
 async def _remove_theirs(
     transaction: Transaction, customer: Customer, table: Table, after: str | int, limit: int
 ) -> tuple[Rows, str | int | None]:
-    key = key_of(table)
+    key, ids = key_of(table), await _read(transaction, marked(customer))
+    query = select(key).where(is_theirs(table, customer, ids)).limit(limit)
     # The newest first: a handler's first delivery of an integration, which the others wait for, goes last.
-    query = select(key).where(is_theirs(table, customer, marked(customer))).order_by(key.desc()).limit(limit)
-    keys = list((await transaction.connection.execute(query)).scalars())
+    keys = await _read(transaction, query.order_by(key.desc()) if table is events else query)
     return await _remove(transaction, customer, table, keys), after if len(keys) == limit else None
 
 
@@ -223,6 +239,10 @@ async def _make_pseudonymous(transaction: Transaction, customer: Customer, which
             "detail": None,
         }
         await transaction.connection.execute(update(audit).where(audit.c.id == row["id"]).values(**values))
+
+
+async def _read(transaction: Transaction, query: Select[Any]) -> list[Any]:
+    return list((await transaction.connection.execute(query)).scalars())
 
 
 Part = Callable[[Transaction, Customer, Table, str | int, int], Awaitable[tuple[Rows, str | int | None]]]

@@ -57,6 +57,12 @@ class Erasures:
     @run_to_completion
     async def run_batch(self, origin_id: str, position: ErasurePosition, *, limit: int) -> ErasureBatch:
         """Remove up to ``limit`` rows of the customer that `begin` marked."""
+        async with self._database.reading() as connection:
+            transaction = self._in(connection)
+            customer = Customer(self._environment, origin_id, await find_key(transaction) or b"")
+            batch = await erasing.only_reads(transaction, customer, position, limit=limit)
+        if batch is not None:
+            return batch  # without the lock of the writers
         async with self._database.writing() as connection:
             transaction = self._in(connection)
             customer = Customer(self._environment, origin_id, await make_key(transaction))

@@ -1,4 +1,4 @@
-"""Marks of erased customers, and an index to prune the audit trail."""
+"""Marks of erased customers, and indexes to prune and to erase the audit trail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ERASED_INTEGRATIONS = "kombo_embed_erased_integrations"
 
 
 def upgrade() -> None:
-    """Create the tables and the index."""
+    """Create the tables and the indexes."""
     op.create_table(
         "kombo_embed_erasure_keys",
         sa.Column("environment", sa.String(64), primary_key=True),
@@ -35,4 +35,5 @@ def upgrade() -> None:
     )
     index = "ix_kombo_embed_erased_integrations_origin_digest"
     op.create_index(index, ERASED_INTEGRATIONS, ["environment", "origin_digest"])
-    op.create_index("ix_kombo_embed_audit_at", "kombo_embed_audit", ["environment", "at"])
+    for column in ("at", "integration_id"):
+        op.create_index(f"ix_kombo_embed_audit_{column}", "kombo_embed_audit", ["environment", column])
