@@ -12,6 +12,7 @@ from sqlalchemy import Select, Table, Text, and_, cast, delete, func, select, tr
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kombo_embed.ports import ErasureBatch, ErasurePosition
+from kombo_embed.store import erasure_marks
 from kombo_embed.store.audit import COMMAND_LINE
 from kombo_embed.store.customer_rows import (
     NAMING_INTEGRATIONS,
@@ -102,6 +103,19 @@ async def _upsert(
         set_={name: statement.excluded[name] for name in changed},
     )
     await transaction.connection.execute(upsert, [key | changed for key in keys])
+
+
+async def remove_integration(transaction: Transaction, integration_id: str, *, origin_id: str | None) -> None:
+    """Erase an integration whose customer was unknown when that customer was erased."""
+    key = await erasure_marks.find_key(transaction)
+    if key is None or origin_id is None:
+        return
+    customer = Customer(transaction.environment, origin_id, key)
+    await mark(transaction, customer, [integration_id])
+    for table in REMOVED_IN_ORDER:
+        ours = table.c.environment == customer.environment
+        query = select(key_of(table)).where(ours, table.c.integration_id == integration_id)
+        await _remove(transaction, customer, table, await _read(transaction, query))
 
 
 async def count(transaction: Transaction, customer: Customer) -> Rows:

@@ -19,9 +19,12 @@ from kombo_embed.store.transaction import Transaction
 LOCK = "erasures"
 KEY_BYTES = 32
 # Built once, since it is executed for each report.
-FIND_KEY = select(erasure_keys.c.digest_key).where(
-    erasure_keys.c.environment == bindparam("environment")
-)
+FIND_KEY = select(erasure_keys.c.digest_key).where(erasure_keys.c.environment == bindparam("environment"))
+
+
+async def lock(transaction: Transaction, integration_id: str | None) -> None:
+    """Lock the marks against changes, and an integration, until the transaction ends."""
+    await transaction.lock_shared(LOCK, integration_id)
 
 
 async def find_key(transaction: Transaction) -> bytes | None:
@@ -56,7 +59,7 @@ async def admits(
     It may not be about an erased integration. About an erased origin id it may be if the integration was
     recorded under it since, or if Kombo created it later: that is ``created_at``.
     """
-    await transaction.lock_shared(LOCK, integration_id)
+    await lock(transaction, integration_id)
     key = await find_key(transaction)
     if key is None:
         return True
@@ -80,7 +83,7 @@ async def is_erased(transaction: Transaction, origin_id: str) -> bool:
 
 async def lift(transaction: Transaction, integration_id: str, *, origin_id: str) -> None:
     """Remove the marks of an origin id and of an integration of it: its end user connected it again."""
-    await transaction.lock_shared(LOCK, integration_id)
+    await lock(transaction, integration_id)
     key = await find_key(transaction)
     if key is None:
         return

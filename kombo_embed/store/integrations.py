@@ -16,7 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, RowMapping, bindparam, func, insert, select, tuple_, update
 
 from kombo_embed.integration import Completion, Integration
-from kombo_embed.store import audit, erasure_marks, merge, minted_links, webhook_events
+from kombo_embed.store import audit, erasing, erasure_marks, merge, minted_links, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
@@ -135,12 +135,15 @@ async def save_details(
     transaction: Transaction, details: IntegrationDetails, *, states_unless_changed_since: datetime
 ) -> Integration | None:
     """Merge Kombo's current details; return the integration if that changed it."""
-    if not await erasure_marks.admits(
-        transaction, details.integration_id, origin_id=details.origin_id, created_at=details.created_at
-    ):
-        return None
+    await erasure_marks.lock(transaction, details.integration_id)
     row = await lock_row(transaction, details.integration_id)
     if row is None or row["deleted_at"] is not None:
+        return None
+    about = row["origin_id"] or details.origin_id
+    if not await erasure_marks.admits(
+        transaction, details.integration_id, origin_id=about, created_at=details.created_at
+    ):
+        await erasing.remove_integration(transaction, details.integration_id, origin_id=about)
         return None
     changed_meanwhile = row["updated_at"] != states_unless_changed_since
     values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile)

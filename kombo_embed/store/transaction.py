@@ -15,6 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 Result = TypeVar("Result")
 
+SHARED = "shared"
+
 
 class Connection(Protocol):
     """What the store uses of SQLAlchemy's `AsyncConnection`; on SQLite, `BlockingConnection` has it."""
@@ -72,10 +74,11 @@ class Transaction:
     async def lock_shared(self, shared: str, name: str | None) -> None:
         """Lock a name as `lock` does, and share a lock, which waits only for transactions that do not share.
 
-        One statement does both.
+        One statement does both. It does nothing if the lock is shared already.
         """
-        if self.connection.dialect.name != "postgresql":
+        if self.connection.dialect.name != "postgresql" or (SHARED, shared) in self.locked:
             return
+        self.locked.add((SHARED, shared))
         keys = {"shared_key": _lock_key(self.environment, shared)}
         if name is None:
             await self.connection.execute(SHARED_LOCK, keys)

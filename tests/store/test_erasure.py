@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -357,6 +358,26 @@ async def test_an_integration_whose_customer_was_unknown_is_erased_with_the_one_
     await store.save_event(WebhookEvent("e2", "data-changed", data), None)
     await erase(store, ADA)
     assert left(await everything(database_url), *PERSONAL) == {}
+
+
+async def test_an_integration_is_erased_when_its_details_name_an_erased_customer(
+    store: Store, database_url: str
+) -> None:
+    await store.save_event(
+        WebhookEvent("e1", "integration-created", {}), reported(HIBOB, ADA, origin_id=None)
+    )
+    await store.save_event(WebhookEvent("e2", "integration-created", {}), reported(BOBS, BOB))
+    await erase(store, ADA)
+    assert "Lovelace" in str(await everything(database_url)), "nothing says yet that it is hers"
+    [bobs] = await store.find_integrations(BOB.origin_id)
+    details = IntegrationDetails(HIBOB, "hibob", "HRIS", "ACTIVE", "COMPLETED", ADA.origin_id)
+    assert await store.save_details(details, states_unless_changed_since=NOW) is None
+    assert left(await everything(database_url), *PERSONAL) == {}
+    # Another customer's integration stays, whomever Kombo names.
+    details = replace(details, integration_id=BOBS)
+    changed = await store.save_details(details, states_unless_changed_since=bobs.updated_at)
+    assert changed is not None
+    assert (changed.status, changed.origin_id) == ("ACTIVE", BOB.origin_id)
 
 
 async def test_webhooks_that_arrive_during_the_erasure_bring_nothing_back(
