@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Select, Table, Text, and_, cast, delete, func, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from kombo_embed.ports import ErasureBatch, ErasurePosition
 from kombo_embed.store import erasure_marks
@@ -30,8 +29,6 @@ from kombo_embed.store.tables import (
     completions,
     deliveries,
     ended_deliveries,
-    erased_integrations,
-    erased_origins,
     events,
     integrations,
     minted_links,
@@ -73,45 +70,13 @@ async def only_reads(
     return ErasureBatch({}, ErasurePosition(position.part, after))
 
 
-async def mark_origin(transaction: Transaction, customer: Customer) -> None:
-    """Mark an origin id as erased now, also if it was before."""
-    await _upsert(
-        transaction,
-        erased_origins,
-        [{"environment": customer.environment, "origin_digest": customer.digest}],
-        {"erased_at": transaction.now},
-    )
-
-
-async def mark(transaction: Transaction, customer: Customer, integration_ids: Sequence[str]) -> None:
-    """Mark integrations as erased, also those that were before."""
-    ours = {"environment": customer.environment}
-    keys = [ours | {"integration_id": integration_id} for integration_id in integration_ids]
-    changed = {"origin_digest": customer.digest, "erased_at": transaction.now}
-    await _upsert(transaction, erased_integrations, keys, changed)
-
-
-async def _upsert(
-    transaction: Transaction, table: Table, keys: Sequence[dict[str, str]], changed: dict[str, Any]
-) -> None:
-    if not keys:
-        return
-    is_postgresql = transaction.connection.dialect.name == "postgresql"
-    statement = (postgresql.insert if is_postgresql else sqlite.insert)(table)
-    upsert = statement.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns),
-        set_={name: statement.excluded[name] for name in changed},
-    )
-    await transaction.connection.execute(upsert, [key | changed for key in keys])
-
-
 async def remove_integration(transaction: Transaction, integration_id: str, *, origin_id: str | None) -> None:
     """Erase an integration whose customer was unknown when that customer was erased."""
     key = await erasure_marks.find_key(transaction)
     if key is None or origin_id is None:
         return
     customer = Customer(transaction.environment, origin_id, key)
-    await mark(transaction, customer, [integration_id])
+    await erasure_marks.mark_integrations(transaction, customer.digest, [integration_id])
     for table in REMOVED_IN_ORDER:
         ours = table.c.environment == customer.environment
         query = select(key_of(table)).where(ours, table.c.integration_id == integration_id)
@@ -179,7 +144,7 @@ async def _mark_named(
 ) -> tuple[Rows, str | int | None]:
     query = named(table, customer).where(table.c.integration_id.not_in(marked(customer))).limit(limit)
     found = await _read(transaction, query)
-    await mark(transaction, customer, found)
+    await erasure_marks.mark_integrations(transaction, customer.digest, found)
     return {}, after if len(found) == limit else None
 
 
@@ -190,7 +155,9 @@ async def _remove_by_bodies(
     keys, named_too, last = await find_in_bodies(
         transaction, customer, table, integration_ids=ids, after=after, limit=limit
     )
-    await mark(transaction, customer, await _without_owner(transaction, customer, named_too))
+    await erasure_marks.mark_integrations(
+        transaction, customer.digest, await _without_owner(transaction, customer, named_too)
+    )
     return await _remove(transaction, customer, table, keys), last
 
 

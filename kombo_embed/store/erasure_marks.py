@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, select
+from sqlalchemy import Table, and_, bindparam, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from kombo_embed.models import is_origin_id
 from kombo_embed.store.tables import erased_integrations, erased_origins, erasure_keys, integrations
@@ -81,6 +84,26 @@ async def is_erased(transaction: Transaction, origin_id: str) -> bool:
     return key is not None and await find_erased_at(transaction, key, origin_id) is not None
 
 
+async def mark_origin(transaction: Transaction, origin_digest: str) -> None:
+    """Mark an origin id as erased now, also if it was before."""
+    await _upsert(
+        transaction,
+        erased_origins,
+        [{"environment": transaction.environment, "origin_digest": origin_digest}],
+        {"erased_at": transaction.now},
+    )
+
+
+async def mark_integrations(
+    transaction: Transaction, origin_digest: str, integration_ids: Sequence[str]
+) -> None:
+    """Mark integrations as erased, also those that were before."""
+    ours = {"environment": transaction.environment}
+    keys = [ours | {"integration_id": integration_id} for integration_id in integration_ids]
+    changed = {"origin_digest": origin_digest, "erased_at": transaction.now}
+    await _upsert(transaction, erased_integrations, keys, changed)
+
+
 async def lift(transaction: Transaction, integration_id: str, *, origin_id: str) -> None:
     """Remove the marks of an origin id and of an integration of it: its end user connected it again."""
     await lock(transaction, integration_id)
@@ -119,3 +142,17 @@ async def _is_recorded(transaction: Transaction, integration_id: str, origin_id:
     ours = and_(columns.environment == transaction.environment, columns.origin_id == origin_id)
     query = select(columns.id).where(ours, columns.integration_id == integration_id)
     return (await transaction.connection.execute(query)).first() is not None
+
+
+async def _upsert(
+    transaction: Transaction, table: Table, keys: Sequence[dict[str, str]], changed: dict[str, Any]
+) -> None:
+    if not keys:
+        return
+    is_postgresql = transaction.connection.dialect.name == "postgresql"
+    statement = (postgresql.insert if is_postgresql else sqlite.insert)(table)
+    upsert = statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns),
+        set_={name: statement.excluded[name] for name in changed},
+    )
+    await transaction.connection.execute(upsert, [key | changed for key in keys])

@@ -13,7 +13,14 @@ from kombo_embed.store import audit, erasing
 from kombo_embed.store.customer_rows import WITH_BODIES, Customer, marked, named
 from kombo_embed.store.database import Database, read_only, run_to_completion
 from kombo_embed.store.erasing import Rows
-from kombo_embed.store.erasure_marks import LOCK, find_key, is_erased, make_key
+from kombo_embed.store.erasure_marks import (
+    LOCK,
+    find_key,
+    is_erased,
+    make_key,
+    mark_integrations,
+    mark_origin,
+)
 from kombo_embed.store.tables import integrations, link_invalidations
 from kombo_embed.store.transaction import Connection, Transaction
 
@@ -108,9 +115,10 @@ class Erasures:
 async def _begin(transaction: Transaction, origin_id: str) -> Sequence[str]:
     await transaction.lock(LOCK)
     customer = Customer(transaction.environment, origin_id, await make_key(transaction))
-    await erasing.mark_origin(transaction, customer)
+    await mark_origin(transaction, customer.digest)
     query = named(integrations, customer)
-    await erasing.mark(transaction, customer, (await transaction.connection.execute(query)).scalars().all())
+    known = (await transaction.connection.execute(query)).scalars().all()
+    await mark_integrations(transaction, customer.digest, known)
     transaction.invalidate(origin_id)
     await audit.write(transaction, "erased", origin_id=customer.pseudonym)
     return (await transaction.connection.execute(marked(customer))).scalars().all()
