@@ -12,6 +12,7 @@ from sqlalchemy import RowMapping, insert, select
 from kombo_embed.store import tables
 from kombo_embed.store.customer_rows import Customer
 from kombo_embed.store.erasure_marks import find_key
+from kombo_embed.store.lanes import AFTER_ALL
 from kombo_embed.store.transaction import Transaction
 
 COMMAND_LINE = "command line"  # the actor of commands: no person of a customer's
@@ -87,15 +88,14 @@ async def find(
     """Return the newest entries, also those of a customer who was erased, which have a pseudonym now."""
     columns = tables.audit.c
     query = select(*(columns[name] for name in AuditEntry.__dataclass_fields__))
-    query = query.where(columns.environment == transaction.environment)
+    first = AFTER_ALL if before is None else before
+    query = query.where(columns.environment == transaction.environment, columns.id < first)
     if origin_id is not None:
         key = await find_key(transaction)
         names = [origin_id]
         if key is not None:
             names.append(Customer(transaction.environment, origin_id, key).pseudonym)
         query = query.where(columns.origin_id.in_(names))
-    if before is not None:
-        query = query.where(columns.id < before)
     rows = await transaction.connection.execute(query.order_by(columns.id.desc()).limit(limit))
     return [AuditEntry(**row) for row in rows.mappings()]
 
