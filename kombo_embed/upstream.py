@@ -62,6 +62,7 @@ class IntegrationDetails:
     origin_id: str | None
     tool_label: str | None = None
     logo_url: str | None = None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

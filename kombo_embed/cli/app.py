@@ -10,8 +10,10 @@ from typer.core import TyperGroup
 
 from kombo_embed._version import __version__
 from kombo_embed.cli import events, integrations, sandbox, serve
+from kombo_embed.cli.audit import audit
 from kombo_embed.cli.check import check
-from kombo_embed.cli.database import migrate
+from kombo_embed.cli.database import copy, migrate
+from kombo_embed.cli.erase import erase
 from kombo_embed.cli.magic_link import magic_link
 from kombo_embed.cli.npm_pack import npm_pack
 from kombo_embed.cli.reconcile import reconcile
@@ -82,10 +84,13 @@ def _log_to_stderr(unprinted: str) -> Iterator[None]:
 app.command()(serve.demo)
 app.command()(check)
 app.command()(migrate)
+app.command()(copy)
 app.command("magic-link")(magic_link)
 app.command("npm-pack")(npm_pack)
 app.command()(reconcile)
 app.command("sign-webhook")(sign_webhook)
+app.command()(erase)
+app.command()(audit)
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(events.app, name="events")
 app.add_typer(sandbox.app, name="sandbox")

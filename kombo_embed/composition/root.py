@@ -13,6 +13,7 @@ from kombo_embed.composition.identity import choose_resolver
 from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
 from kombo_embed.core.completions import Completions, Wake
 from kombo_embed.core.details import DetailsReader
+from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.core.list_tags import ListTags
@@ -89,6 +90,7 @@ class Composition:
             flow=flow,
             list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
+            eraser=Eraser(store=store.erasures, client=client, clock=self._clock),
             reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
             store=store,
             is_redis_up=(lambda: redis_cache.is_up) if redis_cache else None,

@@ -75,6 +75,7 @@ class _Details(BaseModel):
     status: OpenEnum | None = None
     setup_status: OpenEnum | None = None
     end_user: _EndUser = _EndUser()
+    created_at: object = None
 
 
 class _ApiKey(BaseModel):
@@ -144,6 +145,7 @@ def parse_details(body: bytes, *, api_url: str) -> IntegrationDetails:
         origin_id=data.end_user.origin_id,
         tool_label=data.tool.label,
         logo_url=_safe_logo(data.tool.logo_url, api_url=api_url),
+        created_at=_parse_time(data.created_at),
     )
 
 
@@ -163,6 +165,15 @@ def parse_tools(body: bytes, *, api_url: str) -> list[Tool]:
     """Return the tools of a category, without the logos that a page cannot load safely."""
     tools = _parse(_ToolsEnvelope, body, "list of tools").tools
     return [Tool(tool.id, tool.label, _safe_logo(tool.assets.logo_url, api_url=api_url)) for tool in tools]
+
+
+def _parse_time(value: object) -> datetime | None:
+    """Return a time in UTC; None for what is no time, which nothing but an erased customer depends on."""
+    try:
+        time = datetime.fromisoformat(str(value))
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def parse_error(status: int, retry_after: str | None, body: bytes, *, now: datetime) -> errors.KomboError:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kombo_embed.auth.callable import link_options
+from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.link_request import LinkChoice
 from kombo_embed.core.list_tags import ListTags
@@ -58,6 +59,7 @@ class Services:
     browser_modules: Mapping[str, bytes]  # by file name; none if the installation was built without npm
     openapi: Mapping[str, object]
     reconciler: Reconciler
+    eraser: Eraser
     is_redis_up: Callable[[], bool] | None  # None without Redis
     large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(requests.LARGE_BODIES))
 
