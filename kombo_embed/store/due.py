@@ -10,7 +10,10 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
+    Column,
     Executable,
+    ScalarSelect,
+    Select,
     String,
     and_,
     bindparam,
@@ -94,27 +97,33 @@ async def read_lanes(
 @functools.cache
 def _look(dialect_name: str) -> Executable:
     environment = bindparam("of_environment", type_=String)
-    due = exists().where(
-        deliveries.c.environment == environment,
-        deliveries.c.handler == handlers.c.handler,
-        deliveries.c.due_at <= shared_now(dialect_name),
+    # Each the first row in the order of an index, that is, a lookup for each handler. PostgreSQL could join
+    # EXISTS to all deliveries, and read all of them for a type that it expects to be frequent.
+    first_due = select(deliveries.c.due_at).where(
+        deliveries.c.environment == environment, deliveries.c.handler == handlers.c.handler
     )
-    waiting = exists().where(
+    due = _first(first_due, deliveries.c.due_at) <= shared_now(dialect_name)
+    next_type = select(deliveries.c.type).where(
         deliveries.c.environment == environment,
         deliveries.c.handler == UNCLAIMED,
-        deliveries.c.type == handlers.c.type,
+        deliveries.c.type >= handlers.c.type,
     )
+    waiting = _first(next_type, deliveries.c.type) == handlers.c.type
     registered = handlers.c.environment == environment
     undelivered = exists().where(outbox.c.environment == environment, outbox.c.delivered_at.is_(None))
     return union_all(
         select(literal_column("'due'", String), handlers.c.handler).where(
-            registered, handlers.c.handler.in_(bindparam("names", expanding=True)), due.correlate(handlers)
+            registered, handlers.c.handler.in_(bindparam("names", expanding=True)), due
         ),
         select(literal_column("'unclaimed'", String), literal_column("''", String)).where(
-            exists().where(registered, waiting.correlate(handlers))
+            exists().where(registered, waiting)
         ),
         select(literal_column("'outbox'", String), literal_column("''", String)).where(undelivered),
     )
+
+
+def _first(query: Select[Any], order: Column[Any]) -> ScalarSelect[Any]:
+    return query.where(order.is_not(None)).order_by(order).limit(1).correlate(handlers).scalar_subquery()
 
 
 @functools.cache
