@@ -183,7 +183,7 @@ async def visiting(browser: Browser, stage: Stage, **options: Any) -> AsyncItera
     visit.watch_console(visit.page)
     yield visit
     await context.close()
-    assert visit.console_errors == []
+    assert visit.console_errors == [], visit.console_errors
 
 
 async def end_user_from_cookie(connection: HTTPConnection) -> EndUser | None:
@@ -199,7 +199,7 @@ async def serve_page(request: Request, *, frames_from: str) -> Response:
     name = request.path_params["name"]
     frames = "'none'" if "unframed" in request.query_params else frames_from
     policy = (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: {frames_from}; "
         f"base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'; frame-src {frames}"
     )
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
