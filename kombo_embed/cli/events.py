@@ -78,7 +78,15 @@ def show(
     event = read_records(lambda records: records.find_event(event_id))
     if event is None:
         fail(f"There is no event {event_id}, or several ids begin with it.")
-    print_fields(asdict(event), as_json="event" if as_json else None)
+    fields = asdict(event)
+    if as_json:
+        print_json({"event": fields})
+        return
+    del fields["deliveries"]
+    print_fields(fields, as_json=None)
+    for delivery in event.deliveries:
+        typer.echo()
+        print_fields(asdict(delivery), as_json=None)
 
 
 @app.command("replay")

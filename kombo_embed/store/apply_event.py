@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kombo_embed import upstream
 from kombo_embed.store import integrations, webhook_events
 from kombo_embed.store.outbox import write_event
@@ -22,7 +24,9 @@ async def _save_report(
 ) -> None:
     match report:
         case upstream.ReportedIntegration():
-            await integrations.save(transaction, report, origin_id=report.origin_id, source="webhook")
+            # The end user whom Kombo names here is the one who connected it; elsewhere it may be another one.
+            caused = replace(transaction, actor=report.email)
+            await integrations.save(caused, report, origin_id=report.origin_id, source="webhook")
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)
         case upstream.ReportedState():
@@ -32,6 +36,7 @@ async def _save_report(
                 transaction,
                 "flow.failed",
                 origin_id=report.origin_id,
+                actor=report.email,
                 data={"tool": report.tool, "category": report.category, "log_url": report.log_url},
             )
         case None:

@@ -222,7 +222,9 @@ class Outbox:
         return (
             update(deliveries)
             .where(deliveries.c.id == outcome.delivery.row_id)
-            .values({column.name: column + step, "due_at": due_at, "last_error": outcome.error, **NO_LEASE})
+            .values(
+                {column.name: column + step, "due_at": due_at, "last_error": _last_error(outcome), **NO_LEASE}
+            )
         )
 
     def _held(self, held: Iterable[Delivery]) -> Update:
@@ -244,5 +246,9 @@ def _ending(outcome: DeliveryOutcome) -> dict[str, Any]:
         "handler": delivery.handler,
         "outcome": "dead" if outcome.is_dead else "delivered",
         "failures": delivery.failures + outcome.is_dead,
-        "last_error": outcome.error,
+        "last_error": _last_error(outcome),
     }
+
+
+def _last_error(outcome: DeliveryOutcome) -> str | None:
+    return outcome.error or outcome.delivery.last_error

@@ -31,8 +31,8 @@ from kombo_embed.store.transaction import Transaction
 logger = logging.getLogger("kombo_embed.store")
 
 TAKEN_ALONG = 19  # at most, of the deliveries that follow a head in its lane
-DELIVERY = ("row_id", "event_row_id", "handler", "lane", "attempts", "failures")
-EVENT = ("event_id", "type", "origin_id", "integration", "data", "occurred_at")
+DELIVERY = ("row_id", "event_row_id", "handler", "lane", "attempts", "failures", "last_error")
+EVENT = ("event_id", "type", "origin_id", "integration", "data", "occurred_at", "actor")
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,9 +157,11 @@ async def _save_first(
 async def _save_changes(transaction: Transaction, row: RowMapping, values: merge.Values) -> Integration:
     if not values:
         return from_row(row)
-    row = await _update(transaction, row, values)
-    if values.keys() & REPORTED_TO_HOST:
-        await _write_event(transaction, "integration.updated", row)
+    before, row = row, await _update(transaction, row, values)
+    changed = sorted(values.keys() & REPORTED_TO_HOST)
+    if changed:
+        changes = {name: {"from": before[name], "to": row[name]} for name in changed}
+        await _write_event(transaction, "integration.updated", row, {"changes": changes})
     if values.keys() & {"origin_id", "category", "category_guessed"}:
         await _report_duplicates(transaction, row)
     return from_row(row)

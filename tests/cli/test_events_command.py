@@ -67,7 +67,11 @@ def test_each_delivery_is_listed_with_its_state_and_error() -> None:
         [("app.shaky", "dead letter", "RuntimeError"), ("app.steady", "delivered", None)],
     ]
     assert "1 of 2" in run("events").stdout
-    assert "app.shaky" in run("events", "show", dead["id"]).stdout
+    shown = run("events", "show", dead["id"]).stdout
+    shaky = shown.partition("app.shaky")[2].partition("app.steady")[0].split()
+    assert shaky[:3] == ["state", "dead", "letter"]
+    assert shaky[-3:-1] == ["last_error", "RuntimeError"]
+    assert all(len(line) <= 80 for line in shown.splitlines())
 
 
 def test_events_are_listed_in_pages() -> None:
