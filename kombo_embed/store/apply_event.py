@@ -15,22 +15,24 @@ async def apply(
 ) -> None:
     """Save an event and what it reports, once. A duplicate delivery changes and invalidates nothing."""
     if await webhook_events.save(transaction, event, report):
-        await _save_report(transaction, event, report)
-        transaction.invalidate(await _invalidated_origin_id(transaction, event, report))
+        transaction.invalidate(await _save_report(transaction, event, report))
 
 
 async def _save_report(
     transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
-) -> None:
+) -> str | None:
+    """Save what an event reports; return the origin id whose links it invalidates, if no change does."""
     match report:
         case upstream.ReportedIntegration():
             # The end user whom Kombo names here is the one who connected it; elsewhere it may be another one.
             caused = replace(transaction, actor=report.email)
-            await integrations.save(caused, report, origin_id=report.origin_id, source="webhook")
+            saved = await integrations.save(caused, report, origin_id=report.origin_id, source="webhook")
+            return saved.integration.origin_id if saved else report.origin_id
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)
         case upstream.ReportedState():
-            await integrations.save_state(transaction, report)
+            known = await integrations.save_state(transaction, report)
+            return known.origin_id if known and report.status == "ACTIVE" else None
         case upstream.FailedFlow():
             await write_event(
                 transaction,
@@ -41,22 +43,7 @@ async def _save_report(
             )
         case None:
             await _forward(transaction, event)
-
-
-async def _invalidated_origin_id(
-    transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
-) -> str | None:
-    match report:
-        case upstream.ReportedIntegration(origin_id=reported) | upstream.ReportedDeletion(
-            upstream.ReportedIntegration(origin_id=reported)
-        ):
-            pass
-        case upstream.ReportedState(status="ACTIVE"):
-            reported = None
-        case _:
-            return None
-    row = await integrations.find_row(transaction, webhook_events.integration_id_of(event, report) or "")
-    return reported if row is None else row["origin_id"] or reported
+    return None
 
 
 async def _forward(transaction: Transaction, event: upstream.WebhookEvent) -> None:

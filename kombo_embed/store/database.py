@@ -18,7 +18,8 @@ from kombo_embed import database_url
 from kombo_embed.database_url import PostgresUrl, SqliteUrl
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.logs import mute_loggers, muted
-from kombo_embed.store.postgresql import PostgreSql, shared_pools
+from kombo_embed.store.postgresql import PostgreSql
+from kombo_embed.store.shared_pools import shared_pools
 from kombo_embed.store.sqlite import Sqlite
 from kombo_embed.store.transaction import Connection
 

@@ -118,11 +118,12 @@ async def save_deleted(
         transaction.invalidate(origin_id)
 
 
-async def save_state(transaction: Transaction, state: ReportedState) -> None:
+async def save_state(transaction: Transaction, state: ReportedState) -> Integration | None:
     """Merge a reported state into a known integration; `_save_first` merges it into a later one."""
     row = await lock_row(transaction, state.integration_id)
-    if row is not None and row["deleted_at"] is None:
-        await _save_changes(transaction, row, merge.state_changes(row, state))
+    if row is None or row["deleted_at"] is not None:
+        return None
+    return await _save_changes(transaction, row, merge.state_changes(row, state))
 
 
 async def save_details(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import secrets
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -37,13 +37,14 @@ from kombo_embed.store.transaction import Connection, advisory_lock
 # opened and closed again in each burst.
 POOL_SIZE = 5
 POOL_RECYCLE_SECONDS = 600  # the greatest age of a connection: firewalls drop idle ones without notice
-# Set per transaction, since behind PgBouncer the next one may use another connection. What was answered with
-# 2xx is on disk whatever the server's default is; a stalled client does not hold its locks for ever.
+# What was answered with 2xx is on disk whatever the server's default is; a stalled client does not hold its
+# locks for ever. Behind a pooler, set per transaction: the next one may use another connection.
 SETTINGS = """
 SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
- ELSE current_setting('synchronous_commit') END, true),
- set_config('statement_timeout', '{busy_ms}', true),
- set_config('idle_in_transaction_session_timeout', '{idle_ms}', true)
+ ELSE current_setting('synchronous_commit') END, {is_local}),
+ set_config('statement_timeout', '{busy_ms}', {is_local}),
+ set_config('idle_in_transaction_session_timeout', CASE current_setting('idle_in_transaction_session_timeout')
+ WHEN '0' THEN '{idle_ms}' ELSE current_setting('idle_in_transaction_session_timeout') END, {is_local})
 """
 
 Result = TypeVar("Result")
@@ -61,7 +62,9 @@ class PostgreSql:
     def __init__(self, url: PostgresUrl, *, busy_seconds: float) -> None:
         asyncpg = _driver()
         busy_ms = round(busy_seconds * 1000)
-        self._settings = text(SETTINGS.format(busy_ms=busy_ms, idle_ms=2 * busy_ms))
+        settings = functools.partial(SETTINGS.format, busy_ms=busy_ms, idle_ms=2 * busy_ms)
+        self._session_settings, self._settings = settings(is_local="false"), text(settings(is_local="true"))
+        self._with_settings: weakref.WeakSet[object] = weakref.WeakSet()  # the connections without a pooler
         self._busy_seconds = busy_seconds
         self.deadline_seconds = busy_seconds * 2
         # SQLAlchemy before 2.1 does not wrap the driver's errors when it connects, and never the one for a
@@ -99,7 +102,7 @@ class PostgreSql:
         return adapted
 
     async def _open(self) -> tuple[Any, bool]:
-        """Return a new connection, and whether it leads to a server process without a pooler between."""
+        """Return a new connection, and whether no pooler is between it and its server process."""
         connection = await self._connect(
             self._url.dsn,
             timeout=self._url.connect_timeout_seconds or self._busy_seconds,
@@ -111,14 +114,19 @@ class PostgreSql:
             # A pooler invents the process id that it sends at the login. In a transaction, since a statement
             # is two messages, between which a pooler could let another client use the connection.
             async with connection.transaction():
-                process_id = await connection.fetchval("SELECT pg_backend_pid()")
+                is_direct = (
+                    await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid()
+                )
+            if is_direct:
+                await connection.execute(self._session_settings)
+                self._with_settings.add(connection)
         except BaseException as error:
             is_broken = connection.is_closed()
             connection.terminate()
             if is_broken and isinstance(error, Exception):
                 raise ConnectionResetError from error  # transient, as when the login itself breaks
             raise
-        return connection, process_id == connection.get_server_pid()
+        return connection, is_direct
 
     def _drop_unusable(self, context: ExceptionContext) -> None:
         """Drop connections that broke, that lead to a standby after a failover, or that lost a statement.
@@ -158,7 +166,8 @@ class PostgreSql:
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that may write; when it has ended, its changes are on disk."""
         async with self.engine.begin() as connection:
-            await connection.execute(self._settings)
+            if (await connection.get_raw_connection()).driver_connection not in self._with_settings:
+                await connection.execute(self._settings)
             yield connection
 
     @asynccontextmanager
@@ -198,39 +207,6 @@ class PostgreSql:
                 "workers, raise max_connections, or use PgBouncer."
             )
         return remedy(error, role=self._url.user)
-
-
-class SharedPools:
-    """The pools of this process: all that use one PostgreSQL URL on one event loop share a pool."""
-
-    def __init__(self) -> None:
-        self._pools: dict[asyncio.AbstractEventLoop, dict[tuple[str, float], PostgreSql]] = {}
-        self._users: weakref.WeakKeyDictionary[object, PostgreSql] = weakref.WeakKeyDictionary()
-
-    def join(self, user: object, key: tuple[str, float], create: Callable[[], PostgreSql]) -> PostgreSql:
-        """Return the pool of this key, creating it if there is none."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return create()
-        self._pools = {owner: pools for owner, pools in self._pools.items() if not owner.is_closed()}
-        pools = self._pools.setdefault(loop, {})
-        pool = pools.get(key) or pools.setdefault(key, create())
-        self._users[user] = pool
-        return pool
-
-    def leave(self, user: object, pool: object) -> bool:
-        """Return whether the pool has no other user and so is to be closed."""
-        self._users.pop(user, None)
-        if any(shared is pool for shared in self._users.values()):
-            return False
-        for pools in self._pools.values():
-            for key in [key for key, shared in pools.items() if shared is pool]:
-                del pools[key]
-        return True
-
-
-shared_pools = SharedPools()
 
 
 def _driver() -> ModuleType:

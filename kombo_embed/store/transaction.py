@@ -85,6 +85,9 @@ class Transaction:
         return (await self.connection.execute(statement, values)).first() is not None
 
 
+ADVISORY_LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))  # built once
+
+
 async def advisory_lock(connection: Connection, *names: str) -> None:
     """Wait until no other transaction holds this lock, and hold it until the transaction ends.
 
@@ -94,7 +97,7 @@ async def advisory_lock(connection: Connection, *names: str) -> None:
     """
     if connection.dialect.name != "postgresql":
         return
-    await connection.execute(select(func.pg_advisory_xact_lock(_lock_key(*names))))
+    await connection.execute(ADVISORY_LOCK, {"key": _lock_key(*names)})
 
 
 def _lock_key(*names: str) -> int:

@@ -101,3 +101,19 @@ def test_dead_letters_are_replayed_by_id_or_all_at_once() -> None:
     assert run("events", "replay", "--all").stdout == "Nothing to replay.\n"
     assert run("events", "replay", dead).stdout.startswith("1 due now.")
     assert run("events", "replay").exit_code == 1
+
+
+def test_an_event_is_resent_to_all_its_handlers_or_one() -> None:
+    [delivered] = [one for one in run_json("events", "--all")["events"] if one["state"] == "delivered"]
+    names = ["app.shaky", "app.steady"]
+    assert run_json("events", "resend", delivered["id"][:12]) == {
+        "resent": delivered["id"],
+        "handlers": names,
+    }
+    after = run_json("events", "show", delivered["id"])["event"]
+    assert [one["state"] for one in after["deliveries"]] == ["waiting", "waiting"]
+    again = run("events", "resend", delivered["id"], "--handler", "app.steady")
+    assert again.stdout.startswith("Due now for app.steady.")
+    missing = run("events", "resend", delivered["id"], "--handler", "app.gone")
+    assert (missing.exit_code, "app.gone" in missing.stderr) == (1, True)
+    assert run("events", "resend", "nonsense").exit_code == 1

@@ -379,21 +379,27 @@ async def test_a_dead_letter_blocks_no_later_event_and_its_replay_calls_only_the
         handlers.add(event_type, shaky)
     async with opened_store(clock) as store:
         dispatcher = Dispatcher(store.outbox, handlers, clock=clock)
-        async with dispatching(dispatcher):
+        reader = RecordsReader(URL, environment="default", clock=clock)
+        async with dispatching(dispatcher), reader.opened() as records:
             reported = ReportedIntegration("personio:x", "personio", "acme", "Acme", None)
             await store.save_completion(reported, activation_token="t", origin_id="acme")
             [integration] = await store.find_integrations("acme")
             await store.save_deleted(integration)
             while ("shaky", "integration.deleted") not in calls:
-                clock.advance(3600)
+                known = await records.events(delivered=False, limit=9) or []
+                deliveries = [delivery for one in known for delivery in one.deliveries]
+                now = datetime.fromtimestamp(clock.time(), UTC)
+                waits = [one.due_at > now for one in deliveries if one.state == "failing" and one.due_at]
+                # Not while a lease is held, which would end.
+                if any(waits) and "in progress" not in {one.state for one in deliveries}:
+                    clock.advance(3600)
                 dispatcher.wake()
                 await asyncio.sleep(0.01)
             assert calls == [("steady", "integration.connected"), ("shaky", "integration.deleted")]
             broken = False
-            async with RecordsReader(URL, environment="default", clock=clock).opened() as records:
-                [dead] = await records.events(delivered=False, limit=9) or []
-                assert dead.given_up_at is not None
-                assert await records.replay([dead.id[:8], "nonsense"]) == ([dead.id], ["nonsense"])
+            undelivered = await records.events(delivered=False, limit=9) or []
+            [dead] = [one for one in undelivered if one.given_up_at is not None]
+            assert await records.replay([dead.id[:8], "nonsense"]) == ([dead.id], ["nonsense"])
             dispatcher.wake()
             await eventually(lambda: len(calls) == 3)
     assert calls[2] == ("shaky", "integration.connected")
