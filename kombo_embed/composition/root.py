@@ -29,6 +29,7 @@ from kombo_embed.settings import Settings, near_miss_variables
 from kombo_embed.store.store import Store
 from kombo_embed.web.endpoints import Services, load_browser_module
 from kombo_embed.web.openapi import openapi_document
+from kombo_embed.web.webhook_rejections import WebhookRejections
 
 if TYPE_CHECKING:
     from kombo_embed.link_cache.failover import FailoverLinkCache
@@ -95,6 +96,7 @@ class Composition:
             default_link_options=self._settings.link_options,
             browser_module=load_browser_module(),
             openapi=openapi_document(),
+            webhook_rejections=self._closing(WebhookRejections(clock=self._clock)),
         )
 
     async def _store(self) -> Store:
@@ -223,6 +225,8 @@ class Composition:
 def _warn_of_settings(settings: Settings) -> None:
     if not settings.is_private:
         logger.warning("settings.api_key_unencrypted", extra={"variable": f"{settings.prefix}API_URL"})
+    if not settings.webhook_secret:
+        logger.warning("webhooks.not_configured", extra={"variable": f"{settings.prefix}WEBHOOK_SECRET"})
     for variable, effect in settings.clamped.items():
         logger.warning("settings.clamped", extra={"variable": variable, "effective": effect})
     for name, meant in near_miss_variables(settings.prefix):
