@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from kombo_embed.web.endpoints import Services
 
 logger = logging.getLogger("kombo_embed")
+
+EMBEDS: WeakSet[KomboEmbed] = WeakSet()  # of this process, for the pytest plugin
 
 
 class KomboEmbed(HandlerRegistration):
@@ -69,6 +72,7 @@ class KomboEmbed(HandlerRegistration):
         )
         self._lifetime: Lifetime[tuple[Services, ASGIApp]] = Lifetime(self._open_all)
         self._allowed_origins: tuple[str, ...] = ()
+        EMBEDS.add(self)
         self._app = EmbedApp(self, self._serve)
 
     def install(self, app: Starlette, path: str | None = None) -> None:
@@ -189,6 +193,15 @@ class KomboEmbed(HandlerRegistration):
         except KomboEmbedError as error:
             self._log_failed_start(error)
             raise
+
+    async def run_due(self) -> bool:
+        """Do the background work that is due; return whether some is left. Private: for `kombo.settle`."""
+        opened = self._lifetime.opened
+        return opened is not None and await opened[0].run_due()
+
+    def calls_kombo_over(self, transport: httpx.AsyncBaseTransport) -> bool:
+        """Return whether this is the embed's connection to Kombo. Private: as above."""
+        return self._collaborators.http_transport is transport
 
     def resolve_in_router(self) -> None:
         """Allow a start without ``end_user``: a router of the host's resolves it. Private."""

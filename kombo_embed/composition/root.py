@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kombo_embed.clock import SystemClock
@@ -82,7 +82,7 @@ class Composition:
         dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
         links = self._links(client, store, poller.cache, rates)
         flow = self._flow(client, store, links, rates, dispatcher.wake)
-        await self._start_background_work(store, dispatcher)
+        housekeeping = await self._start_background_work(store, dispatcher)
         return Services(
             settings=self._settings,
             flow=flow,
@@ -96,6 +96,7 @@ class Composition:
             default_link_options=self._settings.link_options,
             browser_module=load_browser_module(),
             openapi=openapi_document(),
+            run_due=self._run_due(store, housekeeping, dispatcher, handlers),
             webhook_rejections=self._closing(WebhookRejections(clock=self._clock)),
         )
 
@@ -201,7 +202,7 @@ class Composition:
             wake_dispatcher=wake_dispatcher,
         )
 
-    async def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> None:
+    async def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> Housekeeping:
         retention = timedelta(days=self._settings.retention_days)
         housekeeping = Housekeeping(
             store,
@@ -212,6 +213,18 @@ class Composition:
         )
         self._closing(housekeeping).start()
         await dispatcher.start()
+        return housekeeping
+
+    def _run_due(
+        self, store: Store, housekeeping: Housekeeping, dispatcher: Dispatcher, handlers: EventHandlers
+    ) -> Callable[[], Awaitable[bool]]:
+        async def run_due() -> bool:
+            await housekeeping.run_once()
+            dispatcher.wake()
+            now = datetime.fromtimestamp(self._clock.time(), UTC)
+            return await store.outbox.has_unfinished(handlers.types_by_name(), now=now)
+
+        return run_due
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:
         allowed = self._settings.allowed_tools

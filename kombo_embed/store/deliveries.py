@@ -127,6 +127,12 @@ class Outbox:
         async with self._database.reading() as connection:
             return await handlers.find_missing(self._in(connection, now), own, seconds=seconds)
 
+    @read_only
+    async def has_unfinished(self, types_by_name: Mapping[str, Sequence[str]], *, now: datetime) -> bool:
+        """Return whether these handlers have deliveries that are due or are being made."""
+        async with self._database.reading() as connection:
+            return await due.has_unfinished(self._in(connection, now), types_by_name)
+
     @run_to_completion
     async def park(self, name: str, event_type: str, *, now: datetime) -> int:
         """Park up to a batch of a missing handler's deliveries; return how many were parked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
     union_all,
 )
@@ -42,6 +43,21 @@ class Found:
     handlers: list[str]
     unclaimed: bool
     in_outbox: bool
+
+
+async def has_unfinished(transaction: Transaction, types_by_name: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether these handlers have deliveries that are due or are being made."""
+    now = shared_now(transaction.connection.dialect.name)
+    is_theirs = deliveries.c.handler.in_(list(types_by_name))
+    types = {one for types in types_by_name.values() for one in types}
+    is_about_to_be = and_(deliveries.c.handler == UNCLAIMED, deliveries.c.type.in_(types))
+    is_current = or_(deliveries.c.due_at <= now, deliveries.c.lease_owner.is_not(None))
+    query = select(deliveries.c.id).where(
+        deliveries.c.environment == transaction.environment,
+        or_(and_(is_theirs, is_current), is_about_to_be),
+    )
+    found = await transaction.connection.execute(query.limit(1), {"now": transaction.now})
+    return found.first() is not None
 
 
 async def look(transaction: Transaction, names: Sequence[str]) -> Found:

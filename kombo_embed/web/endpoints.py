@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
@@ -64,6 +64,7 @@ class Services:
     reconciler: Reconciler
     is_redis_up: Callable[[], bool] | None  # None without Redis
     webhook_rejections: WebhookRejections
+    run_due: Callable[[], Awaitable[bool]]  # for the tests of hosts, see `KomboEmbed.run_due`
 
 
 async def issue_link(services: Services, request: Request) -> Response:
