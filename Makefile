@@ -6,9 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONTRACT := tests/contract/typescript
 SPA := examples/react_spa
+# The npm packages of the tests and examples that are built; the last two install a copy of frontend_snippet/.
+NODE_TESTS := $(CONTRACT) $(SPA) tests/browser/hosts examples/nextjs examples/vue
 MODULE := kombo_embed/web/static/kombo-embed.js
 FRONTEND := $(shell find frontend_snippet/src -name '*.ts' 2>/dev/null) \
-            frontend_snippet/package.json frontend_snippet/package-lock.json frontend_snippet/build.mjs
+            frontend_snippet/package.json frontend_snippet/package-lock.json $(wildcard frontend_snippet/*.mjs)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The tests start many Python processes; without bytecode files each would compile everything again.
 TESTING := PYTHONDONTWRITEBYTECODE=
@@ -34,7 +36,7 @@ test: $(VENV)/.dev $(MODULE) ## a case for each guarantee: Python, TypeScript, a
 	@cd frontend_snippet && npm test --silent
 	@$(PYTEST) -m "not integration" $(ARGS)
 
-test-integrations: $(VENV)/.dev $(MODULE) $(CONTRACT)/node_modules/.installed $(SPA)/node_modules/.installed ## the long tests: frameworks, examples, packaging, faults (15 minutes)
+test-integrations: $(VENV)/.dev $(MODULE) $(NODE_TESTS:%=%/node_modules/.installed) ## the long tests: frameworks, examples, packaging, faults (15 minutes)
 	@$(PYTEST) -m integration $(ARGS)
 
 test-lowest: $(LOWEST)/.installed ## the in-process tests on the lowest versions that pyproject.toml allows
@@ -57,9 +59,10 @@ test-python: $(VENV)/.dev
 
 soak: $(VENV)/.dev $(MODULE) ## an hour of tests at full size: 200 kills, 10,000 completions, a million keys
 	@CI=true CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 CONVERGENCE_SHUFFLES=1000 LINKS_SOAK=1 \
-	    DELIVERY_EXAMPLES=2000 \
+	    DELIVERY_EXAMPLES=2000 DETAILS_TEST_KILLS=10 DETAILS_TEST_COMPLETIONS=200 \
 	    $(TESTING) $(BIN)/python -m pytest \
-	    tests/journeys/test_crashes.py tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
+	    tests/journeys/test_crashes.py tests/journeys/test_details_after_crashes.py \
+	    tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
 	    tests/store/test_delivery_order.py tests/link_cache $(ARGS)
 
 check: $(VENV)/.dev $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
@@ -104,8 +107,8 @@ screenshots: $(VENV)/.dev $(MODULE) ## take the pictures in docs/screenshots aga
 	@$(BIN)/python -m tests.browser.screenshots
 
 clean: ## forget the virtual environment and everything built
-	rm -rf $(VENV) $(VENV)-* dist build $(MODULE) frontend_snippet/node_modules frontend_snippet/dist $(CONTRACT)/node_modules \
-	    $(SPA)/node_modules $(SPA)/dist
+	rm -rf $(VENV) $(VENV)-* dist build $(dir $(MODULE)) frontend_snippet/node_modules frontend_snippet/dist \
+	    $(NODE_TESTS:%=%/node_modules) $(SPA)/dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -144,6 +147,8 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
 	@cd $* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+examples/nextjs/node_modules/.installed examples/vue/node_modules/.installed: $(MODULE)
+
 $(MODULE): frontend_snippet/node_modules/.installed $(FRONTEND)
-	@cd frontend_snippet && npm run --silent build
-	@mkdir -p $(dir $@) && cp frontend_snippet/dist/kombo-embed.js $@
+	@cd frontend_snippet && npm run --silent build && npm run --silent install-into-python
+	@touch $@

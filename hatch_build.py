@@ -1,7 +1,8 @@
-"""Builds the browser module while the package is built or installed from a checkout.
+"""Builds the browser modules while the package is built or installed from a checkout.
 
-The module is TypeScript in ``frontend_snippet/``; the wheel carries the one file that ``esbuild`` makes of
-it. A source distribution carries that file already, so installing from one needs no npm.
+They are TypeScript in ``frontend_snippet/``. The wheel carries the two files that ``esbuild`` makes of it,
+and the npm package, for ``kombo-embed npm-pack``. A source distribution carries these files already, so
+installing from one needs no npm.
 """
 
 from __future__ import annotations
@@ -14,29 +15,35 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODULE = Path("kombo_embed/web/static/kombo-embed.js")
+MODULES = (
+    Path("kombo_embed/web/static/kombo-embed.js"),
+    Path("kombo_embed/web/static/kombo-integrations.js"),
+)
+PACKAGE = Path("kombo_embed/web/static/kombo-embed.tgz")
 MISSING_NPM = (
-    "npm was not found, so the browser module was not built. Everything but GET /kombo-embed.js and the demo "
-    "page works. To build it: install Node.js 20 or newer, then install this package again."
+    "npm was not found, so the browser modules were not built. Everything works but GET /kombo-embed.js, "
+    "GET /kombo-integrations.js, `kombo-embed npm-pack` and the demo page. To build them: "
+    "install Node.js 20 or newer, then install this package again."
 )
 
 
 class BrowserModuleHook(BuildHookInterface[Any]):
-    """Runs ``npm ci`` and ``npm run build`` in ``frontend_snippet/`` and puts the result into the package."""
+    """Runs ``npm ci`` and the build of ``frontend_snippet/``, which puts its result into the package."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build the module, unless this is an unpacked source distribution that carries it."""
+        """Build the modules, unless this is an unpacked source distribution that carries them."""
         del version, build_data
         root = Path(self.root)
-        target = root / MODULE
-        if (root / "PKG-INFO").exists() and target.exists():
+        targets = [root / file for file in (*MODULES, PACKAGE)]
+        if (root / "PKG-INFO").exists() and all(target.exists() for target in targets):
             return
         npm = shutil.which("npm")
         if npm is None:
-            # Left from an earlier build it would be served as if it were this version's.
-            target.unlink(missing_ok=True)
+            # Left from an earlier build they would be served as if they were this version's.
+            for target in targets:
+                target.unlink(missing_ok=True)
             self.app.display_warning(MISSING_NPM)
             return
         frontend = root / "frontend_snippet"
@@ -44,9 +51,11 @@ class BrowserModuleHook(BuildHookInterface[Any]):
             # Without the install scripts of its packages: none is needed, and each could run anything.
             command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
             self._run(command, frontend)
-        self._run([npm, "run", "--silent", "build"], frontend)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(frontend / "dist" / "kombo-embed.js", target)
+        self._run([npm, "run", "--silent", "build-for-python"], frontend)
+        for target in targets[: len(MODULES)]:
+            if (built := frontend / "dist" / target.name).exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(built, target)
 
     def _run(self, command: list[str], cwd: Path) -> None:
         result = subprocess.run(  # noqa: S603 - a fixed command, found by which()
@@ -55,5 +64,5 @@ class BrowserModuleHook(BuildHookInterface[Any]):
         if result.returncode != 0:
             words = " ".join(["npm", *command[1:]])
             output = (result.stdout + result.stderr).strip()
-            msg = f"the browser module could not be built: `{words}` in {cwd.name}/ failed:\n{output}"
+            msg = f"the browser modules could not be built: `{words}` in {cwd.name}/ failed:\n{output}"
             raise RuntimeError(msg)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from benchmarks import footprint, links, processes, records
+from benchmarks import clicks, footprint, links, processes, records
 from benchmarks.bench import EFFORTS, Bench, WrongAnswers
 from benchmarks.processes import NotInstalled, ProcessFailed
 from benchmarks.report import Line, table
@@ -34,8 +34,9 @@ MEASUREMENTS: list[tuple[tuple[int, ...], Callable[[Bench], Awaitable[list[Line]
     ((13, 14), footprint.measure_cache),
     ((15,), footprint.measure_imports),
     ((16,), links.measure_refusals),
+    ((17,), clicks.measure_clicks),
 ]
-TARGETS = range(1, 17)
+TARGETS = range(1, 18)
 
 
 async def measure(effort: str, only: set[int]) -> list[Line]:

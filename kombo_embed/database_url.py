@@ -152,11 +152,11 @@ def _parameters(query: str) -> dict[str, str]:
 def _verify_names(names: set[str]) -> None:
     unknown = names - PARAMETERS.keys() - IGNORED.keys()
     if unknown:
-        # What is no word may be a part of the password.
-        words = sorted(name for name in unknown if re.fullmatch(r"[A-Za-z][A-Za-z_-]{0,40}", name))
-        raise ValueError(
-            f"has parameters that cannot be used: {', '.join(words) or 'their names are not readable'}"
-        )
+        # What is no word may be a part of the password, and after a password in the query so may any word.
+        is_word = re.compile(r"[A-Za-z][A-Za-z_-]{0,40}").fullmatch
+        words = [] if "password" in names else sorted(filter(is_word, unknown))
+        hidden = "their names may be a part of the password"
+        raise ValueError(f"has parameters that cannot be used: {', '.join(words) or hidden}")
 
 
 def _verify_value(name: str, value: str) -> None:

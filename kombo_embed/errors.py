@@ -234,16 +234,22 @@ class KomboTimeout(KomboError):
 
 
 class KomboRejected(KomboError):
-    """Kombo refused the request: its own code if it sent one (an open set), and the kind of cause."""
+    """Kombo refused the request: its own code if it sent one (an open set), its status, the kind of cause."""
 
     code = "kombo_rejected"
 
     def __init__(
-        self, message: str, *, kombo_code: str | None, cause: Literal["credentials", "request", "other"]
+        self,
+        message: str,
+        *,
+        kombo_code: str | None,
+        cause: Literal["credentials", "request", "other"],
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.kombo_code = kombo_code
         self.cause = cause
+        self.status = status
 
 
 class KomboInvalidResponse(KomboError):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypedDict
 
+# The problem of an integration whose details Kombo does not find, so often that they are not read any more.
+DETAILS_NOT_FOUND, DETAILS_NOT_FOUND_MAX = "details_not_found", 10
 ALL_NOT_FOUND = "all_not_found"  # why reconciliation did not delete an integration that Kombo does not know
 ACTION_BY_STATUS = {"INACTIVE": "enable", "INVALID": "reconnect"}
 ACTION_BY_SETUP_STATUS = {
@@ -34,6 +36,8 @@ class Integration:
         setup_status: ``INCOMPLETE``, ``FINAL_SYNC_PENDING`` or ``COMPLETED``; None until known.
         connected_at: When it was recorded here (UTC).
         updated_at: When the record last changed (UTC).
+        tool_label: Kombo's name of the tool, for example ``Personio``; None until known.
+        logo_url: The tool's logo, an https URL; None until known, or if Kombo has none.
     """
 
     integration_id: str
@@ -47,6 +51,8 @@ class Integration:
     setup_status: str | None
     connected_at: datetime
     updated_at: datetime
+    tool_label: str | None = None
+    logo_url: str | None = None
 
     @property
     def next_action(self) -> str:

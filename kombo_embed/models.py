@@ -21,6 +21,7 @@ EMAIL_MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 ORIGIN_ID_MAX_LENGTH = 512  # characters: databases index it
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+PREFETCHED = b',"prefetched_row_id":'  # in the body of a link that was only prefetched
 
 Category = Literal["HRIS", "ATS", "ASSESSMENT", "LMS"]
 Language = Literal["en", "de", "fr", "it", "es"]
@@ -177,7 +178,8 @@ class ConnectionLink:
     """A short-lived EMBEDDED link. It is a credential, so its ``repr`` leaves it out.
 
     Attributes:
-        body: The response body that the browser gets, JSON. Caches store it as it is.
+        body: The response body that the browser gets, JSON. Caches store it as it is. While the link was only
+            prefetched, it ends with the row of the minted link.
         deadline: When the link expires, in seconds on the process's monotonic clock. It decides about expiry,
             because the wall clock, on which ``expires_at`` in the body stands, may be set back.
     """
@@ -186,10 +188,32 @@ class ConnectionLink:
     deadline: float
 
     @classmethod
-    def minted(cls, link: str, *, expires_at: datetime, deadline: float) -> ConnectionLink:
-        """Return the link that Kombo minted. Both times count from before the request to Kombo was sent."""
+    def minted(
+        cls, link: str, *, expires_at: datetime, deadline: float, prefetched_row_id: int | None = None
+    ) -> ConnectionLink:
+        """Return the link that Kombo minted. Both times count from before the request to Kombo was sent.
+
+        ``prefetched_row_id`` is the row of a link that was minted for nobody's click yet.
+        """
         content = {"link": link, "expires_at": rfc3339(expires_at)}
-        return cls(ENCODER.encode(content).encode(), deadline)
+        body = ENCODER.encode(content).encode()
+        if prefetched_row_id is not None:
+            body = body[:-1] + PREFETCHED + b"%d}" % prefetched_row_id
+        return cls(body, deadline)
+
+    @property
+    def prefetched_row_id(self) -> int | None:
+        """Return the row of a link that was only prefetched; None if it was minted for a click."""
+        if self.body.endswith(b'"}'):  # after a time: the usual case, on the path of every cached link
+            return None
+        _, marker, rest = self.body.rpartition(PREFETCHED)
+        return int(rest[:-1]) if marker else None
+
+    def handed_out(self) -> ConnectionLink:
+        """Return the link as the browser gets it."""
+        if self.prefetched_row_id is None:
+            return self
+        return replace(self, body=self.body.rpartition(PREFETCHED)[0] + b"}")
 
     @property
     def link(self) -> str:

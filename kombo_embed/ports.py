@@ -1,7 +1,7 @@
 """Protocols between the rooms, and the values that cross them.
 
-A host may implement `Clock`, `LinkCache` and the callables itself. `RecordStore`, `InvalidationLog` and
-`RateLimiter` exist because the core must not import the rooms that implement them.
+A host may implement `Clock`, `LinkCache` and the callables itself. `RecordStore`, `DetailsQueue`,
+`InvalidationLog` and `RateLimiter` exist because the core must not import the rooms that implement them.
 """
 
 from __future__ import annotations
@@ -168,9 +168,12 @@ class RecordStore(Protocol):
     """
 
     async def save_minted_link(
-        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED"
-    ) -> None:
-        """Record that a link was minted: for whom, for what, until when. The link itself is not stored."""
+        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED", watch: bool = True
+    ) -> int:
+        """Record that a link was minted, for whom and for what, without the link; return the row's id."""
+
+    async def save_link_handed_out(self, row_id: int) -> None:
+        """Record that a browser got a link that was only prefetched before."""
 
     async def save_completion(
         self,
@@ -243,6 +246,57 @@ class RecordStore(Protocol):
 
     async def prune(self, *, before: datetime, limit: int) -> int:
         """Delete up to ``limit`` old rows of each kind; return how many were deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetailsJob:
+    """An integration whose details this process reads until its lease ends.
+
+    ``attempts`` counts this one too; ``not_found`` counts those that ended with 404.
+    """
+
+    integration: Integration
+    attempts: int
+    not_found: int
+    lease_ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DueDetails:
+    """The details to read now, and in how many seconds the next ones are due, if any are known."""
+
+    jobs: list[DetailsJob]
+    next_in_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueChecks:
+    """Integrations to compare with Kombo, the oldest check first, and when the next one is due."""
+
+    integrations: list[Integration]
+    next_at: datetime | None
+
+
+class DetailsQueue(Protocol):
+    """What has to be read from Kombo. All methods raise `StoreUnavailable`."""
+
+    async def take(self, *, limit: int, lease_seconds: float) -> DueDetails:
+        """Lease up to ``limit`` integrations whose details are due, each to one process."""
+
+    async def postpone(self, job: DetailsJob, *, seconds: float | None, not_found: int) -> None:
+        """Make the details due again after this time; with None, never.
+
+        Do nothing if the lease has ended and another process has leased them, or if they were read meanwhile.
+        """
+
+    async def find_checks(self, *, before: datetime, limit: int) -> DueChecks:
+        """Return integrations that were last read from Kombo at this time or before, or never."""
+
+    async def save_checked(self, integration: Integration) -> None:
+        """Record that Kombo was asked for an integration now."""
+
+    async def take_lease(self, name: str, *, seconds: float) -> bool:
+        """Take a lease that no other process holds, or extend the own one; return whether it is held now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,8 @@ class IntegrationDetails:
     status: str | None
     setup_status: str | None
     origin_id: str | None
+    tool_label: str | None = None
+    logo_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

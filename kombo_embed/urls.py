@@ -63,5 +63,11 @@ def is_safe_link(link: str, *, api_url: str) -> bool:
     return parts.scheme == "https" and host != ""
 
 
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a URL, as browsers write an origin (RFC 6454, 6.2)."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+
+
 def _port(parts: SplitResult) -> int | None:
     return parts.port or DEFAULT_PORTS.get(parts.scheme)

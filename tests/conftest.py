@@ -30,12 +30,14 @@ INTEGRATION = (
     "contract/test_official_typescript_sdk.py",
     "demo/test_server.py",
     "journeys/test_crashes.py",
+    "journeys/test_details_after_crashes.py",
 )
 # Started first when several processes share the files, so that no long file is left for the end.
 LONG = (
     "browser/",
     "sandbox/test_connect_page.py",
     "journeys/test_crashes.py",
+    "journeys/test_details_after_crashes.py",
     "demo/test_server.py",
     "store/test_convergence.py",
     "cli/",

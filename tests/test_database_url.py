@@ -128,7 +128,12 @@ def test_an_incomplete_url_is_refused_without_its_password(url: str) -> None:
     ("query", "reason"),
     [
         ("connection_limit=1&schema=x", "cannot be used: connection_limit, schema$"),
-        ("secret%20word=1", "cannot be used: their names are not readable$"),
+        ("secret%20word=1", "cannot be used: their names may be a part of the password$"),
+        ("password=not-encoded&secret", "cannot be used: their names may be a part of the password$"),
+        (
+            "password=not-encoded&secret=1&schema=x",
+            "cannot be used: their names may be a part of the password$",
+        ),
         (
             "sslmode=sometimes",
             "sslmode: it must be one of allow, disable, prefer, require, verify-ca, verify-full$",

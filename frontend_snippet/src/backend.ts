@@ -10,7 +10,7 @@ const TIMEOUT_MS = 20_000;
 
 /** A request to the backend. */
 export interface BackendRequest {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "DELETE";
   /** Below the endpoint, without a leading slash. */
   readonly path: string;
   readonly body?: Readonly<Record<string, unknown>>;

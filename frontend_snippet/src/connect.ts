@@ -8,6 +8,7 @@ import { flowFinished, pageState, startOrJoin } from "./page-state.js";
 import { parseIntegration, parseLink } from "./parse.js";
 import type {
   AlreadyConnected,
+  BackendOptions,
   ConnectOptions,
   ConnectResult,
   FlowOptions,
@@ -37,12 +38,7 @@ interface LinkRequest {
  * @throws KomboEmbedError for everything that is not a `ConnectResult`; see its `code`.
  */
 export function connect(options: ConnectOptions = {}): Promise<ConnectResult> {
-  const body = {
-    integration_category: options.category,
-    integration_tool: options.tool,
-    ...linkBody(options),
-  };
-  return run({ path: "links", body }, options, (...flow) =>
+  return run({ path: "links", body: connectBody(options) }, options, (...flow) =>
     runFlow(...flow).catch((error: unknown) => offerReconnect(error, options)),
   );
 }
@@ -68,15 +64,37 @@ export async function finishSetup(integrationId: string, options: FlowOptions = 
   return runForIntegration(integrationId, "setup-link", options);
 }
 
-function runForIntegration(integrationId: string, action: string, options: FlowOptions): Promise<FlowResult> {
+/**
+ * Delete an integration, at Kombo too. This cannot be undone, so ask the end user first. It is possible if the backend
+ * allows it: `actions` of `watch` contains "disconnect".
+ *
+ * @param integrationId The `id` of an `Integration`.
+ * @throws KomboEmbedError for every failure; `forbidden` if the backend does not allow it.
+ */
+export async function disconnect(integrationId: string, options: BackendOptions = {}): Promise<void> {
+  const backend = openBackend(options);
+  await backend.send({ method: "DELETE", path: pathOf(integrationId), signal: options.signal });
+  flowFinished(backend.clock.now());
+}
+
+function pathOf(integrationId: string): string {
   // `encodeURIComponent` keeps dots, and a segment of dots names a parent path.
   if (/^\.{0,2}$/.test(integrationId)) throw new TypeError("integrationId is not an id");
-  const integrationPath = `integrations/${encodeURIComponent(integrationId)}`;
+  return `integrations/${encodeURIComponent(integrationId)}`;
+}
+
+function runForIntegration(integrationId: string, action: string, options: FlowOptions): Promise<FlowResult> {
+  const integrationPath = pathOf(integrationId);
   return run(
     { path: `${integrationPath}/${action}`, body: linkBody(options), integrationPath },
     options,
     runFlow,
   );
+}
+
+/** What `connect` and `prefetch` send: the backend caches a link for each choice. */
+export function connectBody(options: ConnectOptions): LinkRequest["body"] {
+  return { integration_category: options.category, integration_tool: options.tool, ...linkBody(options) };
 }
 
 /** JSON leaves out what is undefined, and the backend decides it. */
@@ -105,8 +123,7 @@ function run<T>(
 
 async function runFlow(backend: Backend, request: LinkRequest, options: FlowOptions): Promise<FlowResult> {
   if (options.signal?.aborted) throw aborted();
-  // The SDK notices the removal of its frame only in a container that was named, even if it is the body.
-  const container = options.container ?? focusedModal() ?? document.body;
+  const container = options.container ?? document.body;
   if (!container.isConnected) throw dialogFailed();
   const restoreFocus = rememberFocus();
   await finishPendingQuickly(backend);
@@ -119,12 +136,6 @@ async function runFlow(backend: Backend, request: LinkRequest, options: FlowOpti
   }
   options.onPhase?.("recording");
   return activationToken === "" ? finishWithoutToken(backend, request) : complete(backend, activationToken);
-}
-
-/** A modal dialog of the page's makes everything outside of it inert, Kombo's dialog too. */
-function focusedModal(): HTMLElement | undefined {
-  const dialog = document.activeElement?.closest("dialog");
-  return dialog?.matches(":modal") ? dialog : undefined;
 }
 
 /** Return a link that the end user has not closed `MAX_CLOSED` times. */

@@ -1,5 +1,5 @@
 // The flows of one button and their state: one immutable value, which the element and the React hook render.
-import { connect, reconnect } from "./connect.js";
+import { connect, finishSetup, reconnect } from "./connect.js";
 import { KomboEmbedError } from "./errors.js";
 import type { ConnectOptions, ConnectResult, FlowOptions, FlowResult, Phase } from "./types.js";
 
@@ -40,6 +40,10 @@ export class Connector {
   /** Run a flow that renews the credentials of an existing integration. Resolves as `connect` does. */
   readonly reconnect = (integrationId: string): Promise<FlowResult | undefined> =>
     this.#run((options) => reconnect(integrationId, options)) as Promise<FlowResult | undefined>;
+
+  /** Run a flow that finishes the setup of an existing integration. Resolves as `connect` does. */
+  readonly finishSetup = (integrationId: string): Promise<FlowResult | undefined> =>
+    this.#run((options) => finishSetup(integrationId, options)) as Promise<FlowResult | undefined>;
 
   /** Show the result of a flow that an earlier page started. */
   readonly adopt = (result: ConnectResult): void => {

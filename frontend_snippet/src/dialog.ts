@@ -9,10 +9,15 @@ import type { Clock, FlowOptions } from "./types.js";
 
 const SLOW_AFTER_MS = 10_000;
 
-// Set through the CSS object model, which a strict content security policy allows.
+// Set through the CSS object model, which a strict content security policy allows. `all` resets what the page's own
+// styles and its open dialogs set on elements, and what they inherit, such as `pointer-events: none`.
+const LAYER =
+  "all:initial;display:block;position:fixed;inset:0;width:100%;height:100%;border:0;overflow:hidden;";
+// A frame whose color scheme differs from its page's is painted on an opaque ground. Kombo's page declares none.
+const FRAME = `${LAYER}color-scheme:light`;
 const BAR =
   "position:fixed;inset:auto 0 1.5rem;width:fit-content;margin:auto;padding:1rem;border-radius:.5rem;" +
-  "background:#1f2937;color:#fff;font:1rem system-ui;z-index:";
+  "background:#1f2937;color:#fff;font:1rem system-ui";
 const BUTTON =
   "margin-inline-start:1rem;padding:.5rem 1rem;border-radius:.5rem;border:1px solid;background:none;color:inherit;" +
   "font:inherit";
@@ -21,12 +26,16 @@ const BUTTON =
 type CloseReason = "finished" | "escaped" | "dialog_timeout" | "dialog_blocked";
 
 interface OpenDialog {
+  readonly layer: HTMLDialogElement;
   frame: HTMLIFrameElement | null;
   closedBy: CloseReason | undefined;
 }
 
 /**
- * Open Kombo Connect in `container`, and supervise its frame until it is gone.
+ * Open Kombo Connect in a modal `<dialog>` in `container`, and supervise its frame until it is gone.
+ *
+ * Modal dialogs are rendered in the browser's top layer, above and independent of everything in the page: transformed
+ * and clipped ancestors, other dialogs, their focus traps and what they make inert.
  *
  * @returns The activation token (empty if Kombo sent none), or undefined if the end user closed the dialog.
  */
@@ -36,25 +45,37 @@ export async function showDialog(
   clock: Clock,
   { title, language, showKomboConnect = komboSdk }: FlowOptions,
 ): Promise<string | undefined> {
-  const dialog: OpenDialog = { frame: null, closedBy: undefined };
   const ending = new AbortController();
   const texts = textsFor(language);
-  // Before the SDK's listener, which throws on a success without data.
-  closeOnEvents(dialog, ending.signal);
+  const dialog: OpenDialog = { layer: showLayer(container), frame: null, closedBy: undefined };
+  closeOnEvents(dialog, ending.signal); // before the SDK's listener, which throws on a success without data
   try {
-    const outcome = showKomboConnect(link, { container });
-    dialog.frame = container.querySelector(":scope > iframe:last-child");
-    if (dialog.frame) {
-      const loaded = offerToClose(dialog.frame, texts, clock, () => close(dialog, "dialog_timeout"));
-      ending.signal.addEventListener("abort", loaded);
-      prepareFrame(dialog.frame, title ?? texts.connect, loaded);
-    }
+    const outcome = showKomboConnect(link, { container: dialog.layer });
+    dialog.frame = dialog.layer.querySelector("iframe");
+    ending.signal.onabort = superviseLoading(dialog, texts, clock, title);
     return (await outcome) ?? "";
   } catch (error) {
     return outcomeOf(error, dialog.closedBy);
   } finally {
     ending.abort();
+    hideLayer(dialog.layer);
   }
+}
+
+/** Cover the page with a modal dialog. A DOM without modal dialogs, such as those of tests, gets an open one. */
+function showLayer(container: HTMLElement): HTMLDialogElement {
+  const layer = document.createElement("dialog");
+  layer.style.cssText = LAYER;
+  container.append(layer);
+  if ("showModal" in layer) layer.showModal();
+  else (layer as HTMLElement).setAttribute("open", "");
+  return layer;
+}
+
+function hideLayer(layer: HTMLDialogElement): void {
+  // Removed alone, it would not give the focus back.
+  if ("close" in layer) layer.close();
+  (layer as HTMLElement).remove();
 }
 
 /** Interpret a rejection of the SDK, which takes the removal of its frame for a cancellation. */
@@ -83,6 +104,8 @@ function closeOnEvents(dialog: OpenDialog, signal: AbortSignal): void {
   window.addEventListener("message", (event) => closeOnBareSuccess(dialog, event), { signal });
   // In the capture phase, since a dialog of the page's below this one would close too.
   window.addEventListener("keydown", (event) => closeOnEscape(dialog, event), { signal, capture: true });
+  // By the back gesture of a phone, or by the page.
+  dialog.layer.addEventListener("close", () => close(dialog, "escaped"), { signal });
   document.addEventListener("securitypolicyviolation", (event) => closeIfBlocked(dialog, event), { signal });
 }
 
@@ -107,11 +130,18 @@ function closeIfBlocked(dialog: OpenDialog, event: SecurityPolicyViolationEvent)
   if (parseUrl(blockedURI)?.origin === parseUrl(dialog.frame.src)?.origin) close(dialog, "dialog_blocked");
 }
 
+/** Name the frame, focus it when its page has loaded, and offer to close it until then. Return what ends the offer. */
+function superviseLoading(dialog: OpenDialog, texts: Texts, clock: Clock, title = texts.connect): () => void {
+  if (!dialog.frame) return () => undefined;
+  const loaded = offerToClose(dialog.frame, texts, clock, () => close(dialog, "dialog_timeout"));
+  prepareFrame(dialog.frame, title, loaded);
+  return loaded;
+}
+
 function prepareFrame(frame: HTMLIFrameElement, title: string, loaded: () => void): void {
   frame.title = title;
-  // A frame whose color scheme differs from its page's is painted on an opaque ground. Kombo's page declares none.
-  frame.style.colorScheme = "light";
-  frame.style.border = "0";
+  if (frame.parentElement) frame.parentElement.ariaLabel = title;
+  frame.style.cssText = FRAME;
   const onLoad = () => {
     loaded();
     // The end user may be typing in it by now.
@@ -143,7 +173,7 @@ function showCloseBar(frame: HTMLElement, texts: Texts, onClose: () => void): HT
   const bar = document.createElement("div");
   bar.setAttribute("role", "alertdialog");
   bar.setAttribute("aria-label", texts.failed);
-  bar.style.cssText = BAR + frame.style.zIndex;
+  bar.style.cssText = BAR;
   bar.append(texts.failed, button);
   frame.after(bar);
   button.focus({ preventScroll: true });

@@ -1,10 +1,11 @@
 // The public names. Everything else is private.
-export { connect, finishSetup, reconnect } from "./connect.js";
+export { connect, disconnect, finishSetup, reconnect } from "./connect.js";
 export { finishPending } from "./completion.js";
 export { KomboEmbedError } from "./errors.js";
 export type { FieldError, OwnCode, ProblemCode } from "./errors.js";
 export { listIntegrations, watch } from "./integrations.js";
-export type { WatchOptions } from "./integrations.js";
+export { prefetch } from "./prefetch.js";
+export type { WatchDetails, WatchOptions } from "./integrations.js";
 export type {
   AlreadyConnected,
   BackendOptions,
@@ -20,6 +21,7 @@ export type {
   FlowResult,
   HeadersSource,
   Integration,
+  IntegrationAction,
   NextAction,
   Phase,
   ShowKomboConnect,

@@ -1,11 +1,12 @@
 // The customer's integrations: listed once, or watched with as few requests as a person in front of the page can notice.
 import { openBackend } from "./backend.js";
-import type { Backend, BackendResponse } from "./backend.js";
+import type { Backend } from "./backend.js";
 import { finishPendingOnce } from "./completion.js";
 import type { KomboEmbedError } from "./errors.js";
 import { onFlowFinished, pageState } from "./page-state.js";
-import { parseIntegrations } from "./parse.js";
-import type { BackendOptions, Integration } from "./types.js";
+import { PageReader } from "./pages.js";
+import type { IntegrationList } from "./pages.js";
+import type { BackendOptions, Integration, IntegrationAction } from "./types.js";
 
 const INTERVAL_SECONDS = 5;
 const INTERVAL_AFTER_FLOW_SECONDS = 2;
@@ -20,6 +21,8 @@ export interface WatchOptions extends BackendOptions {
   readonly intervalAfterFlowSeconds?: number | undefined;
   /** Called for each failed request. `unauthenticated` (401) stops the watch; after other errors it goes on. */
   readonly onError?: ((error: KomboEmbedError) => void) | undefined;
+  /** Called when a request succeeds after failed ones, also if the list has not changed. */
+  readonly onRecovery?: (() => void) | undefined;
 }
 
 /**
@@ -28,10 +31,16 @@ export interface WatchOptions extends BackendOptions {
  * @throws KomboEmbedError for every failure; see its `code`.
  */
 export async function listIntegrations(options: BackendOptions = {}): Promise<Integration[]> {
-  const { signal } = options;
-  const { body } = await openBackend(options).send({ method: "GET", path: "integrations", signal });
-  return parseIntegrations(body);
+  const list = await new PageReader().read(openBackend(options), options.signal);
+  return list?.integrations ?? [];
 }
+
+/** What the end user may do with the integrations: `["disconnect"]`, or nothing. */
+export interface WatchDetails {
+  readonly actions: readonly (IntegrationAction | (string & Record<never, never>))[];
+}
+
+type WatchCallback = (integrations: Integration[], details: WatchDetails) => void;
 
 /**
  * Call `callback` with the integrations of the signed-in end user's organisation: once at the start, then on every
@@ -40,10 +49,7 @@ export async function listIntegrations(options: BackendOptions = {}): Promise<In
  *
  * @returns A function that stops the watch. `options.signal` does the same.
  */
-export function watch(
-  callback: (integrations: Integration[]) => void,
-  options: WatchOptions = {},
-): () => void {
+export function watch(callback: WatchCallback, options: WatchOptions = {}): () => void {
   const watcher = new Watcher(openBackend(options), callback, options);
   watcher.start();
   return () => watcher.stop();
@@ -57,7 +63,7 @@ interface PollRequest {
 
 class Watcher {
   readonly #backend: Backend;
-  readonly #callback: (integrations: Integration[]) => void;
+  readonly #callback: WatchCallback;
   readonly #options: WatchOptions;
   readonly #ending = new AbortController();
   #request: PollRequest | undefined;
@@ -65,10 +71,10 @@ class Watcher {
   #away = false;
   #failures = 0;
   #notBefore = 0;
-  #etag: string | undefined;
+  readonly #pages = new PageReader();
   #reported: string | undefined;
 
-  constructor(backend: Backend, callback: (integrations: Integration[]) => void, options: WatchOptions) {
+  constructor(backend: Backend, callback: WatchCallback, options: WatchOptions) {
     this.#backend = backend;
     this.#callback = callback;
     this.#options = options;
@@ -120,10 +126,9 @@ class Watcher {
     this.#request = request;
     const { signal } = request.ending;
     try {
-      this.#report(
-        await this.#backend.send({ method: "GET", path: "integrations", etag: this.#etag, signal }),
-      );
-      this.#failures = 0;
+      const list = await this.#pages.read(this.#backend, signal);
+      if (list && !signal.aborted) this.#report(list);
+      this.#recover();
     } catch (error) {
       if (!signal.aborted) this.#fail(error as KomboEmbedError); // `send` and the parser throw nothing else
     }
@@ -133,18 +138,20 @@ class Watcher {
     else this.#pollIn(this.#intervalMs());
   }
 
-  #report({ status, body, etag }: BackendResponse): void {
-    if (status === 304) return;
-    const integrations = parseIntegrations(body);
-    this.#etag = etag;
+  #report(list: IntegrationList): void {
     // Without an ETag (hidden by a proxy, or by CORS) every response is a whole list, changed or not.
-    const reported = JSON.stringify(integrations);
+    const reported = JSON.stringify(list);
     if (reported === this.#reported) return;
     this.#reported = reported;
     // In a turn of its own, so that an error of the callback's surfaces as the page's and does not stop the watch.
     queueMicrotask(() => {
-      if (!this.#stopped) this.#callback(integrations);
+      if (!this.#stopped) this.#callback(list.integrations, { actions: list.actions });
     });
+  }
+
+  #recover(): void {
+    if (this.#failures > 0) queueMicrotask(() => this.#options.onRecovery?.());
+    this.#failures = 0;
   }
 
   #fail(error: KomboEmbedError): void {

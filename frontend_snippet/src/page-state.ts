@@ -34,6 +34,8 @@ interface PageState {
   readonly resumable: Set<string>;
   /** How often the end user closed the dialog, by link. */
   readonly timesClosed: Map<string, number>;
+  /** No prefetch before this time, in the clock's milliseconds, by endpoint and choice. */
+  readonly prefetched: Map<string, number>;
 }
 
 /** Return the page's state. Importing the module creates none: a server may import it too. */
@@ -46,6 +48,7 @@ export function pageState(): PageState {
     resumed: new Set(),
     resumable: new Set(),
     timesClosed: new Map(),
+    prefetched: new Map(),
   };
   const shared = (page[KEY] ??= {});
   return Object.assign(shared, { ...defaults, ...shared });
@@ -85,10 +88,11 @@ function openFlow<T>(
   return (state.openFlow = flow);
 }
 
-/** Record that an end user of this page finished a flow, and notify the listeners. */
+/** Record that an end user of this page changed the integrations, and notify the listeners. */
 export function flowFinished(now: number): void {
   const state = pageState();
   state.finishedAt = now;
+  state.prefetched.clear(); // the backend has invalidated its links
   for (const listener of state.listeners) listener();
 }
 

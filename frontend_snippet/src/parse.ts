@@ -33,15 +33,20 @@ function parseText(value: unknown): string | undefined {
 export function parseLink(body: unknown): string {
   const link = parseText(parseFields(body)["link"]);
   if (!link) throw missing("link");
-  const url = parseUrl(link);
-  if (!url || !isSafe(url))
-    throw new KomboEmbedError("invalid_link", { detail: "The link cannot be opened." });
+  if (!isSafe(link)) throw new KomboEmbedError("invalid_link", { detail: "The link cannot be opened." });
   return link;
 }
 
+/** Return Kombo's origin of the response to a prefetch, or undefined if it has none. */
+export function parseLinkOrigin(body: unknown): string | undefined {
+  const origin = parseText(parseFields(body)["link_origin"]);
+  return origin && isSafe(origin) ? origin : undefined;
+}
+
 /** Plain http is for the local sandbox: on this machine, or, for a page that is itself on plain http, beside it. */
-function isSafe({ protocol, hostname }: URL): boolean {
-  if (protocol !== "http:") return protocol === "https:";
+function isSafe(address: string): boolean {
+  const { protocol, hostname } = parseUrl(address) ?? {};
+  if (!hostname || protocol !== "http:") return protocol === "https:";
   const isPlainPage = location.protocol === "http:" && !LOOPBACK.includes(location.hostname);
   return LOOPBACK.includes(hostname) || isPlainPage;
 }
@@ -53,11 +58,23 @@ export function parseIntegration(body: unknown): Integration {
   return integration;
 }
 
-/** Return the list of an `/integrations` response. */
-export function parseIntegrations(body: unknown): Integration[] {
-  const list = parseFields(body)["integrations"];
-  if (!Array.isArray(list) || !list.every(isIntegration)) throw missing("list of integrations");
-  return list;
+/** A page of the list of integrations. Backends before version 0.2 send neither a cursor nor actions. */
+export interface IntegrationsPage {
+  readonly integrations: Integration[];
+  readonly nextCursor: string | undefined;
+  readonly actions: readonly string[];
+}
+
+/** Return the page of an `/integrations` response. */
+export function parseIntegrations(body: unknown): IntegrationsPage {
+  const { integrations, next_cursor: cursor, actions } = parseFields(body);
+  if (!Array.isArray(integrations) || !integrations.every(isIntegration))
+    throw missing("list of integrations");
+  return {
+    integrations,
+    nextCursor: parseText(cursor),
+    actions: Array.isArray(actions) ? actions.filter((action) => typeof action === "string") : [],
+  };
 }
 
 /** Return the error that a problem document, or any other failed response, describes. */

@@ -1,12 +1,35 @@
-// The connect flow as a hook, for React 18 or later.
-import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
+"use client";
+// The connect flow as a hook, and the list of integrations as a hook and a component, for React 18 or later.
+import type { DetailedHTMLProps, HTMLAttributes } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 import { openBackend } from "./backend.js";
 import { finishPendingOnce } from "./completion.js";
 import { Connector, IDLE } from "./connector.js";
 import type { ConnectState } from "./connector.js";
+import type { KomboElements } from "./element-attributes.js";
+import { prefetch } from "./prefetch.js";
 import type { ConnectOptions, ConnectResult, FlowResult } from "./types.js";
 
 export type { ConnectState } from "./connector.js";
+export { KomboIntegrations } from "./react-integrations.js";
+export type { KomboIntegrationsProps } from "./react-integrations.js";
+export { useIntegrations } from "./use-integrations.js";
+export type { IntegrationsState } from "./use-integrations.js";
+
+type JsxElements = {
+  [Name in keyof KomboElements]: DetailedHTMLProps<
+    HTMLAttributes<KomboElements[Name]["element"]>,
+    KomboElements[Name]["element"]
+  > &
+    KomboElements[Name]["attributes"];
+};
+
+declare module "react" {
+  // eslint-disable-next-line @typescript-eslint/no-namespace -- React's own types name it so
+  namespace JSX {
+    interface IntrinsicElements extends JsxElements {}
+  }
+}
 
 /** The state of a component's flow, and the functions that change it. */
 export interface KomboConnect extends ConnectState {
@@ -17,6 +40,10 @@ export interface KomboConnect extends ConnectState {
   readonly connect: () => Promise<ConnectResult | undefined>;
   /** Let the end user renew the credentials of an existing integration. Resolves as `connect` does. */
   readonly reconnect: (integrationId: string) => Promise<FlowResult | undefined>;
+  /** Let the end user finish the setup of an existing integration. Resolves as `connect` does. */
+  readonly finishSetup: (integrationId: string) => Promise<FlowResult | undefined>;
+  /** Warm up for `connect`. Pass it to `onPointerEnter` and `onFocus` as it is. Never rejects. */
+  readonly prefetch: () => Promise<void>;
   /** Forget the outcome of the last flow. */
   readonly reset: () => void;
 }
@@ -40,6 +67,9 @@ export function useKomboConnect(options: ConnectOptions = {}): KomboConnect {
     void finishPendingOnce(openBackend(latest.current)).then((recorded) => recorded.forEach(connector.adopt));
   }, [connector]);
   const state = useSyncExternalStore(connector.subscribe, connector.state, idle);
-  const { connect, reconnect, reset } = connector;
-  return useMemo(() => ({ ...state, connect, reconnect, reset }), [state, connect, reconnect, reset]);
+  const warmUp = useCallback(() => prefetch(latest.current), []);
+  return useMemo(() => {
+    const { connect, reconnect, finishSetup, reset } = connector;
+    return { ...state, connect, reconnect, finishSetup, prefetch: warmUp, reset };
+  }, [state, connector, warmUp]);
 }

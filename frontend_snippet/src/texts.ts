@@ -1,4 +1,5 @@
 // The texts that this module shows itself, in the languages of Kombo's page.
+import type { Integration } from "./types.js";
 
 /** The texts in one language. */
 export interface Texts {
@@ -6,7 +7,8 @@ export interface Texts {
   readonly failed: string;
   readonly signIn: string;
   readonly close: string;
-  readonly already: string;
+  readonly already: (tool: string) => string;
+  readonly connected: (tool: string) => string;
   readonly reconnect: string;
 }
 
@@ -16,7 +18,8 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
     failed: "That did not work. Please try again.",
     signIn: "Please sign in.",
     close: "Close",
-    already: "This tool is connected already.",
+    already: (tool) => `${tool} is connected already.`,
+    connected: (tool) => `${tool} is connected`,
     reconnect: "Reconnect",
   },
   de: {
@@ -24,7 +27,8 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
     failed: "Das hat nicht geklappt. Bitte erneut versuchen.",
     signIn: "Bitte anmelden.",
     close: "Schließen",
-    already: "Dieses Tool ist bereits verbunden.",
+    already: (tool) => `${tool} ist bereits verbunden.`,
+    connected: (tool) => `${tool} ist verbunden`,
     reconnect: "Erneut verbinden",
   },
   fr: {
@@ -32,7 +36,8 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
     failed: "Cela n’a pas fonctionné. Réessayez.",
     signIn: "Identifiez-vous.",
     close: "Fermer",
-    already: "Cet outil est déjà connecté.",
+    already: (tool) => `${tool} est déjà connecté.`,
+    connected: (tool) => `${tool} est connecté`,
     reconnect: "Reconnecter",
   },
   it: {
@@ -40,7 +45,8 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
     failed: "Non ha funzionato. Riprova.",
     signIn: "Accedi prima.",
     close: "Chiudi",
-    already: "Questo strumento è già collegato.",
+    already: (tool) => `${tool} è già collegato.`,
+    connected: (tool) => `${tool} è collegato`,
     reconnect: "Ricollega",
   },
   es: {
@@ -48,7 +54,8 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
     failed: "No ha funcionado. Inténtelo de nuevo.",
     signIn: "Inicie sesión.",
     close: "Cerrar",
-    already: "Esta herramienta ya está conectada.",
+    already: (tool) => `${tool} ya está conectado.`,
+    connected: (tool) => `${tool} está conectado`,
     reconnect: "Volver a conectar",
   },
 };
@@ -56,4 +63,9 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
 /** Return the texts of `language`, or of the page's own language; English if there are none. */
 export function textsFor(language: string = document.documentElement.lang): Texts {
   return TEXTS[language.slice(0, 2).toLowerCase()] ?? TEXTS.en;
+}
+
+/** Return the name of an integration's tool, as people write it. */
+export function toolName({ tool, tool_label: label }: Integration): string {
+  return label || tool.charAt(0).toUpperCase() + tool.slice(1);
 }

@@ -9,11 +9,17 @@ type Open<Known extends string> = Known | (string & Record<never, never>);
 /** What an integration needs next. */
 export type NextAction = "none" | "enable" | "reconnect" | "finish_setup" | "wait_for_sync" | "pending";
 
+/** What an end user may do with an integration, beside the flows. */
+export type IntegrationAction = "disconnect";
+
 /** A customer's connected tool, as the backend returns it. */
 export interface Integration {
   /** The public id: random, ours, safe to show. Kombo's own id never reaches the browser. */
   readonly id: string;
   readonly tool: string;
+  /** The tool's name, such as "HiBob". Null until Kombo has reported it. */
+  readonly tool_label?: string | null;
+  readonly logo_url?: string | null;
   readonly category: Open<Category> | null;
   readonly organization_name: string | null;
   /** Null until Kombo has reported it. */
@@ -118,8 +124,8 @@ export interface FlowOptions extends BackendOptions {
   /** Whether to request a new link instead of the cached one. */
   readonly fresh?: boolean | undefined;
   /**
-   * The element to open the dialog in, for pages whose own dialog traps the focus. Default: the modal `<dialog>` that
-   * contains the focus, if any, else the body.
+   * The element that contains the dialog in the document. The dialog covers the page from wherever it is. Default: the
+   * body.
    */
   readonly container?: HTMLElement | undefined;
   /** The dialog's name for screen readers. Default: "Connect your HR tool", in the language of the dialog. */

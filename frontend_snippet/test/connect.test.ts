@@ -27,7 +27,7 @@ describe("connect", () => {
     await sdk.finish();
 
     expect(await result).toEqual({ status: "connected", integration: PERSONIO, first: true });
-    expect(sdk.opened).toEqual([{ link: LINK, container: document.body }]);
+    expect(sdk.opened.map(({ link }) => link)).toEqual([LINK]);
     expect(backend.calls).toEqual(["POST links", "POST completions"]);
     expect(backend.last("POST completions").body).toEqual({ activation_token: TOKEN });
   });
@@ -74,9 +74,11 @@ describe("connect", () => {
     const { sdk, options } = page();
     const container = document.body.appendChild(document.createElement("div"));
     const result = connect({ ...options, container });
+    await sdk.open();
+    expect(container.contains(sdk.opened[0]?.container ?? null)).toBe(true);
     await sdk.finish();
     await result;
-    expect(sdk.opened[0]?.container).toBe(container);
+    expect(container.childElementCount).toBe(0);
   });
 
   it("requests no link for a container that is not in the document", async () => {

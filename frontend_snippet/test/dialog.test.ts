@@ -118,10 +118,11 @@ describe("the dialog of Kombo's own SDK", () => {
     await result;
   });
 
-  it("is opened in the page's container", async () => {
+  it("is opened in a modal dialog in the page's container", async () => {
     const container = document.body.appendChild(document.createElement("div"));
     const { frame, result } = await click({ container });
-    expect(frame.parentElement).toBe(container);
+    expect(frame.parentElement).toBe(container.querySelector("dialog[open]"));
+    expect(frame.parentElement?.ariaLabel).toBe("Connect your HR tool");
     expect(frame.title).toBe("Connect your HR tool");
     await post(frame, { type: "close" });
     await result;

@@ -170,7 +170,7 @@ describe("a tool that is connected already", () => {
     const { sdk, button, again, message, events } = placeConflict();
     button.click();
     await settled();
-    expect(message.textContent).toBe("This tool is connected already.");
+    expect(message.textContent).toBe("Personio is connected already.");
     expect(again.hidden).toBe(false);
     again.click();
     await sdk.finish();

@@ -3,21 +3,39 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from kombo_embed._version import __version__
 from kombo_embed.cli import events, integrations, serve
 from kombo_embed.cli.database import migrate
 from kombo_embed.cli.magic_link import magic_link
+from kombo_embed.cli.npm_pack import npm_pack
 from kombo_embed.cli.reconcile import reconcile
 from kombo_embed.logs import KeyValueFormatter
+from kombo_embed.models import LONE_SURROGATE
 
 SERVERS = {"demo", "sandbox"}
 
+
+class _Commands(TyperGroup):
+    """Refuses arguments with bytes that are not text, for all commands: no database can search for them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - Typer exports no type for it
+        """Parse the arguments of the command line."""
+        if any(LONE_SURROGATE.search(argument) for argument in args):
+            ctx.fail("An argument is not text in the encoding of this terminal.")
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
-    name="kombo-embed", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    name="kombo-embed",
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -63,6 +81,7 @@ app.command()(serve.demo)
 app.command()(serve.sandbox)
 app.command()(migrate)
 app.command("magic-link")(magic_link)
+app.command("npm-pack")(npm_pack)
 app.command()(reconcile)
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(events.app, name="events")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from kombo_embed.cli.database import read_records
-from kombo_embed.cli.output import AsJson, distance, fail, print_fields, print_json, print_table
+from kombo_embed.cli.output import AsJson, distance, fail, print_error, print_fields, print_json, print_table
 from kombo_embed.store.host_events import HostEvent
 from kombo_embed.store.support import MalformedEvent
 
@@ -190,7 +190,7 @@ def _print_replayed(replayed: list[str], unknown: list[str]) -> None:
     else:
         typer.echo("Nothing to replay.")
     for name in unknown:
-        typer.echo(f"{name}: no such undelivered event", err=True)
+        print_error(f"{name}: no such undelivered event")
 
 
 def _print_malformed(bodies: list[MalformedEvent], *, as_json: bool) -> None:

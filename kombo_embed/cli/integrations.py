@@ -8,14 +8,15 @@ import typer
 
 from kombo_embed.cli.database import read_records
 from kombo_embed.cli.output import AsJson, distance, fail, print_fields, print_json, print_table
-from kombo_embed.integration import Integration
+from kombo_embed.integration import DETAILS_NOT_FOUND, DETAILS_NOT_FOUND_MAX, Integration
 
 app = typer.Typer(help="List and inspect integrations.", no_args_is_help=True, add_completion=False)
 
 LISTED = (
-    *("integration_id", "public_id", "origin_id", "tool", "category", "organization_name"),
+    *("integration_id", "public_id", "origin_id", "tool", "tool_label", "logo_url", "category"),
+    "organization_name",
     *("status", "setup_status", "qa_status", "learnt_by"),
-    *("connected_at", "updated_at", "deleted_at"),
+    *("connected_at", "updated_at", "checked_at", "deleted_at"),
 )
 
 
@@ -28,7 +29,7 @@ class Status(StrEnum):
 
 
 @app.command("list")
-def list_integrations(
+def list_integrations(  # noqa: PLR0913 - the options of the command
     *,
     origin_id: Annotated[str | None, typer.Option(help="Only this customer's.")] = None,
     tool: Annotated[str | None, typer.Option(help="Only of this tool, for example personio.")] = None,
@@ -36,6 +37,7 @@ def list_integrations(
         Status | None, typer.Option(case_sensitive=False, help="Only with this status.")
     ] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Only deleted ones.")] = False,
+    problem: Annotated[bool, typer.Option("--problem", help="Only those that Kombo does not find.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 50,
     before: Annotated[
         str | None, typer.Option(metavar="ID", help="Only those recorded before this one: the next page.")
@@ -45,13 +47,14 @@ def list_integrations(
     """List integrations, newest first."""
     columns = {"origin_id": origin_id, "tool": tool, "status": status}
     rows = read_records(
-        lambda records: records.integrations(columns, deleted=deleted, limit=limit + 1, before=before)
+        lambda records: records.integrations(
+            columns, deleted=deleted, not_found=problem, limit=limit + 1, before=before
+        )
     )
     rows, more = rows[:limit], rows[limit:]
     last = rows[-1]["public_id"] if more else None
     if as_json:
-        listed = [{name: row[name] for name in LISTED} for row in rows]
-        print_json({"integrations": listed, "next_before": last})
+        print_json({"integrations": [_fields(row) for row in rows], "next_before": last})
         return
     _print_integrations(rows)
     if last:
@@ -69,7 +72,7 @@ def show(
     row = read_records(lambda records: records.find_integration(integration_id))
     if row is None:
         fail(f"There is no integration {integration_id}.")
-    fields = {name: row[name] for name in (*LISTED, "email")} | {"next_action": _next_action(row)}
+    fields = _fields(row) | {"email": row["email"], "next_action": _next_action(row)}
     print_fields(fields, as_json="integration" if as_json else None)
 
 
@@ -79,10 +82,10 @@ def _print_integrations(rows: list[dict[str, Any]]) -> None:
         ["Integration", "Customer", "Status", "Last update"],
         [
             [
-                f"{row['integration_id']}\n{row['public_id']}",
+                _lines(row["tool_label"] or row["tool"], row["integration_id"], row["public_id"]),
                 _lines(row["origin_id"], row["organization_name"]),
-                _lines(row["category"], row["status"], _next_step(row)),
-                f"{distance(row['updated_at'], now)} ago",
+                _lines(row["category"], row["status"], _next_step(row), _problem(row)),
+                f"{row['updated_at']:%Y-%m-%d}\n{distance(row['updated_at'], now)} ago",
             ]
             for row in rows
         ],
@@ -90,8 +93,18 @@ def _print_integrations(rows: list[dict[str, Any]]) -> None:
     )
 
 
+def _fields(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in LISTED} | {"problem": _problem(row)}
+
+
+def _problem(row: dict[str, Any]) -> str | None:
+    is_lost = row["details_not_found"] >= DETAILS_NOT_FOUND_MAX and row["deleted_at"] is None
+    return DETAILS_NOT_FOUND if is_lost else None
+
+
 def _lines(*values: str | None) -> str:
-    return "\n".join(filter(None, values))
+    # A line feed within a customer's name would look like another line of ours.
+    return "\n".join(value.replace("\n", "?") for value in values if value)
 
 
 def _next_step(row: dict[str, Any]) -> str | None:

@@ -32,8 +32,13 @@ def exit_on_error() -> Iterator[None]:
 
 def fail(message: str) -> NoReturn:
     """Print a message to stderr and exit with the code 1."""
-    typer.echo(message, err=True)
+    print_error(message)
     raise typer.Exit(1)
+
+
+def print_error(message: str) -> None:
+    """Print a message to stderr. It may quote an argument or an id of Kombo's."""
+    typer.echo(_printable(message), err=True)
 
 
 def print_json(document: Mapping[str, object]) -> None:
@@ -80,7 +85,10 @@ def _cell(value: object) -> str:
         return rfc3339(value)
     if isinstance(value, dict | list | tuple):
         value = json.dumps(value, default=_json_value)
-    text = "" if value is None else str(value)
+    return "" if value is None else _printable(str(value))
+
+
+def _printable(text: str) -> str:
     # Values from outside may hold control characters, which could move the reader's cursor.
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 

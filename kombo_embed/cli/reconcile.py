@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from kombo_embed import KomboEmbed, Settings
-from kombo_embed.cli.output import AsJson, exit_on_error, print_json
+from kombo_embed.cli.output import AsJson, exit_on_error, print_error, print_json
 from kombo_embed.integration import ALL_NOT_FOUND, Reconciliation
 from kombo_embed.store.support import verify_file
 
@@ -48,13 +48,14 @@ def reconcile(
 def _print_result(result: Reconciliation, *, retry: bool) -> None:
     typer.echo(f"{result.checked} read, {result.updated} changed, {result.deleted} deleted at Kombo.")
     for integration_id, code in result.failed.items():
-        typer.echo(f"{integration_id}: {code}", err=True)
+        print_error(f"{integration_id}: {code}")
     if retry:
         typer.echo("Run the command again later to read those that failed.", err=True)
 
 
 async def _reconcile(*, with_progress: bool, delete_all_unknown: bool) -> Reconciliation:
-    settings = Settings(auth="callable")  # no request is served, so the app's login does not matter
+    # No request is served, so the app's login does not matter.
+    settings = Settings(auth="callable", reconcile_every="off")
     verify_file(settings.database_url.get_secret_value())
     console = Console(stderr=True)
     with_progress = with_progress and console.is_terminal

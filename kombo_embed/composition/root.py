@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kombo_embed.clock import SystemClock
+from kombo_embed.composition import background
 from kombo_embed.composition.identity import choose_resolver
 from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
-from kombo_embed.core.completions import Completions
+from kombo_embed.core.completions import Completions, Wake
+from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.links import LinkIssuer
@@ -27,7 +28,7 @@ from kombo_embed.ports import Collaborators, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
 from kombo_embed.settings import Settings, near_miss_variables
 from kombo_embed.store.store import Store
-from kombo_embed.web.endpoints import Services, load_browser_module
+from kombo_embed.web.endpoints import Services, load_browser_modules
 from kombo_embed.web.openapi import openapi_document
 from kombo_embed.web.webhook_rejections import WebhookRejections
 
@@ -81,8 +82,13 @@ class Composition:
         rates = self._rate_storage(redis_client, redis_cache)
         dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
         links = self._links(client, store, poller.cache, rates)
-        flow = self._flow(client, store, links, rates, dispatcher.wake)
-        housekeeping = await self._start_background_work(store, dispatcher)
+        details = self._details_reader(client, store, dispatcher)
+        flow = self._flow(client, store, links, rates, Wake(dispatcher.wake, details.wake))
+        housekeeping = await self._start_background_work(client, store, dispatcher)
+        details.start()
+        due_work = background.DueWork(
+            store.outbox, handlers, housekeeping, details, dispatcher, clock=self._clock
+        )
         return Services(
             settings=self._settings,
             flow=flow,
@@ -94,9 +100,9 @@ class Composition:
             end_user=end_user,
             link_options=self._collaborators.link_options,
             default_link_options=self._settings.link_options,
-            browser_module=load_browser_module(),
+            browser_modules=load_browser_modules(),
             openapi=openapi_document(),
-            run_due=self._run_due(store, housekeeping, dispatcher, handlers),
+            run_due=due_work.run,
             webhook_rejections=self._closing(WebhookRejections(clock=self._clock)),
         )
 
@@ -187,11 +193,15 @@ class Composition:
         store: Store,
         links: LinkIssuer,
         rates: BoundedStorage,
-        wake_dispatcher: Callable[[], None],
+        wake: Wake,
     ) -> ConnectionFlow:
         rate = self._rate("completion", self._settings.completion_rate, rates)
         completions = Completions(
-            client=client, store=store, rate=rate, clock=self._clock, wake_dispatcher=wake_dispatcher
+            client=client,
+            store=store,
+            rate=rate,
+            clock=self._clock,
+            wake=wake,
         )
         return ConnectionFlow(
             settings=self._settings,
@@ -199,32 +209,28 @@ class Composition:
             links=links,
             store=store,
             completions=self._closing(completions),
-            wake_dispatcher=wake_dispatcher,
+            deletion_rate=self._rate("deletion", self._settings.completion_rate, rates),
+            wake=wake,
         )
 
-    async def _start_background_work(self, store: Store, dispatcher: Dispatcher) -> Housekeeping:
-        retention = timedelta(days=self._settings.retention_days)
-        housekeeping = Housekeeping(
-            store,
-            retention=retention,
-            lifetime_seconds=self._settings.lifetime_seconds,
-            clock=self._clock,
-            wake_dispatcher=dispatcher.wake,
+    def _details_reader(self, client: KomboClient, store: Store, dispatcher: Dispatcher) -> DetailsReader:
+        reader = background.build_details_reader(
+            self._settings, client, store, clock=self._clock, wake_dispatcher=dispatcher.wake
+        )
+        return self._closing(reader)
+
+    async def _start_background_work(
+        self, client: KomboClient, store: Store, dispatcher: Dispatcher
+    ) -> Housekeeping:
+        build = self._settings, client, store
+        housekeeping, reconciler = background.build_periodic_work(
+            *build, clock=self._clock, wake_dispatcher=dispatcher.wake
         )
         self._closing(housekeeping).start()
+        if reconciler is not None:
+            self._closing(reconciler).start()
         await dispatcher.start()
         return housekeeping
-
-    def _run_due(
-        self, store: Store, housekeeping: Housekeeping, dispatcher: Dispatcher, handlers: EventHandlers
-    ) -> Callable[[], Awaitable[bool]]:
-        async def run_due() -> bool:
-            await housekeeping.run_once()
-            dispatcher.wake()
-            now = datetime.fromtimestamp(self._clock.time(), UTC)
-            return await store.outbox.has_unfinished(handlers.types_by_name(), now=now)
-
-        return run_due
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:
         allowed = self._settings.allowed_tools

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from kombo_embed.errors import ActivationRejected, KomboEmbedError
-from kombo_embed.integration import Completion, Integration
+from kombo_embed.core.customer_calls import CustomerCalls
+from kombo_embed.errors import ActivationRejected
+from kombo_embed.integration import Completion
 from kombo_embed.kombo import requests
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser
 from kombo_embed.ports import Clock, RateLimiter, RecordStore
 from kombo_embed.single_flight import SingleFlight
 from kombo_embed.upstream import ReportedIntegration
-
-logger = logging.getLogger("kombo_embed.core")
 
 # A token that Kombo rejects may have been used by another process, whose record is about to appear.
 PAUSES_AFTER_REJECTION_SECONDS = (0.1, 0.2, 0.4, 0.8)
@@ -26,11 +25,19 @@ REJECTION_SECONDS = 2.0
 Sleep = Callable[[float], Awaitable[None]]
 
 
-class Completions:
-    """Completes connection flows, for each end user within a rate. Close it with `aclose`.
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """What is called after a commit.
 
-    ``wake_dispatcher`` is called after each commit that may have written an event for the host.
+    ``dispatcher``: it may have written an event for the host. ``details``: it may have made details due.
     """
+
+    dispatcher: Callable[[], None]
+    details: Callable[[], None]
+
+
+class Completions:
+    """Completes connection flows, for each end user within a rate. Close it with `aclose`."""
 
     def __init__(
         self,
@@ -39,24 +46,21 @@ class Completions:
         store: RecordStore,
         rate: RateLimiter,
         clock: Clock,
-        wake_dispatcher: Callable[[], None],
+        wake: Wake,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._client = client
         self._store = store
         self._rate = rate
         self._clock = clock
-        self._wake_dispatcher = wake_dispatcher
+        self._wake = wake
         self._sleep = sleep
+        self._calls = CustomerCalls()
         self._flights: SingleFlight[tuple[str, str], Completion] = SingleFlight()
-        self._detail_reads: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
         """Cancel the work that still runs."""
         await self._flights.aclose()
-        for task in self._detail_reads:
-            task.cancel()
-        await asyncio.gather(*self._detail_reads, return_exceptions=True)
 
     async def complete(self, end_user: EndUser, activation_token: str) -> Completion:
         """Record the integration behind an activation token if it belongs to this end user.
@@ -76,8 +80,6 @@ class Completions:
         started_at = self._clock.monotonic()
         known = await self._store.find_completion(activation_token)
         if known is not None and known.origin_id == origin_id:
-            # The process that recorded it may have crashed before it read the details.
-            self._follow_up(known)
             return Completion(known, first=False)
         # From here on, a token that is recorded for another origin id is treated as an unknown one.
         completion = await self._exchange(
@@ -99,7 +101,8 @@ class Completions:
         ``is_recorded`` is whether the token was exchanged before, for another origin id.
         """
         try:
-            reported = await self._client.integration_by_token(activation_token)
+            async with self._calls.of(origin_id):
+                reported = await self._client.integration_by_token(activation_token)
         except ActivationRejected:
             return None
         if reported.origin_id == origin_id:
@@ -136,22 +139,6 @@ class Completions:
             reported, activation_token=activation_token, origin_id=origin_id, actor=actor
         )
         if completion is not None:
-            self._follow_up(completion.integration)
+            self._wake.dispatcher()
+            self._wake.details()
         return completion
-
-    def _follow_up(self, integration: Integration) -> None:
-        self._wake_dispatcher()
-        task = asyncio.get_running_loop().create_task(self._read_details(integration))
-        self._detail_reads.add(task)
-        task.add_done_callback(self._detail_reads.discard)
-
-    async def _read_details(self, integration: Integration) -> None:
-        """Fetch what the token exchange does not return: category and status. A failure is not fatal."""
-        try:
-            details = await self._client.integration_details(integration.integration_id)
-            await self._store.save_details(details, states_unless_changed_since=integration.updated_at)
-        except KomboEmbedError as error:
-            fields = {"integration_id": integration.integration_id, "error_code": error.code}
-            logger.info("details.unavailable", extra=fields)
-        else:
-            self._wake_dispatcher()

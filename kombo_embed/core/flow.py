@@ -6,18 +6,19 @@ No HTTP and no SQL here: the end user is already known, and webhook signatures a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from kombo_embed import errors
-from kombo_embed.core.completions import Completions
+from kombo_embed.core.completions import Completions, Wake
+from kombo_embed.core.customer_calls import CustomerCalls
 from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.kombo import responses, webhooks
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser, IssuedLink, LinkOptions, LinkRequest, RelinkRequest, SetupRequest
-from kombo_embed.ports import RecordStore
+from kombo_embed.ports import RateLimiter, RecordStore
 from kombo_embed.settings import Settings
+from kombo_embed.upstream import ReportedIntegration, ReportedState
 
 logger = logging.getLogger("kombo_embed.core")
 
@@ -25,7 +26,7 @@ logger = logging.getLogger("kombo_embed.core")
 class ConnectionFlow:
     """Issues links, completes flows, applies webhook events.
 
-    ``wake_dispatcher`` is called after each commit that may have written an event for the host. Methods for a
+    ``deletion_rate`` limits how often each end user may delete an integration, or try to. Methods for a
     public id raise `IntegrationNotFound` if the integration does not exist or is another origin id's.
     """
 
@@ -37,14 +38,17 @@ class ConnectionFlow:
         links: LinkIssuer,
         store: RecordStore,
         completions: Completions,
-        wake_dispatcher: Callable[[], None],
+        deletion_rate: RateLimiter,
+        wake: Wake,
     ) -> None:
         self._settings = settings
         self._client = client
         self._links = links
         self._store = store
         self._completions = completions
-        self._wake_dispatcher = wake_dispatcher
+        self._deletion_rate = deletion_rate
+        self._deletion_calls = CustomerCalls()
+        self._wake = wake
 
     async def issue_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> IssuedLink:
         """Return a connection link with at least the margin left: the cached one, or a new one.
@@ -64,6 +68,7 @@ class ConnectionFlow:
                 end_user,
                 request,
                 fresh=choice.fresh,
+                prefetch=choice.prefetch,
                 before_mint=refuse_duplicate if is_checked else None,
             )
         except errors.KomboRejected as error:
@@ -130,24 +135,29 @@ class ConnectionFlow:
             await self._store.save_malformed_event(body, reason=reason)
             raise
         await self._store.save_event(event, report)
-        self._wake_dispatcher()
+        self._wake.dispatcher()
+        if isinstance(report, ReportedIntegration | ReportedState):
+            self._wake.details()
 
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. This cannot be undone.
 
-        Raises `Forbidden` if ``KOMBO_ALLOW_DISCONNECT`` is off. After `KomboError`, nothing was deleted here.
-        After `StoreUnavailable`, it is deleted at Kombo but not marked here; retrying the same call is safe.
+        Raises `Forbidden` if ``KOMBO_ALLOW_DISCONNECT`` is off, or `RateLimited`. After `KomboError`, nothing
+        was deleted here. After `StoreUnavailable`, it is deleted at Kombo but not marked here; retrying the
+        same call is safe.
         """
         if not self._settings.allow_disconnect:
             raise errors.Forbidden("Integrations cannot be deleted here.")
+        await self._deletion_rate.spend(end_user)
         integration = await self.integration(end_user, public_id)
         try:
-            await self._client.delete_integration(integration.integration_id)
+            async with self._deletion_calls.of(end_user.origin_id):
+                await self._client.delete_integration(integration.integration_id)
         except errors.KomboRejected as error:
             if error.kombo_code != responses.NOT_FOUND:
                 raise
         await self._store.save_deleted(integration, actor=end_user.email)
-        self._wake_dispatcher()
+        self._wake.dispatcher()
 
     async def integration(self, end_user: EndUser, public_id: str) -> Integration:
         """Return one of the end user's integrations by its public id."""

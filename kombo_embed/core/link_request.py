@@ -17,12 +17,16 @@ LANGUAGES = get_args(Language)
 
 @dataclass(frozen=True, slots=True)
 class LinkChoice:
-    """The browser's choice; None leaves the field to the settings."""
+    """The browser's choice; None leaves the field to the settings.
+
+    With ``prefetch``, the link is cached for a later request and not handed out.
+    """
 
     category: str | None = None
     tool: str | None = None
     language: str | None = None
     fresh: bool = False
+    prefetch: bool = False
 
 
 def build_link_request(settings: Settings, choice: LinkChoice, options: LinkOptions) -> LinkRequest:

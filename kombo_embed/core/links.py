@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from kombo_embed.errors import KomboRateLimited, KomboTimeout, KomboUnavailable, RateLimited
 from kombo_embed.kombo.client import KomboClient
@@ -21,6 +23,8 @@ from kombo_embed.settings import Settings
 from kombo_embed.single_flight import SingleFlight
 
 MAGIC_LINK_LIFETIME_SECONDS = 365 * 24 * 3600  # Kombo: "Create connection link", link_type
+BeforeMint = Callable[[], Awaitable[None]]
+Minted = tuple[ConnectionLink, CacheStatus]
 MINTS_PER_LEASE = 3  # a link that is invalidated during its mint is minted again, within this bound
 
 
@@ -49,7 +53,7 @@ class LinkIssuer:
         self._store = store
         self._rate = rate
         self._clock = clock
-        self._mints: SingleFlight[CacheKey, tuple[ConnectionLink, CacheStatus]] = SingleFlight()
+        self._mints: SingleFlight[CacheKey, Minted] = SingleFlight()
 
     async def aclose(self) -> None:
         """Cancel the mints that still run."""
@@ -61,30 +65,28 @@ class LinkIssuer:
         request: AnyLinkRequest,
         *,
         fresh: bool,
-        before_mint: Callable[[], Awaitable[None]] | None = None,
+        prefetch: bool = False,
+        before_mint: BeforeMint | None = None,
     ) -> IssuedLink:
         """Return a link with at least the margin left; with less, only while Kombo cannot be reached.
 
-        ``fresh`` replaces the cached link; a mint in progress satisfies it. ``before_mint`` is called on a
-        cache miss, and its exceptions propagate; it may read the database, so not for an end user at the rate
-        limit. Raises `RateLimited`, or `StoreUnavailable` if the mint could not be recorded, or `KomboError`
-        if no cached link is valid.
+        ``fresh`` replaces the cached link; a mint in progress satisfies it. With ``prefetch`` the link is not
+        handed out: until another call returns it, its end is not a `flow.abandoned`. ``before_mint`` is
+        called on a cache miss, and its exceptions propagate; it may read the database, so not for an end user
+        at the rate limit. Raises `RateLimited`, or `StoreUnavailable` if the mint could not be recorded, or
+        `KomboError` if no cached link is valid.
         """
         key = CacheKey(self._environment, end_user, request, self._account)
         cached = None if fresh else await self._cache.get(key)
         if cached is not None and self._remaining_seconds(cached) >= self._margin_seconds:
-            return self._issued(cached, CacheStatus.HIT)
-        if before_mint is None:
-            return await self._issue_minted(key, fresh=fresh)
-        try:
-            await self._rate.check(end_user)
-        except RateLimited:
-            # Only the mint of another request, if one is running, can still give a link.
-            issued = await self._issue_minted(key, fresh=fresh)
-            await before_mint()
+            issued = self._issued(cached, CacheStatus.HIT)
+        else:
+            issued = await self._issue_checked(key, before_mint, fresh=fresh, prefetch=prefetch)
+        row_id = issued.link.prefetched_row_id
+        if row_id is None or prefetch:
             return issued
-        await before_mint()
-        return await self._issue_minted(key, fresh=fresh)
+        await self._store.save_link_handed_out(row_id)
+        return replace(issued, link=issued.link.handed_out())
 
     async def check_rate(self, end_user: EndUser) -> None:
         """Raise `RateLimited` if this end user cannot have a link minted; call it before the database."""
@@ -97,9 +99,27 @@ class LinkIssuer:
         await self._store.save_minted_link(key, MAGIC_LINK_LIFETIME_SECONDS, link_type="MAGIC_LINK")
         return link
 
-    async def _issue_minted(self, key: CacheKey, *, fresh: bool) -> IssuedLink:
+    async def _issue_checked(
+        self, key: CacheKey, before_mint: BeforeMint | None, *, fresh: bool, prefetch: bool
+    ) -> IssuedLink:
+        if before_mint is None:
+            return await self._issue_minted(key, fresh=fresh, prefetch=prefetch)
         try:
-            (link, status), joined = await self._mints.join(key, lambda: self._mint(key, fresh=fresh))
+            await self._rate.check(key.end_user)
+        except RateLimited:
+            # Only the mint of another request, if one is running, can still give a link.
+            issued = await self._issue_minted(key, fresh=fresh, prefetch=prefetch)
+            await before_mint()
+            return issued
+        await before_mint()
+        return await self._issue_minted(key, fresh=fresh, prefetch=prefetch)
+
+    async def _issue_minted(self, key: CacheKey, *, fresh: bool, prefetch: bool) -> IssuedLink:
+        def mint() -> Coroutine[Any, Any, Minted]:
+            return self._mint(key, fresh=fresh, prefetch=prefetch)
+
+        try:
+            (link, status), joined = await self._mints.join(key, mint)
         except (KomboRateLimited, KomboUnavailable, KomboTimeout):
             cached = None if fresh else await self._cache.get(key)  # it may have been invalidated meanwhile
             if cached is not None and self._remaining_seconds(cached) > 0:
@@ -107,24 +127,26 @@ class LinkIssuer:
             raise
         return self._issued(link, CacheStatus.COLLAPSED if joined else status)
 
-    async def _mint(self, key: CacheKey, *, fresh: bool) -> tuple[ConnectionLink, CacheStatus]:
+    async def _mint(self, key: CacheKey, *, fresh: bool, prefetch: bool) -> Minted:
         async with self._cache.lease(key, fresh=fresh) as lease:
             if lease.link is not None:
                 return lease.link, CacheStatus.COLLAPSED
             await self._rate.spend(key.end_user)
             for _ in range(MINTS_PER_LEASE):
-                link = await self._mint_once(key)
+                link = await self._mint_once(key, prefetch=prefetch)
                 if await lease.put(link):
                     return link, CacheStatus.STORED
             return link, CacheStatus.PASSED
 
-    async def _mint_once(self, key: CacheKey) -> ConnectionLink:
+    async def _mint_once(self, key: CacheKey, *, prefetch: bool) -> ConnectionLink:
         # Both times are taken before the call, so that the link never seems to live longer than it does.
         started_at, deadline = self._clock.time(), self._clock.monotonic() + self._lifetime_seconds
         url = await self._client.mint_link(key.end_user, key.request)
-        await self._store.save_minted_link(key, self._lifetime_seconds)
+        row_id = await self._store.save_minted_link(key, self._lifetime_seconds, watch=not prefetch)
         expires_at = datetime.fromtimestamp(started_at, UTC) + timedelta(seconds=self._lifetime_seconds)
-        return ConnectionLink.minted(url, expires_at=expires_at, deadline=deadline)
+        return ConnectionLink.minted(
+            url, expires_at=expires_at, deadline=deadline, prefetched_row_id=row_id if prefetch else None
+        )
 
     def _issued(self, link: ConnectionLink, status: CacheStatus) -> IssuedLink:
         return IssuedLink(link, status, self._remaining_seconds(link))

@@ -155,11 +155,13 @@ def close_embed_on_reset(sandbox_app: ASGIApp, embed: KomboEmbed) -> ASGIApp:
 @contextmanager
 def _sandbox_settings(sandbox_url: str) -> Iterator[Settings]:
     """Give settings for the sandbox; all others are read from the environment, mistakes included."""
-    values = {
+    values: dict[str, object] = {
         "api_key": f"sandbox-{secrets.token_urlsafe(12)}",
         "api_url": f"{sandbox_url}/v1",
         "webhook_secret": (secrets.token_urlsafe(),),
     }
+    if not _is_set("KOMBO_ALLOW_DISCONNECT"):
+        values["allow_disconnect"] = True
     with TemporaryDirectory(prefix="kombo-embed-demo-", ignore_cleanup_errors=True) as folder:
         if not _is_set("KOMBO_DATABASE_URL"):
             values["database_url"] = f"sqlite+aiosqlite:///{Path(folder, 'kombo_embed.db').as_posix()}"

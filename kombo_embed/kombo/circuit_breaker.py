@@ -39,15 +39,25 @@ class CircuitBreaker:
         """
         if self._open_until is None:
             return self._counted(probe=False)
-        remaining = self._open_until - self._clock.monotonic()
-        if remaining > 0 or self._probing:
-            message = "Kombo is not called at the moment: the circuit breaker is open."
-            retry_after = max(1, math.ceil(remaining))
-            if self._rate_limited:
-                raise errors.KomboRateLimited(message, retry_after=retry_after)
-            raise errors.KomboUnavailable(message, retry_after=retry_after, sent=sent)
+        self.reject_if_open(sent=sent)
         self._probing = True
         return self._counted(probe=True)
+
+    def reject_if_open(self, *, sent: bool = False) -> None:
+        """Raise as `enter` does, but neither count the call nor make it the probe."""
+        if self.free_calls(1):
+            return
+        message = "Kombo is not called at the moment: the circuit breaker is open."
+        retry_after = max(1, math.ceil(self._open_seconds()))
+        if self._rate_limited:
+            raise errors.KomboRateLimited(message, retry_after=retry_after)
+        raise errors.KomboUnavailable(message, retry_after=retry_after, sent=sent)
+
+    def free_calls(self, limit: int) -> int:
+        """Return how many calls pass now, at most ``limit``: none while it is open, one while half-open."""
+        if self._open_until is None:
+            return limit
+        return 0 if self._probing or self._open_seconds() > 0 else min(1, limit)
 
     def apply_cool_down(self, cool_down: CoolDown) -> None:
         """Open for a wait that Kombo asked another process for."""
@@ -90,6 +100,9 @@ class CircuitBreaker:
         elif probe or (self._open_until is None and (rate_limited or self._failures >= FAILURES_TO_OPEN)):
             # While it is open, failures of calls from before do not extend the pause.
             self._open(self._pause_seconds, rate_limited=rate_limited)
+
+    def _open_seconds(self) -> float:
+        return 0.0 if self._open_until is None else self._open_until - self._clock.monotonic()
 
     def _open(self, seconds: float, *, rate_limited: bool) -> None:
         open_until = self._clock.monotonic() + seconds

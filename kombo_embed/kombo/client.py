@@ -53,6 +53,8 @@ class KomboClient:
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._circuit_breaker = CircuitBreaker(clock=clock, share_cool_down=share_cool_down)
+        # What background calls meet pauses them alone: no end user waits for them.
+        self._background = CircuitBreaker(clock=clock)
         self._http = HttpClient(
             url=base_url,
             timeout_seconds=timeout_seconds,
@@ -88,8 +90,20 @@ class KomboClient:
         return responses.parse_integration(body)
 
     async def integration_details(self, integration_id: str) -> IntegrationDetails:
-        """Return an integration's current details."""
-        return responses.parse_details(await self._call(requests.integration_details(integration_id)))
+        """Return an integration's current details, in a background call: see `free_background_calls`."""
+        body = await self._call_in_background(requests.integration_details(integration_id))
+        details = responses.parse_details(body, api_url=self._base_url)
+        if details.integration_id != integration_id:
+            raise errors.KomboInvalidResponse("Kombo's response contains another integration.")
+        return details
+
+    def free_background_calls(self, limit: int) -> int:
+        """Return how many background calls may begin now, at most ``limit``.
+
+        Background calls obey the circuit breaker but do not count in it: neither can they open it, nor does
+        their rate limit pause the calls that end users wait for. Each is one attempt; the caller retries.
+        """
+        return self._background.free_calls(limit) if self._circuit_breaker.free_calls(1) else 0
 
     async def delete_integration(self, integration_id: str) -> None:
         """Delete an integration at Kombo for good."""
@@ -103,6 +117,11 @@ class KomboClient:
         """Return the tools of a category."""
         body = await self._call(requests.list_tools(category))
         return responses.parse_tools(body, api_url=self._base_url)
+
+    async def _call_in_background(self, request: KomboRequest) -> bytes:
+        self._circuit_breaker.reject_if_open()
+        with muted(), self._background.enter():
+            return await self._attempt(request, deadline=self._http.deadline())
 
     async def _call(self, request: KomboRequest) -> bytes:
         deadline = self._http.deadline()

@@ -17,6 +17,7 @@ from kombo_embed.models import LONE_SURROGATE, ORIGIN_ID_MAX_LENGTH
 
 DIGITS_MAX = 300
 DEPTH_MAX = 100
+TEXT_MAX_LENGTH = 2000  # of a text that pages show, or the URL of an image
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # In place of a lone surrogate. Databases cannot store it either: they get U+FFFD, the replacement character.
 UNREADABLE = "\x00"
@@ -49,6 +50,13 @@ def decode(body: bytes) -> object:
     if _is_deeper(content, DEPTH_MAX):
         raise ValueError("nested too deeply")
     return _readable(content) if has_lone_surrogate(body) else content
+
+
+def is_text(value: object) -> bool:
+    """Return whether a value is a text that every database stores as it is."""
+    if not isinstance(value, str) or isinstance(value, LargeNumber):
+        return False
+    return value.strip() != "" and len(value) <= TEXT_MAX_LENGTH and UNREADABLE not in value
 
 
 def has_lone_surrogate(body: bytes) -> bool:

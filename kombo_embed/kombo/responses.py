@@ -12,10 +12,10 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from kombo_embed import errors
-from kombo_embed.kombo.decoding import KomboId, decode, has_lone_surrogate
+from kombo_embed.kombo.decoding import KomboId, decode, has_lone_surrogate, is_text
 from kombo_embed.models import is_origin_id
 from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, Tool
 from kombo_embed.urls import is_safe_link
@@ -37,6 +37,8 @@ Data = TypeVar("Data", bound=BaseModel)
 # Null does not match any end user, and neither does an origin id that no end user can have.
 AnyOriginId = Annotated[str | None, AfterValidator(lambda value: value if is_origin_id(value) else None)]
 OpenEnum = Annotated[str, Field(max_length=64)]  # a value of an enumeration that Kombo may extend
+# A text that only pages show: without a usable one, the rest of the response still counts.
+OptionalText = Annotated[str | None, BeforeValidator(lambda value: value if is_text(value) else None)]
 
 
 class _Envelope(BaseModel, Generic[Data]):
@@ -58,6 +60,8 @@ class _Reported(BaseModel):
 
 class _ToolName(BaseModel):
     id: KomboId
+    label: OptionalText = None
+    logo_url: OptionalText = None
 
 
 class _EndUser(BaseModel):
@@ -128,7 +132,7 @@ def parse_integration(body: bytes) -> ReportedIntegration:
     )
 
 
-def parse_details(body: bytes) -> IntegrationDetails:
+def parse_details(body: bytes, *, api_url: str) -> IntegrationDetails:
     """Return an integration's details."""
     data = _parse(_DetailsEnvelope, body, "integration")
     return IntegrationDetails(
@@ -138,6 +142,8 @@ def parse_details(body: bytes) -> IntegrationDetails:
         status=data.status,
         setup_status=data.setup_status,
         origin_id=data.end_user.origin_id,
+        tool_label=data.tool.label,
+        logo_url=_safe_logo(data.tool.logo_url, api_url=api_url),
     )
 
 
@@ -219,9 +225,10 @@ def _rejection(status: int, code: str | None) -> errors.KomboError:
         )
     if code in CREDENTIALS or (code is None and status in CREDENTIALS_STATUSES):
         message = "Kombo refused the API key, or this server's address. Check KOMBO_API_KEY and KOMBO_REGION."
-        return errors.KomboRejected(message, kombo_code=code, cause="credentials")
+        return errors.KomboRejected(message, kombo_code=code, cause="credentials", status=status)
     return errors.KomboRejected(
         f"Kombo refused the request ({code or status}).",
         kombo_code=code,
         cause="request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "other",
+        status=status,
     )

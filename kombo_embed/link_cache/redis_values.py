@@ -65,6 +65,7 @@ class _Value(BaseModel):
 class _Link(_Value):
     link: Annotated[str, Field(max_length=LINK_MAX_LENGTH)]
     minted_at: Annotated[int, Field(ge=0, lt=2**53)]  # milliseconds since the epoch
+    prefetched_row_id: Annotated[int, Field(ge=0, lt=2**63)] | None = None
 
 
 class _Attributes(_Value):
@@ -84,8 +85,10 @@ class _Failure(_Value):
 
 def serialize_link(link: ConnectionLink, *, lifetime_ms: int) -> bytes:
     """Return a link's content, with the time when it was minted."""
-    minted_at = round(link.expires_at.timestamp()) * 1000 - lifetime_ms
-    return json.dumps({"link": link.link, "minted_at": minted_at}).encode()
+    content = {"link": link.link, "minted_at": round(link.expires_at.timestamp()) * 1000 - lifetime_ms}
+    if link.prefetched_row_id is not None:  # earlier versions reject the field, and mint such a link again
+        content["prefetched_row_id"] = link.prefetched_row_id
+    return json.dumps(content).encode()
 
 
 def parse_link(
@@ -108,7 +111,9 @@ def parse_link(
         return None
     expires_at = datetime.fromtimestamp((stored.minted_at + lifetime_ms) / 1000, UTC)
     deadline = now_monotonic + min(left_ms, lifetime_ms, lifetime_ms - age_ms) / 1000
-    return ConnectionLink.minted(stored.link, expires_at=expires_at, deadline=deadline)
+    return ConnectionLink.minted(
+        stored.link, expires_at=expires_at, deadline=deadline, prefetched_row_id=stored.prefetched_row_id
+    )
 
 
 def serialize_failure(error: BaseException) -> bytes:

@@ -5,7 +5,6 @@ A vendor's logo is not ours to distribute.
 
 import json
 import re
-import zlib
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -36,7 +35,10 @@ class Tool:
     @property
     def colour(self) -> str:
         """Return the colour of the tile."""
-        return _COLOURS[zlib.crc32(self.id.encode()) % len(_COLOURS)]
+        number = 0  # as in frontend_snippet/src/list/logo.ts, so that the pages agree
+        for letter in self.id:
+            number = (number * 31 + ord(letter)) % 9973
+        return _COLOURS[number % len(_COLOURS)]
 
     @property
     def initials(self) -> str:

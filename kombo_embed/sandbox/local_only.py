@@ -48,16 +48,17 @@ class LocalOnly:
             await JSONResponse({"error": reason}, 403)(scope, receive, send)
 
     def _reason(self, scope: Scope) -> str | None:
-        if scope["path"].startswith(self._exempt):
-            return None  # Kombo's API: it needs a key, which a page does not have
         headers = Headers(scope=scope)
+        is_exempt = scope["path"].startswith(self._exempt)
+        if is_exempt and not _is_from_page(headers):
+            return None  # Kombo's API, which programs of other machines call by any name
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_known(_hostname(hosts[0])):
             return (
                 "The Host of this request is not this machine. Use http://localhost with the port, or start "
                 "the server with --public-url."
             )
-        if self._is_protected(scope) and not _is_own(headers, hosts[0]):
+        if not is_exempt and self._is_protected(scope) and not _is_own(headers, hosts[0]):
             return "Pages of other origins may not make this request."
         return None
 
@@ -74,6 +75,11 @@ def _hostname(host: str) -> str:
     """Return the name or address in a Host header; empty if it has anything else than one and a port."""
     match = HOST.fullmatch(host)
     return match[1].strip("[]").lower() if match else ""
+
+
+def _is_from_page(headers: Headers) -> bool:
+    # Browsers send an origin with everything that can change something (WHATWG Fetch, 3.1).
+    return "origin" in headers or "sec-fetch-site" in headers
 
 
 def _is_own(headers: Headers, host: str) -> bool:

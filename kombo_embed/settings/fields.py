@@ -15,6 +15,7 @@ from kombo_embed.settings.origins import parse_origin
 from kombo_embed.urls import is_loopback, is_private_url
 
 FERNET_KEY_BYTES = 32
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 AuthMethod = Literal["callable", "session", "request_user", "bearer"]
 # Asymmetric algorithms only (RFC 7518, 3.1; RFC 8037; RFC 9864). An issuer's keys are public: with HS256,
@@ -137,6 +138,23 @@ def _rate(value: str) -> str:
     return value
 
 
+def _interval(value: str) -> str:
+    if value != "off" and re.fullmatch(r"[1-9][0-9]{0,5}[smh]|[1-9][0-9]{0,4}d", value) is None:
+        raise ValueError("must be a time such as 24h or 30m: a number, and s, m, h or d; or off")
+    return value
+
+
+def interval_seconds(value: str) -> float | None:
+    """Return the seconds of an interval; None for ``off``."""
+    return None if value == "off" else int(value[:-1]) * SECONDS[value[-1]]
+
+
+def per_second(rate: str) -> float:
+    """Return how often per second a rate is."""
+    count, _, unit = rate.partition("/")
+    return int(count) / SECONDS[unit[0]]
+
+
 def _algorithms(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -169,6 +187,7 @@ ToolName = Annotated[str, StringConstraints(min_length=1, max_length=255, patter
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Days = Annotated[int, Field(gt=0)]
+Interval = Annotated[str, AfterValidator(_interval)]
 Rate = Annotated[str, AfterValidator(_rate)]
 ApiKey = Annotated[SecretStr, AfterValidator(_header_safe)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]

@@ -7,6 +7,7 @@ empty value counts as unset. One message names every variable that is missing or
 import hmac
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -72,6 +73,8 @@ class Settings(BaseSettings):
     link_rate: fields.Rate = "20/minute"
     completion_rate: fields.Rate = "300/minute"
     event_retention: fields.Days = 90
+    reconcile_every: fields.Interval = "24h"
+    reconcile_rate: fields.Rate = "1/second"
     connect_timeout: fields.Seconds = 3
     timeout: fields.Seconds = 10
     allowed_origins: fields.Origins = ()
@@ -104,6 +107,7 @@ class Settings(BaseSettings):
         redirected = sources.find_redirected_key(type(self), values, prefix=prefix)
         if redirected is not None:
             problems.setdefault(*redirected)
+        problems |= sources.find_expanded(type(self), values, prefix=prefix)
         if problems:
             near_misses = [
                 (name, f"not a setting; did you mean {meant}?") for name, meant in near_miss_variables(prefix)
@@ -176,6 +180,17 @@ class Settings(BaseSettings):
             enable_field_mapping=self.enable_field_mapping,
             enable_static_ips=self.enable_static_ips,
         )
+
+    @property
+    def reconcile_interval(self) -> timedelta | None:
+        """Return how often each integration is read again from Kombo; None for never."""
+        seconds = fields.interval_seconds(self.reconcile_every)
+        return None if seconds is None else timedelta(seconds=seconds)
+
+    @property
+    def reconciled_per_second(self) -> float:
+        """Return how many integrations are read again per second at most."""
+        return fields.per_second(self.reconcile_rate)
 
     @property
     def encryption_keys(self) -> tuple[str, ...]:

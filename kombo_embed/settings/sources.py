@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.variables import parse_variables
 from pydantic_settings import BaseSettings, DotEnvSettingsSource
 
 from kombo_embed.errors import ConfigurationError
@@ -17,6 +19,12 @@ from kombo_embed.settings.report import PREFIX, invalid
 from kombo_embed.urls import is_loopback
 
 KOMBO_DOMAIN = "kombo.dev"
+# The settings that choose where something is sent, and the key that is sent.
+DESTINATIONS = ("api_key", "api_url", "database_url", "redis_url", "oidc_issuer", "jwks_url")
+EXPANDED = (
+    "takes ${...} in .env from the process environment; set the whole value in one place, so that the file "
+    "does not choose where secrets are sent"
+)
 
 
 def read_env_file(prefix: str = PREFIX) -> dict[str, str | None]:
@@ -73,6 +81,36 @@ def find_redirected_key(
     )
 
 
+def find_expanded(
+    settings: type[BaseSettings], values: Mapping[str, Any], *, prefix: str
+) -> Iterator[tuple[str, str]]:
+    """Yield (variable, reason) for each destination in ``.env`` that ``${...}`` expands from the environment.
+
+    Arguments as for `find_redirected_key`. Such a file could send any secret of the machine that runs it, in
+    the path of an issuer's URL for example. Variables that the file sets itself can be used.
+    """
+    outside = {*values, *_process_environment(prefix)}
+    files = values.get("_env_file", settings.model_config.get("env_file"))
+    expanded: set[str] = set()
+    for file in files if isinstance(files, list | tuple) else [files]:
+        expanded |= _expanded_variables(file, values.get("_env_file_encoding"))
+    for name in DESTINATIONS:
+        if f"{prefix}{name}".lower() in expanded and name not in outside:
+            yield f"{prefix}{name.upper()}", EXPANDED
+
+
+def _expanded_variables(file: Any, encoding: str | None) -> set[str]:  # noqa: ANN401 - what pydantic accepts
+    """Return the variables, in lower case, whose values the process environment is part of."""
+    if file is None:
+        return set()
+    path, encoding = Path(file).expanduser(), encoding or "utf-8"
+    alone: dict[str, str | None] = {}
+    for name, value in dotenv_values(path, encoding=encoding, interpolate=False).items():
+        alone[name] = value and "".join(part.resolve(alone) for part in parse_variables(value))
+    expanded = dotenv_values(path, encoding=encoding)
+    return {name.lower() for name, value in expanded.items() if value != alone[name]}
+
+
 def _process_environment(prefix: str) -> set[str]:
     names = {name.lower() for name, value in os.environ.items() if value}
     return {name.removeprefix(prefix.lower()) for name in names if name.startswith(prefix.lower())}
@@ -80,7 +118,10 @@ def _process_environment(prefix: str) -> set[str]:
 
 def _is_trusted(url: str) -> bool:
     try:
-        host = urlsplit(url).hostname or ""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
     except ValueError:
         return False
-    return host == KOMBO_DOMAIN or host.endswith(f".{KOMBO_DOMAIN}") or is_loopback(host)
+    # Over plain http the network between could read the key.
+    is_kombo = host == KOMBO_DOMAIN or host.endswith(f".{KOMBO_DOMAIN}")
+    return is_loopback(host) or (is_kombo and parts.scheme == "https")

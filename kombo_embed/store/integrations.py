@@ -16,7 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, RowMapping, bindparam, func, insert, select, tuple_, update
 
 from kombo_embed.integration import Completion, Integration
-from kombo_embed.store import merge, minted_links, webhook_events
+from kombo_embed.store import details_due, merge, minted_links, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
@@ -34,6 +34,7 @@ UPDATE = update(integrations).where(integrations.c.id == bindparam("row_id")).re
 
 # A change of one of these is an integration.updated.
 REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
+REPORTED_WITH_OTHERS = {"tool_label", "logo_url"}
 DUPLICATES_NAMED = 10  # the oldest ones, in an event
 OLDEST_FIRST = (integrations.c.connected_at, integrations.c.id)
 PUBLIC_ID_BYTES = 16
@@ -96,7 +97,11 @@ async def save(
     values = merge.report_changes(row, reported, origin_id=origin_id)
     if row["category"] is None and values.get("origin_id") and "category" not in values:
         values |= await minted_links.guess_category(transaction, values["origin_id"], reported.tool)
-    return Completion(await _save_changes(transaction, row, values), first=False)
+    integration = await _save_changes(transaction, row, values)
+    # A flow that was completed for a known integration was one to reconnect it or to finish its setup.
+    has_acted = source == "browser" and integration.next_action != "none"
+    await details_due.request(transaction, {**row, **values}, again=has_acted)
+    return Completion(integration, first=False)
 
 
 async def save_deleted(
@@ -113,7 +118,7 @@ async def save_deleted(
         transaction.invalidate(integration.origin_id)
     elif row["deleted_at"] is None and unless_changed_since in (None, row["updated_at"]):
         origin_id = row["origin_id"] or integration.origin_id
-        values = {"origin_id": origin_id, "deleted_at": transaction.now}
+        values = {"origin_id": origin_id, "deleted_at": transaction.now, "details_due_at": None}
         await _write_event(transaction, "integration.deleted", await _update(transaction, row, values))
         transaction.invalidate(origin_id)
 
@@ -123,25 +128,31 @@ async def save_state(transaction: Transaction, state: ReportedState) -> Integrat
     row = await lock_row(transaction, state.integration_id)
     if row is None or row["deleted_at"] is not None:
         return None
-    return await _save_changes(transaction, row, merge.state_changes(row, state))
+    values = merge.state_changes(row, state)
+    await details_due.request(transaction, {**row, **values})
+    return await _save_changes(transaction, row, values)
 
 
 async def save_details(
     transaction: Transaction, details: IntegrationDetails, *, states_unless_changed_since: datetime
 ) -> Integration | None:
-    """Merge Kombo's current details; return the integration if that changed it."""
+    """Merge Kombo's current details, which are not due then; return the integration if that changed it."""
     row = await lock_row(transaction, details.integration_id)
     if row is None or row["deleted_at"] is not None:
         return None
     changed_meanwhile = row["updated_at"] != states_unless_changed_since
     values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile)
-    return await _save_changes(transaction, row, values) if values else None
+    integration = await _save_changes(transaction, row, values) if values else None
+    await details_due.save_read(transaction, {**row, **values}, details)
+    return integration
 
 
 async def _save_first(
     transaction: Transaction, reported: ReportedIntegration, *, origin_id: str | None, source: Source
 ) -> Completion:
-    values = _first_values(reported, origin_id=origin_id, source=source)
+    values = _first_values(reported, origin_id=origin_id, source=source) | {
+        "details_due_at": details_due.AT_ONCE
+    }
     if reported.category is None and origin_id is not None:
         values |= await minted_links.guess_category(transaction, origin_id, reported.tool)
     row = await _insert(transaction, reported.integration_id, **values)
@@ -159,9 +170,9 @@ async def _save_changes(transaction: Transaction, row: RowMapping, values: merge
     if not values:
         return from_row(row)
     before, row = row, await _update(transaction, row, values)
-    changed = sorted(values.keys() & REPORTED_TO_HOST)
-    if changed:
-        changes = {name: {"from": before[name], "to": row[name]} for name in changed}
+    if values.keys() & REPORTED_TO_HOST:
+        named = sorted(values.keys() & (REPORTED_TO_HOST | REPORTED_WITH_OTHERS))
+        changes = {name: {"from": before[name], "to": row[name]} for name in named}
         await _write_event(transaction, "integration.updated", row, {"changes": changes})
     if values.keys() & {"origin_id", "category", "category_guessed"}:
         await _report_duplicates(transaction, row)

@@ -6,8 +6,8 @@ The row ends the same in whatever order the reports arrive:
   nothing; of two values with the same time, the greater one counts.
 - The setup status of a token exchange has no time. It counts until a value with a time is known, and only
   forward: INCOMPLETE, FINAL_SYNC_PENDING, COMPLETED.
-- Details were current while Kombo was called. Their status and setup status count if the row did not change
-  meanwhile, with a time just after the last known one. The other details always count.
+- Details were current while Kombo was called. Their status and setup status count if none was known, or if
+  the row did not change meanwhile, with a time just after the last known one. The other details always count.
 - A category that Kombo reports counts. Until it reports one, the minted link's does.
 - The origin id, the organization's name and the email are set once.
 """
@@ -56,13 +56,15 @@ def details_changes(row: Row, details: IntegrationDetails, *, changed_meanwhile:
     """Return what Kombo's details of an integration change in its row."""
     values: Values = {}
     for name, value in (("status", details.status), ("setup_status", details.setup_status)):
-        if value not in (None, row[name]) and not changed_meanwhile:
+        if value not in (None, row[name]) and (row[name] is None or not changed_meanwhile):
             known_at = row[TIME_OF[name]]
             values |= {name: value, TIME_OF[name]: known_at + JUST_AFTER if known_at else None}
     if details.category is not None:
         values |= {"category": details.category, "category_guessed": False}
     if row["origin_id"] is None:
         values["origin_id"] = details.origin_id
+    named = {"tool_label": details.tool_label, "logo_url": details.logo_url}
+    values |= {name: value for name, value in named.items() if value is not None}
     return _changed(row, values)
 
 

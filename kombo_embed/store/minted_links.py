@@ -14,30 +14,35 @@ from kombo_embed.store.tables import integrations, minted_links
 from kombo_embed.store.transaction import Transaction
 
 # Built once, since they are executed often.
-INSERT = insert(minted_links)
+INSERT = insert(minted_links).returning(minted_links.c.id)
 FIND_WATCHED = (
     select(minted_links.c.id, minted_links.c.watch_until)
     .where(minted_links.c.environment == bindparam("environment"), minted_links.c.watch_until.is_not(None))
     .order_by(minted_links.c.watch_until)
     .limit(bindparam("limit"))
 )
+CONNECT, PREFETCH = "connect", "prefetch"  # purposes
 MATCHES_MAX = 50  # how many of an origin id's newest links are considered for a category
 
 
 async def save(
-    transaction: Transaction, key: CacheKey, *, lifetime_seconds: float, link_type: LinkType
-) -> None:
-    """Save that a link was minted."""
+    transaction: Transaction, key: CacheKey, *, lifetime_seconds: float, link_type: LinkType, watch: bool
+) -> int:
+    """Save that a link was minted; return the row's id.
+
+    With ``watch``, a connect link is reported as abandoned if its time passes without a completion. Without,
+    it was only prefetched: it is closed at the same time, but not reported.
+    """
     request = key.request
     connect = request if isinstance(request, LinkRequest) else None
     expires_at = transaction.now + timedelta(seconds=lifetime_seconds)
-    await transaction.connection.execute(
+    inserted = await transaction.connection.execute(
         INSERT,
         {
             "environment": transaction.environment,
             "origin_id": key.origin_id,
             "email": key.email,
-            "purpose": _purpose(key, link_type),
+            "purpose": _purpose(key, link_type) if watch else PREFETCH,
             "integration_id": None if isinstance(request, LinkRequest) else request.integration_id,
             "category": connect.category if connect else None,
             "tool": connect.tool if connect else None,
@@ -46,6 +51,17 @@ async def save(
             "expires_at": expires_at,
             "watch_until": expires_at if connect and link_type == "EMBEDDED" else None,
         },
+    )
+    return int(inserted.scalar_one())
+
+
+async def watch_from_now(transaction: Transaction, row_id: int) -> None:
+    """Watch a link that was only prefetched. One that has expired is closed already."""
+    await transaction.connection.execute(
+        update(minted_links)
+        .where(minted_links.c.id == row_id, minted_links.c.environment == transaction.environment)
+        .where(minted_links.c.purpose == PREFETCH)
+        .values(purpose=CONNECT)
     )
 
 
@@ -97,7 +113,7 @@ async def close(transaction: Transaction, ids: list[int]) -> int:
         .values(watch_until=None)
         .returning(minted_links)
     )
-    closed = list(result.mappings())
+    closed = [link for link in result.mappings() if link["purpose"] == CONNECT]
     completed = await _find_completed(transaction, [link["id"] for link in closed])
     abandoned = [link for link in closed if link["id"] not in completed]
     for link in sorted(abandoned, key=lambda link: (link["expires_at"], link["id"])):
@@ -122,5 +138,5 @@ async def _find_completed(transaction: Transaction, ids: list[int]) -> set[int]:
 
 def _purpose(key: CacheKey, link_type: LinkType) -> str:
     if isinstance(key.request, LinkRequest):
-        return "connect" if link_type == "EMBEDDED" else "magic_link"
+        return CONNECT if link_type == "EMBEDDED" else "magic_link"
     return "setup" if isinstance(key.request, SetupRequest) else "relink"

@@ -152,5 +152,6 @@ def _to_json(integration: Integration | None) -> dict[str, Any] | None:
 def _from_json(value: dict[str, Any] | None) -> Integration | None:
     if value is None:
         return None
-    known = {name: value[name] for name in Integration.__dataclass_fields__}
+    # A version without some of the fields may have written it.
+    known = {name: value[name] for name in Integration.__dataclass_fields__ if name in value}
     return Integration(**(known | {name: datetime.fromisoformat(value[name]) for name in TIMES}))

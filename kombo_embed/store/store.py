@@ -27,6 +27,7 @@ from kombo_embed.store import (
 )
 from kombo_embed.store.database import BUSY_SECONDS, Database, read_only, run_to_completion
 from kombo_embed.store.deliveries import Outbox
+from kombo_embed.store.details import DetailsQueue
 from kombo_embed.store.invalidations import InvalidationLog
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
@@ -49,6 +50,7 @@ class Store:
         self._apply_invalidation: Callable[[Invalidation], Awaitable[None]] = _ignore
         self.outbox = Outbox(self._database, environment=environment)
         self.invalidations = InvalidationLog(self._database, environment=environment)
+        self.details = DetailsQueue(self._database, environment=environment, clock=clock)
         self.name = self._database.name
 
     def apply_invalidations_by(self, apply: Callable[[Invalidation], Awaitable[None]]) -> None:
@@ -97,11 +99,19 @@ class Store:
 
     @run_to_completion
     async def save_minted_link(
-        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED"
-    ) -> None:
-        """Record that a link was minted: for whom, for what, until when. The link itself is not stored."""
+        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED", watch: bool = True
+    ) -> int:
+        """Record that a link was minted, for whom and for what, without the link; return the row's id."""
         async with self._writing() as transaction:
-            await minted_links.save(transaction, key, lifetime_seconds=lifetime_seconds, link_type=link_type)
+            return await minted_links.save(
+                transaction, key, lifetime_seconds=lifetime_seconds, link_type=link_type, watch=watch
+            )
+
+    @run_to_completion
+    async def save_link_handed_out(self, row_id: int) -> None:
+        """Record that a browser got a link that was only prefetched before."""
+        async with self._writing() as transaction:
+            await minted_links.watch_from_now(transaction, row_id)
 
     @read_only
     async def has_minted_link(self, origin_id: str) -> bool:

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, literal_column, or_, select
 
 from kombo_embed.database_url import SqliteUrl
 from kombo_embed.deliveries import MISSING_SECONDS
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
+from kombo_embed.integration import DETAILS_NOT_FOUND_MAX
 from kombo_embed.ports import Clock
 from kombo_embed.store import handlers, host_events, migrations, replay
 from kombo_embed.store.database import Database, parse_url, read_only, run_to_completion
@@ -25,6 +26,8 @@ from kombo_embed.store.tables import integrations, malformed_events
 from kombo_embed.store.transaction import Transaction
 
 BUSY_PAUSE_SECONDS = 0.1  # while the integrations of all events to replay are being written to
+# A literal: the databases do not compare parameters with the condition of the index.
+IS_NOT_FOUND = integrations.c.details_not_found >= literal_column(str(DETAILS_NOT_FOUND_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +131,18 @@ class RecordsReader:
 
     @read_only
     async def integrations(
-        self, columns: Mapping[str, str | None], *, deleted: bool, limit: int, before: str | None = None
+        self,
+        columns: Mapping[str, str | None],
+        *,
+        deleted: bool,
+        not_found: bool,
+        limit: int,
+        before: str | None = None,
     ) -> list[dict[str, Any]]:
         """Return the newest integrations with these values in their columns, as rows; None matches any.
 
-        With ``before``, the id of an integration, return only those that were recorded before it.
+        With ``not_found``, return only those that Kombo does not find; with ``before``, the id of an
+        integration, only those that were recorded before it.
         """
         deleted_at = integrations.c.deleted_at
         query = select(integrations).where(
@@ -140,6 +150,8 @@ class RecordsReader:
             deleted_at.is_not(None) if deleted else deleted_at.is_(None),
             *(integrations.c[name] == value for name, value in columns.items() if value is not None),
         )
+        if not_found:
+            query = query.where(IS_NOT_FOUND)
         if before is not None:
             query = query.where(integrations.c.id < self._by_id(integrations.c.id, before).scalar_subquery())
         async with self._database.reading() as connection:

@@ -58,12 +58,21 @@ integrations = sa.Table(
     # Whether the category comes from one of several links that match: Kombo has not reported it yet.
     sa.Column("category_guessed", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("duplicate_told_at", UtcDateTime),  # when integration.duplicate was written
+    sa.Column("tool_label", short(255)),
+    sa.Column("logo_url", Words()),
+    # When to read the details from Kombo, or to read them again should the process that reads them die; None
+    # if they were read, or if Kombo did not find the integration too often.
+    sa.Column("details_due_at", UtcDateTime),
+    sa.Column("details_attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("details_not_found", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("checked_at", UtcDateTime),  # when it was last read from Kombo
     sa.UniqueConstraint("environment", "integration_id", name="uq_kombo_embed_integrations_integration_id"),
     sa.Index("ix_kombo_embed_integrations_origin_id", "environment", "origin_id"),
     sa.Index("ix_kombo_embed_integrations_connected_at", "environment", "origin_id", "connected_at"),
     # For the lists of the command line, newest first.
     sa.Index("ix_kombo_embed_integrations_tool", "environment", "tool", "id"),
     sa.Index("ix_kombo_embed_integrations_status", "environment", "status", "id"),
+    sa.Index("ix_kombo_embed_integrations_newest", "environment", "id", **LIVE),
     sa.Index(
         "ix_kombo_embed_integrations_deleted", "environment", "id", **only_where("deleted_at IS NOT NULL")
     ),
@@ -84,6 +93,23 @@ integrations = sa.Table(
         "ix_kombo_embed_integrations_invalid",
         *("environment", "origin_id", "tool", "category", "connected_at", "id"),
         **only_where("deleted_at IS NULL AND status = 'INVALID'"),
+    ),
+    sa.Index(
+        "ix_kombo_embed_integrations_details_due",
+        *("environment", "details_due_at"),
+        **only_where("details_due_at IS NOT NULL"),
+    ),
+    # For reconciliation, which leaves those to the reading of details that it is due for.
+    sa.Index(
+        "ix_kombo_embed_integrations_checked",
+        *("environment", "checked_at"),
+        **only_where("deleted_at IS NULL AND details_due_at IS NULL"),
+    ),
+    # Those that Kombo does not find, for the command line.
+    sa.Index(
+        "ix_kombo_embed_integrations_not_found",
+        *("environment", "id"),
+        **only_where("details_not_found >= 10 AND deleted_at IS NULL"),
     ),
 )
 
@@ -207,4 +233,14 @@ link_invalidations = sa.Table(
     sa.Column("only_lists", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("ix_kombo_embed_dropped_links_environment", "environment", "id"),
     sqlite_autoincrement=True,
+)
+
+# Work that one process does at a time. A lease ends by itself: no connection holds it.
+leases = sa.Table(
+    "kombo_embed_leases",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(32), nullable=False),
+    sa.Column("ends_at", UtcDateTime, nullable=False),
 )

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from starlette.requests import Request
@@ -39,10 +40,13 @@ from kombo_embed.web.responses import (
     json_response,
     json_response_with_etag,
     not_modified,
+    prefetch_response,
     response_with_etag,
 )
 from kombo_embed.web.schemas import EndUserAction, serialize_integration, serialize_integrations
 from kombo_embed.web.webhook_rejections import WebhookRejections
+
+BROWSER_MODULES = ("kombo-embed.js", "kombo-integrations.js")
 
 logger = logging.getLogger("kombo_embed.web")
 
@@ -59,12 +63,13 @@ class Services:
     end_user: EndUserResolver
     link_options: LinkOptionsCallable | None
     default_link_options: LinkOptions
-    browser_module: bytes | None
+    browser_modules: Mapping[str, bytes]  # by file name; none if the installation was built without npm
     openapi: Mapping[str, object]
     reconciler: Reconciler
     is_redis_up: Callable[[], bool] | None  # None without Redis
     webhook_rejections: WebhookRejections
     run_due: Callable[[], Awaitable[bool]]  # for the tests of hosts, see `KomboEmbed.run_due`
+    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(requests.LARGE_BODIES))
 
 
 async def issue_link(services: Services, request: Request) -> Response:
@@ -72,7 +77,8 @@ async def issue_link(services: Services, request: Request) -> Response:
     end_user = await _end_user(services, request)
     choice = await requests.parse_link_choice(request)
     options = await _link_options(services, request, end_user)
-    return LinkResponse(await services.flow.issue_link(end_user, choice, options))
+    issued = await services.flow.issue_link(end_user, choice, options)
+    return prefetch_response(issued) if choice.prefetch else LinkResponse(issued)
 
 
 async def complete_flow(services: Services, request: Request) -> Response:
@@ -169,30 +175,43 @@ async def _read_signed_body(services: Services, request: Request, signature: str
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
     if not secrets or not signature:
         webhooks.verify_signature(b"", None, secrets)  # raises: an unsigned body is not read
-    body = await requests.read_body(request, limit=requests.WEBHOOK_MAX_BYTES)
+    body = await requests.read_body(
+        request, limit=requests.WEBHOOK_MAX_BYTES, large_bodies=services.large_bodies
+    )
     webhooks.verify_signature(body, signature, secrets)
     return body
 
 
-def load_browser_module() -> bytes | None:
-    """Return the browser module of this installation, or None if it was built without npm."""
-    file = resources.files("kombo_embed") / "web/static/kombo-embed.js"
-    if file.is_file():
-        return file.read_bytes()
+def load_browser_modules() -> Mapping[str, bytes]:
+    """Return the browser modules of this installation; none of them if it was built without npm."""
+    folder = resources.files("kombo_embed") / "web/static"
+    files = [folder / name for name in BROWSER_MODULES]
+    if all(file.is_file() for file in files):
+        return {file.name: file.read_bytes() for file in files}
     remedy = "install Node.js, then install kombo-embed again"
     logger.warning("browser_module.missing", extra={"remedy": remedy})
-    return None
+    return {}
 
 
 async def serve_browser_module(services: Services, request: Request) -> Response:
-    """Get the browser module."""
-    if services.browser_module is None:
+    """Get the browser module: the functions and the button."""
+    return _browser_module(services, request, name="kombo-embed.js")
+
+
+async def serve_integrations_module(services: Services, request: Request) -> Response:
+    """Get the browser module of the list of integrations; it imports the first one."""
+    return _browser_module(services, request, name="kombo-integrations.js")
+
+
+def _browser_module(services: Services, request: Request, *, name: str) -> Response:
+    module = services.browser_modules.get(name)
+    if module is None:
         raise BrowserModuleMissing(
             "kombo-embed was installed without its browser module, because npm was missing. "
             "Install Node.js, then install kombo-embed again."
         )
     media_type = "text/javascript; charset=utf-8"
-    response = response_with_etag(request, services.browser_module, media_type=media_type)
+    response = response_with_etag(request, module, media_type=media_type)
     # It is the same for everyone: browsers may store it, and revalidate it by its entity tag.
     response.headers["Cache-Control"] = "no-cache"
     return response

@@ -18,7 +18,7 @@ from kombo_embed.web.endpoints import list_integrations, list_tools, receive_web
 from kombo_embed.web.problems import MEDIA_TYPE, STATUSES
 from kombo_embed.web.queries import PAGE_MAX_SIZE
 from kombo_embed.web.routes import OPERATIONS, Operation, ResponseContent
-from kombo_embed.web.schemas import KomboLink, KomboProblem
+from kombo_embed.web.schemas import KomboLink, KomboLinkResponse, KomboProblem
 
 COMPONENTS = "#/components/schemas/{model}"
 STRING = {"type": "string"}
@@ -124,7 +124,7 @@ def _headers(operation: Operation) -> dict[str, Any]:
     """Return the headers of success that callers can use."""
     if operation.has_etag:
         return {"ETag": _header("For If-None-Match.")}
-    if KomboLink in operation.responses.values():
+    if {KomboLink, KomboLinkResponse} & set(operation.responses.values()):
         return {"Cache-Status": _header("What the link cache did (RFC 9211).")}
     return {}
 

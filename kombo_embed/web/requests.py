@@ -28,6 +28,8 @@ from kombo_embed.models import Category, Language
 
 QUERY_MAX_BYTES, CONTENT_TYPE_MAX_BYTES = 1024, 255
 JSON_MAX_BYTES, WEBHOOK_MAX_BYTES = 8 * 1024, 1024 * 1024
+# Anyone can send webhooks with wrong signatures: only so many are read at a time beyond this size.
+LARGE_BODIES, LARGE_BODY_BYTES = 32, 64 * 1024
 BODY_TIMEOUT_SECONDS = 30.0  # for a whole body to arrive
 FIELD_NAME_MAX_LENGTH = 100
 REPORTED_FIELDS = 10
@@ -52,6 +54,7 @@ class LinkBody(_StrictBody):
     integration_tool: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[\w.-]+$")
     language: Language | None = None
     fresh: bool = False
+    prefetch: bool = Field(default=False, description="Only fill the cache; the link is not sent.")
 
 
 class RelinkBody(_StrictBody):
@@ -85,16 +88,23 @@ async def parse_link_choice(request: Request) -> LinkChoice:
     return _cached_link_choice(body) if len(body) <= CACHED_MAX_BYTES else _link_choice(body)
 
 
-async def read_body(request: Request, *, limit: int, timeout_seconds: float = BODY_TIMEOUT_SECONDS) -> bytes:
+async def read_body(
+    request: Request,
+    *,
+    limit: int,
+    timeout_seconds: float = BODY_TIMEOUT_SECONDS,
+    large_bodies: asyncio.Semaphore | None = None,
+) -> bytes:
     """Return the raw body; if it is larger than the limit, do not read the rest.
 
-    Raises `BodyTooLarge`, `BodyTooSlow`, or `MalformedBody` if the client disconnects before the body's end.
+    With ``large_bodies``, it is read beyond 64 KiB only while it holds one of them. Raises `BodyTooLarge`,
+    `BodyTooSlow`, or `MalformedBody` if the client disconnects before the body's end.
     """
     declared = request.headers.get("content-length", "")[:20]
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
     try:
-        return await _within(timeout_seconds, _read_chunks(request, limit))
+        return await _within(timeout_seconds, _read_chunks(request, limit, large_bodies))
     except TimeoutError:
         reason = f"did not arrive within {timeout_seconds:g} s"
         raise BodyTooSlow(f"The body {reason}. Send it again.", FieldError("body", reason)) from None
@@ -150,7 +160,9 @@ def _validate(model: type[Body], body: bytes) -> Body:
 
 def _link_choice(body: bytes) -> LinkChoice:
     link = _validate(LinkBody, body)
-    return LinkChoice(link.integration_category, link.integration_tool, link.language, link.fresh)
+    return LinkChoice(
+        link.integration_category, link.integration_tool, link.language, link.fresh, link.prefetch
+    )
 
 
 # The pages of an app send a handful of different bodies. Parsing each of them adds 6 % to the CPU of a cached
@@ -158,12 +170,22 @@ def _link_choice(body: bytes) -> LinkChoice:
 _cached_link_choice = functools.lru_cache(CACHED_BODIES)(_link_choice)
 
 
-async def _read_chunks(request: Request, limit: int) -> bytes:
+async def _read_chunks(request: Request, limit: int, large_bodies: asyncio.Semaphore | None) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
+    chunks = request.stream()
+    async for chunk in chunks:
         body += chunk
         if len(body) > limit:
             raise _too_large(limit)
+        if large_bodies is not None and len(body) > LARGE_BODY_BYTES:
+            break
+    else:
+        return bytes(body)
+    async with large_bodies:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > limit:
+                raise _too_large(limit)
     return bytes(body)
 
 

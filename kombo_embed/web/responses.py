@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kombo_embed.clock import rfc3339
 from kombo_embed.models import CacheStatus, IssuedLink
+from kombo_embed.urls import origin_of
 
 # Responses name customers or carry links: they are not stored, not sniffed, and not named in a Referer.
 HEADERS = {
@@ -44,16 +46,23 @@ class LinkResponse(Response):
     """
 
     def __init__(self, issued: IssuedLink) -> None:
-        status = CACHE_STATUS[issued.cache_status].format(ttl=int(issued.remaining_seconds))
         self.status_code = 200
         self.background = None
         self.body = issued.link.body
         self.raw_headers = [
             (b"content-length", b"%d" % len(self.body)),
             (b"content-type", b"application/json"),
-            (b"cache-status", status.encode()),
+            (b"cache-status", _cache_status(issued).encode()),
             *_RAW_HEADERS,
         ]
+
+
+def prefetch_response(issued: IssuedLink) -> Response:
+    """Return what a page may know about a link that it does not get: its end, and where to connect to."""
+    link = issued.link
+    response = json_response({"expires_at": rfc3339(link.expires_at), "link_origin": origin_of(link.link)})
+    response.headers["Cache-Status"] = _cache_status(issued)
+    return response
 
 
 def json_response(content: Mapping[str, object], *, status: int = 200) -> Response:
@@ -83,6 +92,10 @@ def not_modified(request: Request, etag: str) -> Response | None:
 def encode_json(content: Mapping[str, object]) -> bytes:
     """Return compact JSON in UTF-8. A lone surrogate, which a host's own text may contain, becomes ``?``."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _cache_status(issued: IssuedLink) -> str:
+    return CACHE_STATUS[issued.cache_status].format(ttl=int(issued.remaining_seconds))
 
 
 def _matches(if_none_match: str | None, etag: str) -> bool:

@@ -95,7 +95,7 @@ OPERATIONS = (
         path="/links",
         endpoint=endpoints.issue_link,
         body=LinkBody,
-        responses={200: schemas.KomboLink},
+        responses={200: schemas.KomboLinkResponse},
         problems=(*BODY, errors.AlreadyConnected, *STORE, *MINT),
     ),
     Operation(
@@ -143,7 +143,7 @@ OPERATIONS = (
         path="/integrations/{id}",
         endpoint=endpoints.disconnect,
         responses={204: None},
-        problems=(*BODY, errors.IntegrationNotFound, *STORE, *KOMBO),
+        problems=(*BODY, errors.IntegrationNotFound, *STORE, errors.RateLimited, *KOMBO),
     ),
     Operation(
         method="POST",
@@ -165,6 +165,15 @@ OPERATIONS = (
         method="GET",
         path="/kombo-embed.js",
         endpoint=endpoints.serve_browser_module,
+        responses={200: "text/javascript"},
+        signed_in=False,
+        has_etag=True,
+        problems=(errors.BrowserModuleMissing,),
+    ),
+    Operation(
+        method="GET",
+        path="/kombo-integrations.js",
+        endpoint=endpoints.serve_integrations_module,
         responses={200: "text/javascript"},
         signed_in=False,
         has_etag=True,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from kombo_embed.clock import rfc3339
 from kombo_embed.integration import Integration, IntegrationPage
@@ -27,11 +27,24 @@ NextAction = Literal["enable", "reconnect", "finish_setup", "wait_for_sync", "pe
 EndUserAction = Literal["disconnect"]
 
 
+class KomboPrefetchedLink(BaseModel):
+    """The end of a link that is cached for a later request. The link itself is not sent."""
+
+    expires_at: datetime = Field(description="UTC.")
+    link_origin: str = Field(description="Kombo's origin, so that a page can connect to it in advance.")
+
+
+class KomboLinkResponse(RootModel[KomboLink | KomboPrefetchedLink]):
+    """A link, or with prefetch its end alone."""
+
+
 class KomboIntegration(BaseModel):
     """An integration between the signed-in end user's organization and a tool."""
 
     id: str = Field(description="Our random public id. Kombo's own id is never sent.")
     tool: str = Field(description="Kombo's id of the tool, for example personio.")
+    tool_label: str | None = Field(description="Kombo's name of the tool; null until known.")
+    logo_url: str | None = Field(description="The tool's logo; null until known, or if there is none.")
     category: Category | None = Field(description="Null until known.")
     organization_name: str | None
     status: str | None = Field(description="Kombo's value, for example ACTIVE or INVALID; null until known.")
@@ -46,6 +59,8 @@ def serialize_integration(integration: Integration) -> dict[str, object]:
     return {
         "id": integration.public_id,
         "tool": integration.tool,
+        "tool_label": integration.tool_label,
+        "logo_url": integration.logo_url,
         "category": integration.category,
         "organization_name": integration.organization_name,
         "status": integration.status,

@@ -16,7 +16,8 @@ from playwright.async_api import Error as PlaywrightError
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from kombo_embed import EndUser, KomboEmbed
 from kombo_embed.demo import create_app
@@ -42,6 +43,7 @@ class Stage:
     sandbox_url: str
     sandbox: Sandbox
     embed: KomboEmbed
+    built: Path  # pages that a test has built; they have no content policy
 
     def minted(self) -> int:
         return minted(self.sandbox)
@@ -127,14 +129,19 @@ async def running_stage(folder: Path) -> AsyncIterator[Stage]:
         embed = KomboEmbed(
             end_user=end_user_from_cookie,
             settings=make_settings(
-                api_url=f"{sandbox_url}/v1", database_url=f"sqlite+aiosqlite:///{folder / 'stage.db'}"
+                api_url=f"{sandbox_url}/v1",
+                database_url=f"sqlite+aiosqlite:///{folder / 'stage.db'}",
+                allow_disconnect=True,
             ),
         )
-        app = Starlette(routes=[Route("/{name}", partial(serve_page, frames_from=sandbox_url))])
+        built = folder / "built"
+        built.mkdir()
+        pages = Mount("/built", StaticFiles(directory=built))
+        app = Starlette(routes=[pages, Route("/{name}", partial(serve_page, frames_from=sandbox_url))])
         embed.install(app)
         url = await stack.enter_async_context(served(app))
         sandbox.webhook_url = f"{url}/kombo/webhooks"
-        yield Stage(url, sandbox_url, sandbox, embed)
+        yield Stage(url, sandbox_url, sandbox, embed, built)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,9 @@ async def running_demo(folder: Path) -> AsyncIterator[Demo]:
         stack.push_async_callback(sandbox.aclose)
         sandbox_url = await stack.enter_async_context(served(sandbox.app))
         settings = make_settings(
-            api_url=f"{sandbox_url}/v1", database_url=f"sqlite+aiosqlite:///{folder}/demo.db"
+            api_url=f"{sandbox_url}/v1",
+            database_url=f"sqlite+aiosqlite:///{folder}/demo.db",
+            allow_disconnect=True,
         )
         (folder / "demo.db").write_bytes(database_with_tables())
         app = create_app(settings, session_secret="made-up", sandbox_url=sandbox_url)

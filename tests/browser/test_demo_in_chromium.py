@@ -181,8 +181,7 @@ async def test_a_tool_with_the_name_of_a_property_of_every_object_is_listed_as_a
             done = await control.post("/_sandbox/complete", json={"link": link["link"], "tool": tool})
             done.raise_for_status()
             await expect(visit.page.get_by_test_id("integration")).to_have_count(number)
-            name = visit.page.locator(f"[data-testid=integration][data-tool={tool}] h3")
-            await expect(name).to_have_text(tool[0].upper() + tool[1:])
+            await expect(visit.page.get_by_test_id("integration").filter(has_text=tool)).to_have_count(1)
 
 
 async def test_under_another_name_than_localhost_the_whole_flow_works(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import subprocess
 import sys
@@ -135,3 +136,32 @@ def test_migrating_as_a_role_that_may_not_says_which_role_may(
         postgres.execute("DROP ROLE only_reads")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "needs the role that owns the tables" in result.stderr
+
+
+QUOTING = [
+    ["integrations", "show"],
+    ["events", "show"],
+    ["events", "replay"],
+    [*MAGIC_LINK, "--tool"],
+    ["integrations", "list", "--before"],
+    ["integrations", "list", "--origin-id"],
+]
+
+
+@pytest.mark.parametrize("arguments", QUOTING[:3])
+@pytest.mark.usefixtures("records")
+def test_an_argument_that_is_quoted_controls_no_terminal(arguments: list[str]) -> None:
+    result = run(*arguments, "\x1b]0;title\x07\u202eid")
+    assert (result.exit_code, "]0;title" in result.stderr) == (1, True)
+    assert not any(character in result.stderr for character in "\x1b\x07\u202e")
+
+
+@pytest.mark.parametrize("arguments", QUOTING)
+@pytest.mark.usefixtures("records")
+def test_an_argument_that_is_not_text_is_wrong_usage(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", API_KEY)
+    result = run(*arguments, os.fsdecode(b"\xff"))
+    assert (result.exit_code, "is not text" in result.stderr) == (2, True)
+    assert "Traceback" not in result.output

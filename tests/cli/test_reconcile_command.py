@@ -41,6 +41,7 @@ async def test_reconcile_prints_what_changed_and_what_failed(
         integration_id = await connect(client, sandbox)
     async with served(sandbox.app) as url:
         monkeypatch.setenv("KOMBO_API_URL", f"{url}/v1")
+        await reconcile()  # the sandbox has another address now, and so has the logo
         assert await reconcile() == (0, "1 read, 0 changed, 0 deleted at Kombo.\n", "")
         code, output, _ = await reconcile("--json")
         assert (code, json.loads(output)["checked"]) == (0, 1)

@@ -16,6 +16,7 @@ from kombo_embed.core.completions import (
     PAUSES_AFTER_REJECTION_SECONDS,
     REJECTION_SECONDS,
     Completions,
+    Wake,
 )
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.errors import ActivationRejected, RateLimited
@@ -118,7 +119,7 @@ async def parts(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncItera
         store=store,
         rate=EndUserRate("9/minute", name="done", scope=("", "default"), storage=storage),
         clock=clock,
-        wake_dispatcher=lambda: None,
+        wake=Wake(dispatcher=lambda: None, details=lambda: None),
         sleep=sleep,
     )
     yield Parts(

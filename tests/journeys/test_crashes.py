@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
-import signal
 import sqlite3
-import sys
-from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from kombo_embed.kombo.webhooks import sign
 from kombo_embed.sandbox import Sandbox
-from tests.support import API_KEY, WEBHOOK_SECRET, free_port, served
+from tests.journeys.killed_server import Server, handled, make_server, repeat, signed, until_healthy
+from tests.support import served
 
 KILLS = int(os.environ.get("CRASH_TEST_KILLS", "10"))  # `make soak` sets more
 DATABASE_URL = os.environ.get("CRASH_TEST_DATABASE_URL")  # a migrated PostgreSQL database; else SQLite
@@ -37,47 +31,13 @@ class Answered:
     synced: set[str] = field(default_factory=set)
 
 
-@dataclass
-class Server:
-    """The app in a process of its own, always on the same port."""
-
-    port: int
-    environment: dict[str, str]
-    folder: Path
-    process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "uvicorn", "crashing_host:app", "--port", str(self.port)),
-                *("--app-dir", str(Path(__file__).parent), "--log-level", "warning"),
-                cwd=self.folder,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
-
-    async def kill(self) -> None:
-        assert self.process is not None
-        with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
-
-
 def database_url(folder: Path) -> str:
     return DATABASE_URL or f"sqlite+aiosqlite:///{folder}/kombo_embed.db"
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
-    environment = {
-        **os.environ,
-        "KOMBO_API_KEY": API_KEY,
-        "KOMBO_WEBHOOK_SECRET": WEBHOOK_SECRET,
-        "KOMBO_DATABASE_URL": database_url(tmp_path),
-        "EVENTS_FILE": str(tmp_path / "events.jsonl"),
-    }
-    return Server(free_port(), environment, tmp_path)
+    return make_server(tmp_path, database_url(tmp_path))
 
 
 async def test_what_was_answered_is_recorded_once_and_every_handler_ran(
@@ -135,38 +95,6 @@ async def write_forever(client: httpx.AsyncClient, sandbox: Sandbox, answered: A
         answered.synced.add(flow.integration_id)
         created = {"id": flow.integration_id, "tool": "personio", "end_user": {"origin_id": name}}
         await repeat(client, "/kombo/webhooks", **signed(f"created {name}", "integration-created", created))
-
-
-def signed(event_id: str, type_: str, data: dict[str, Any]) -> dict[str, Any]:
-    body = json.dumps({"id": event_id, "type": type_, "data": data}).encode()
-    return {"content": body, "headers": {"X-Kombo-Signature": sign(body, WEBHOOK_SECRET)}}
-
-
-async def repeat(client: httpx.AsyncClient, path: str, **request: Any) -> httpx.Response:
-    while True:
-        with suppress(httpx.HTTPError):
-            answer = await client.post(path, **request)
-            if answer.status_code < 300:
-                return answer
-            assert answer.status_code >= 500, answer.text
-        await asyncio.sleep(0.02)
-
-
-async def until_healthy(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            with suppress(httpx.HTTPError):
-                if (await client.get("/kombo/health")).status_code == 200:
-                    return
-            await asyncio.sleep(0.02)
-
-
-def handled(server: Server) -> Counter[tuple[str, str, str]]:
-    """Count the events of each type, integration and handler."""
-    file = server.folder / "events.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    events = {(one["handler"], one["id"]): one for one in map(json.loads, lines)}
-    return Counter((one["type"], one["integration_id"], handler) for (handler, _), one in events.items())
 
 
 async def assert_all_handlers_ran(server: Server, answered: Answered) -> None:

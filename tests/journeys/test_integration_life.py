@@ -64,13 +64,15 @@ async def life(
         token = {"activation_token": flow.activation_token}
         done = await client.post("/kombo/completions", headers=ADA, json=token)
         await sandbox.settle()
-        yield Life(client, sandbox, embed, flow.integration_id, done.json()["integration"]["id"])
+        life = Life(client, sandbox, embed, flow.integration_id, done.json()["integration"]["id"])
+        async with asyncio.timeout(30):
+            while (await life.read())["status"] is None:
+                pass  # each look is a request
+        yield life
 
 
 async def test_its_status_is_read_from_kombo_after_the_completion(life: Life) -> None:
-    async with asyncio.timeout(30):
-        while (integration := await life.read())["status"] is None:
-            pass  # each look is a request
+    integration = await life.read()
     read = [integration[name] for name in ("status", "category", "next_action")]
     assert read == ["ACTIVE", "HRIS", "none"]
 

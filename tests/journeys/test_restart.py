@@ -8,13 +8,8 @@ from pathlib import Path
 import httpx
 
 from kombo_embed.sandbox import Sandbox
-from tests.journeys.test_crashes import (
-    Answered,
-    Server,
-    assert_all_handlers_ran,
-    assert_all_recorded,
-    until_healthy,
-)
+from tests.journeys.killed_server import Server, until_healthy
+from tests.journeys.test_crashes import Answered, assert_all_handlers_ran, assert_all_recorded
 from tests.support import API_KEY, WEBHOOK_SECRET, free_port, served
 
 

@@ -147,3 +147,17 @@ def test_a_rejected_retry_says_that_the_call_was_sent(world: World) -> None:
     with pytest.raises(KomboUnavailable) as caught:
         world.breaker.enter(sent=True)
     assert caught.value.sent
+
+
+def test_what_passes_now_can_be_asked_without_a_call(world: World) -> None:
+    assert world.breaker.free_calls(4) == 4
+    world.open()
+    assert world.breaker.free_calls(4) == 0
+    world.clock.advance(1)
+    assert world.breaker.free_calls(4) == 1
+    world.breaker.reject_if_open()  # not the probe
+    with world.breaker.enter():
+        assert world.breaker.free_calls(4) == 0
+        with pytest.raises(KomboUnavailable):
+            world.breaker.reject_if_open()
+    assert world.breaker.free_calls(4) == 4

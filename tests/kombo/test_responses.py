@@ -195,7 +195,7 @@ def test_an_origin_id_that_no_end_user_can_have_counts_as_none(origin_id: str | 
     reported = {"id": "personio:1", "tool": "personio", "end_user_origin_id": origin_id}
     assert responses.parse_integration(response(reported)).origin_id is None
     details = {"id": "personio:1", "tool": {"id": "personio"}, "end_user": {"origin_id": origin_id}}
-    assert responses.parse_details(response(details)).origin_id is None
+    assert responses.parse_details(response(details), api_url=API_URL).origin_id is None
 
 
 def test_half_an_emoji_in_a_name_does_not_lose_the_integration() -> None:

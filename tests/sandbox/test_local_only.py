@@ -55,6 +55,25 @@ async def test_after_dns_rebinding_nothing_but_the_api_responds(
     assert api.status_code == 401  # the API asks for its key instead
 
 
+@pytest.mark.parametrize(
+    "headers", [{"origin": "http://evil.example:8001"}, {"sec-fetch-site": "same-origin"}]
+)
+async def test_after_dns_rebinding_a_page_cannot_use_the_api_of_a_sandbox_that_accepts_any_key(
+    headers: dict[str, str],
+) -> None:
+    sandbox = Sandbox()
+    body = {"end_user_email": "ada@acme.example", "end_user_organization_name": "Acme"}
+    key = {"authorization": "Bearer any"}
+    for host, more, status in [
+        ("evil.example:8001", headers, 403),
+        ("sandbox:8001", {}, 200),
+        ("localhost:8001", headers | {"origin": "http://localhost:8000"}, 200),
+    ]:
+        async with browser(sandbox, host) as client:
+            minted = await client.post("/v1/connect/create-link", json=body, headers=key | more)
+        assert minted.status_code == status, host
+
+
 @pytest.mark.parametrize("host", ["localhost:8001", "127.0.0.1:8001", "[::1]:8001"])
 @pytest.mark.parametrize(
     "headers", [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}], ids=str

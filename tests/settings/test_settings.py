@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -433,3 +434,37 @@ def test_encryption_keys_are_fernet_keys_separated_by_commas() -> None:
 def test_an_empty_webhook_secret_in_code_is_refused(secrets: tuple[str, ...]) -> None:
     with pytest.raises(ConfigurationError, match="KOMBO_WEBHOOK_SECRET: must not be empty"):
         Settings(api_key="key", webhook_secret=secrets)
+
+
+@pytest.mark.parametrize(
+    ("value", "interval"),
+    [
+        ("24h", timedelta(days=1)),
+        ("30m", timedelta(minutes=30)),
+        ("90s", timedelta(seconds=90)),
+        ("7d", timedelta(days=7)),
+        ("99999d", timedelta(days=99_999)),
+        ("off", None),
+    ],
+)
+def test_the_interval_of_reconciliation_has_a_unit(
+    monkeypatch: pytest.MonkeyPatch, value: str, interval: timedelta | None
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", KEY)
+    monkeypatch.setenv("KOMBO_RECONCILE_EVERY", value)
+    assert Settings().reconcile_interval == interval
+
+
+@pytest.mark.parametrize("value", ["0h", "24", "1 h", "1w", "OFF ", "-1h", "1.5h"])
+def test_another_interval_of_reconciliation_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", KEY)
+    monkeypatch.setenv("KOMBO_RECONCILE_EVERY", value)
+    with pytest.raises(ConfigurationError, match="KOMBO_RECONCILE_EVERY: must be a time such as 24h or 30m"):
+        Settings()
+
+
+@pytest.mark.parametrize(("rate", "per_second"), [("1/second", 1), ("90/minute", 1.5), ("36/hour", 0.01)])
+def test_the_rate_of_reconciliation_is_that_of_each_second(rate: str, per_second: float) -> None:
+    assert Settings(api_key=KEY, reconcile_rate=rate).reconciled_per_second == pytest.approx(per_second)

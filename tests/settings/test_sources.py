@@ -31,6 +31,7 @@ def assert_refused(prefix: str = "KOMBO_", **values: Any) -> None:
     [
         ELSEWHERE,
         "http://10.0.0.7:8001/v1",
+        "http://api.kombo.dev/v1",
         "https://api.kombo.dev.evil.example/v1",
         "https://evilkombo.dev/v1",
         "https://kombo.dev.example/v1",
@@ -154,3 +155,60 @@ def test_an_env_file_with_only_a_url_asks_for_the_key() -> None:
     write(f"KOMBO_API_URL={ELSEWHERE}\n")
     with pytest.raises(ConfigurationError, match=r"1 setting is missing(.|\n)*KOMBO_API_KEY: missing"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_KEY", "${CLOUD_SECRET}"),
+        ("API_URL", "https://${KOMBO_API_KEY}.kombo.dev/v1"),
+        ("DATABASE_URL", "postgresql://app:${CLOUD_SECRET}@collector.example/app"),
+        ("REDIS_URL", "redis://:${CLOUD_SECRET:-none}@collector.example"),
+        ("OIDC_ISSUER", "https://collector.example/${KOMBO_API_KEY}"),
+        ("JWKS_URL", "'https://collector.example/${KOMBO_API_KEY}'"),
+    ],
+)
+@pytest.mark.parametrize("indirectly", [False, True])
+def test_a_destination_in_the_env_file_takes_nothing_from_the_process_environment(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, *, indirectly: bool
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", KEY)
+    monkeypatch.setenv("CLOUD_SECRET", "made-up-cloud-secret")
+    if name == "API_KEY":
+        monkeypatch.delenv("KOMBO_API_KEY")
+    write(f"PART={value}\nkombo_{name}=${{PART}}\n" if indirectly else f"KOMBO_{name}={value}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        Settings()
+    assert f"KOMBO_{name}: takes ${{...}} in .env from the process environment" in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert "made-up-cloud-secret" not in str(caught.value)
+
+
+def test_the_env_file_may_expand_what_it_sets_itself_and_what_goes_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STAGE", "staging")
+    monkeypatch.setenv("REDIS_HOST", "elsewhere.example")
+    write(
+        f"REDIS_HOST=cache\nKOMBO_API_KEY={KEY}\nKOMBO_ENVIRONMENT=${{STAGE}}\n"
+        "KOMBO_REDIS_URL=redis://${REDIS_HOST}/${UNSET:-0}\n"
+    )
+    settings = Settings()
+    assert settings.environment == "staging"
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://cache/0"
+
+
+def test_an_expansion_that_has_no_effect_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", KEY)
+    monkeypatch.setenv("KOMBO_REDIS_URL", "redis://cache")
+    monkeypatch.setenv("SECRET", "made-up")
+    text = "redis://${SECRET}@collector.example"
+    write(f"KOMBO_REDIS_URL={text}\nKOMBO_OIDC_ISSUER={text}\n")
+    settings = Settings(oidc_issuer="https://issuer.example")
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://cache"
+    write(f"KOMBO_JWKS_URL={text}\n", "other.env")
+    assert Settings(_env_file=None).jwks_url is None
+    with pytest.raises(ConfigurationError, match="KOMBO_JWKS_URL: takes"):
+        Settings(_env_file=(".env", "other.env"), oidc_issuer="https://issuer.example")

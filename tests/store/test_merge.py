@@ -15,6 +15,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 EMPTY_ROW: dict[str, Any] = {
     **dict.fromkeys(("status", "state_updated_at", "setup_status", "setup_updated_at")),
     **dict.fromkeys(("qa_status", "qa_updated_at", "category", "origin_id", "organization_name", "email")),
+    **dict.fromkeys(("tool_label", "logo_url")),
     "category_guessed": False,
 }
 AnyReport = ReportedState | ReportedIntegration
@@ -49,6 +50,8 @@ details = st.builds(
     status=maybe | statuses,
     setup_status=maybe | setup_statuses,
     origin_id=maybe | st.just("acme"),
+    tool_label=maybe | st.just("Personio"),
+    logo_url=maybe | st.just("https://kombo.example/personio.svg"),
 )
 reports = st.lists(states | integrations, max_size=8)
 
@@ -143,16 +146,17 @@ def test_a_category_of_kombos_replaces_a_guessed_one(reported: list[AnyReport]) 
 
 
 @given(reported=reports, current=details, changed_meanwhile=st.booleans())
-def test_details_update_the_states_only_if_the_row_did_not_change_meanwhile(
+def test_details_update_known_states_only_if_the_row_did_not_change_meanwhile(
     reported: list[AnyReport], current: IntegrationDetails, changed_meanwhile: bool
 ) -> None:
     before = merged(reported)
     row = before | merge.details_changes(before, current, changed_meanwhile=changed_meanwhile)
     for name in ("status", "setup_status"):
-        update = None if changed_meanwhile else getattr(current, name)
+        update = None if changed_meanwhile and before[name] else getattr(current, name)
         assert row[name] == (update or before[name])
     assert row["category"] == (current.category or before["category"])
     assert row["origin_id"] == (before["origin_id"] or current.origin_id)
+    assert (row["tool_label"], row["logo_url"]) == (current.tool_label, current.logo_url)
     assert merge.details_changes(row, current, changed_meanwhile=changed_meanwhile) == {}
 
 

@@ -443,11 +443,17 @@ def test_the_hosts_document_has_every_operation_with_its_bodies_responses_and_pr
             assert response["content"] == {"application/problem+json": {"schema": schema}}
     link = documented["POST", "/links"]
     assert link["responses"]["200"]["content"]["application/json"]["schema"] == {
-        "$ref": "#/components/schemas/KomboLink"
+        "$ref": "#/components/schemas/KomboLinkResponse"
     }
     assert "Retry-After" in link["responses"]["429"]["headers"]
     sent = link["requestBody"]["content"]["application/json"]["schema"]
-    assert set(sent["properties"]) == {"integration_category", "integration_tool", "language", "fresh"}
+    assert set(sent["properties"]) == {
+        "integration_category",
+        "integration_tool",
+        "language",
+        "fresh",
+        "prefetch",
+    }
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 

@@ -18,6 +18,7 @@ from tests.support import deliver_webhooks, end_user_from_header, make_host, mak
 
 ADA = person("ada@acme")
 EVIL = "evil.test"
+MODULES = ("/kombo-embed.js", "/kombo-integrations.js")
 
 
 def has_our_headers(response: httpx.Response, *, cache_control: str = "no-store") -> bool:
@@ -38,9 +39,9 @@ async def test_every_success_of_every_operation_has_them(
         response = await client.request(method, f"/kombo{path}", **{"headers": ADA, **sent})
         assert response.is_success, response.text
         # The module is the same for everyone: it may be stored, and is revalidated by its entity tag.
-        assert has_our_headers(
-            response, cache_control="no-cache" if path == "/kombo-embed.js" else "no-store"
-        ), path
+        assert has_our_headers(response, cache_control="no-cache" if path.endswith(".js") else "no-store"), (
+            path
+        )
         seen.add((method, route or path))
         if "etag" in response.headers:
             tag, known = "", response
@@ -48,14 +49,14 @@ async def test_every_success_of_every_operation_has_them(
                 tag = known.headers["etag"]
                 known = await client.request(method, f"/kombo{path}", headers=ADA | {"If-None-Match": tag})
             assert known.status_code == 304
-            assert has_our_headers(
-                known, cache_control="no-cache" if path == "/kombo-embed.js" else "no-store"
-            ), path
+            assert has_our_headers(known, cache_control="no-cache" if path.endswith(".js") else "no-store"), (
+                path
+            )
         return response
 
     async with running(app) as client:
         deliver_webhooks(sandbox, Recorder(app, seen))
-        for plain in ("/integrations", "/tools", "/kombo-embed.js", "/openapi.json", "/health"):
+        for plain in ("/integrations", "/tools", "/openapi.json", "/health", *MODULES):
             await call("GET", plain)
         link = (await call("POST", "/links")).json()["link"]
         flow = await sandbox.complete(link, "personio")

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from kombo_embed.sandbox import Sandbox
 from tests.redis_server import RedisServer
-from tests.support import ManualClock, exchanged, make_host, minted, person, running
+from tests.support import ManualClock, exchanged, make_host, minted, order_fault, person, running
 
 ADA = person("ada@acme")
 PRESET = {"integration_tool": "hibob"}
@@ -75,6 +75,25 @@ async def test_a_limited_end_user_costs_no_statement_and_no_call_whatever_is_req
             for _ in range(2):
                 assert await request(client, "POST", path, body) == (429, []), (path, body)
         assert (minted(sandbox), exchanged(sandbox)) == calls
+
+
+async def test_deletions_are_limited_whatever_comes_of_them_and_counted_apart_from_completions(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo, clock=ManualClock(), completion_rate="3/minute", allow_disconnect=True)
+    async with running(app) as client:
+        link = (await client.post("/kombo/links", headers=ADA, json={})).json()["link"]
+        token = {"activation_token": (await sandbox.complete(link, "personio")).activation_token}
+        done = (await client.post("/kombo/completions", headers=ADA, json=token)).json()["integration"]
+        await order_fault(sandbox, "/integrations", "foreign_json", times=9, status=400, method="DELETE")
+        path = f"/integrations/{done['id']}"
+        answers = [await request(client, "DELETE", path, {}) for _ in range(5)]
+        assert [status for status, _ in answers] == [502, 502, 502, 429, 429]
+        assert [statements for _, statements in answers[3:]] == [[], []]
+        assert sandbox.calls["DELETE /v1/integrations/{integration_id}"] == 3
+        assert (await client.post("/kombo/completions", headers=ADA, json=token)).status_code == 200
+        other = await client.delete(f"/kombo{path}", headers=person("grace@acme"))
+        assert other.status_code == 502
 
 
 async def test_a_limited_end_user_costs_no_statement_in_processes_that_share_a_redis(

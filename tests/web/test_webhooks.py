@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from kombo_embed.kombo.webhooks import sign
-from tests.support import WEBHOOK_SECRET, ManualClock, make_host, running
+from tests.support import WEBHOOK_SECRET, ManualClock, eventually, make_host, running
 
 CREATED = {
     "id": "event-1",
@@ -232,3 +233,36 @@ async def test_health_states_when_any_process_received_the_last_valid_webhook(
             assert stated.endswith("Z")
             assert datetime.fromisoformat(stated) == expected
         assert (await third.get("/kombo/health")).json()["webhooks"]["last_received_at"] is None
+
+
+async def test_few_large_bodies_are_read_at_a_time_and_small_ones_wait_for_none(
+    kombo: httpx.AsyncBaseTransport,
+) -> None:
+    app, _ = make_host(kombo)
+    continued: list[int] = []
+    rest = asyncio.Event()
+    large = signed(CREATED | {"data": {"text": "x" * 200_000}, "type": "data-changed"})
+    signature = {"X-Kombo-Signature": large["headers"]["X-Kombo-Signature"]}
+
+    async def body(number: int, content: bytes) -> AsyncIterator[bytes]:
+        yield content[:100_000]
+        continued.append(number)
+        await rest.wait()
+        yield content[100_000:]
+
+    def sent(number: int, content: bytes) -> asyncio.Task[httpx.Response]:
+        request = client.post("/kombo/webhooks", headers=signature, content=body(number, content))
+        return asyncio.create_task(request)
+
+    async with running(app) as client:
+        forged = [sent(number, b"x" * 1_000_000) for number in range(100)]
+        real = sent(100, large["content"])
+        await eventually(lambda: len(continued) == 32)
+        small = await client.post("/kombo/webhooks", **signed(CREATED))
+        assert (small.status_code, len(continued)) == (204, 32)
+        forged[continued[0]].cancel()  # its sender disconnects
+        await eventually(lambda: len(continued) == 33)
+        rest.set()
+        assert (await real).status_code == 204
+        answers = await asyncio.gather(*forged, return_exceptions=True)
+    assert [one.status_code for one in answers if isinstance(one, httpx.Response)] == [401] * 99

@@ -4,7 +4,8 @@ import { element, renderList } from "./element.js";
 import { showFooter } from "./footer.js";
 import { hideNotice, showNotice } from "./notices.js";
 import { poll } from "./poll.js";
-import { drawEvent, drawIntegration, initials } from "./rows.js";
+import { mergeConnections } from "./activity.js";
+import { drawEvent, initials } from "./rows.js";
 import { updateTimes } from "./times.js";
 import { toolName } from "./tool_names.js";
 import { wordsFor } from "./words.js";
@@ -26,46 +27,49 @@ document.addEventListener("visibilitychange", reloadForOtherPerson);
 void start();
 
 async function start() {
+  const list = document.getElementById("integrations");
   let kombo;
   try {
     kombo = await import(context.module);
+    // Defines <kombo-integrations>, which lists the integrations and offers what can be done about them.
+    await import(context.module.replace("kombo-embed", "kombo-integrations"));
   } catch {
-    return sayModuleMissing();
+    return sayModuleMissing(list);
   }
+  const warmUp = () => void kombo.prefetch();
+  for (const intent of ["pointerenter", "focus"]) connectButton.addEventListener(intent, warmUp);
   connectButton.addEventListener("click", () => connectTool(kombo));
   connectButton.disabled = false; // an earlier click would have been lost
-  kombo.watch((integrations) => showIntegrations(integrations, kombo), {
-    onError: (error) => error.status === 401 && signedOut(),
-  });
+  list.addEventListener("kombo-integrations", ({ detail }) => showCount(detail.integrations.length));
+  list.addEventListener("kombo-connected", ({ detail }) => reportResult(detail, kombo, true));
+  list.addEventListener("kombo-disconnected", ({ detail }) => reportDisconnected(detail.integration));
+  list.addEventListener("kombo-failed", ({ detail }) => detail.status === 401 && signedOut());
 }
 
 function connectTool(kombo) {
-  return runFlow(connectButton, () => kombo.connect({ title: "Connect a tool to Fieldnotes" }), kombo);
-}
-
-function actOn(integration, button, kombo) {
-  const flow = { reconnect: kombo.reconnect, finish_setup: kombo.finishSetup }[integration.next_action];
-  const again = integration.next_action === "reconnect";
-  return runFlow(button, () => flow(integration.id, { title: toolName(integration.tool) }), kombo, again);
+  const label = document.getElementById("connect-label");
+  const before = label.textContent;
+  const onPhase = (phase) => (label.textContent = phase === "recording" ? "Finishing…" : before);
+  const options = { title: "Connect a tool to Fieldnotes", onPhase };
+  return runFlow(connectButton, () => kombo.connect(options).finally(() => onPhase("idle")), kombo);
 }
 
 /** Runs a flow with its button busy, then reports its result. */
-async function runFlow(button, flow, kombo, again = false) {
+async function runFlow(button, flow, kombo) {
   if (button.getAttribute("aria-busy") === "true") return;
   button.setAttribute("aria-busy", "true");
   hideNotice();
   try {
-    reportResult(await flow(), kombo, again);
+    reportResult(await flow(), kombo);
   } catch (error) {
-    reportError(error, () => runFlow(button.isConnected ? button : connectButton, flow, kombo, again));
+    reportError(error, () => runFlow(button, flow, kombo));
   } finally {
     button.removeAttribute("aria-busy");
-    if (document.activeElement === document.body) connectButton.focus(); // the row was rendered again meanwhile
     void pollEvents();
   }
 }
 
-function reportResult(result, kombo, again) {
+function reportResult(result, kombo, again = false) {
   const name = result.integration && toolName(result.integration.tool);
   const notices = {
     connected: {
@@ -106,27 +110,18 @@ function introduce() {
   document.getElementById("sandbox-hint").hidden = !context.sandbox_url;
 }
 
-function showIntegrations(integrations, kombo) {
-  const list = document.getElementById("integrations");
-  renderList(list, integrations.map(markAgain), (integration) =>
-    drawIntegration(integration, (...given) => actOn(...given, kombo)),
-  );
-  document.getElementById("waiting").hidden = true;
-  list.hidden = integrations.length === 0;
-  document.getElementById("empty").hidden = integrations.length > 0;
-  document.getElementById("count").textContent = integrations.length || "";
+function reportDisconnected({ tool }) {
+  void pollEvents();
+  showNotice({ tone: "plain", title: `${toolName(tool)} is disconnected.`, text: "Its data is no longer updated." });
 }
 
-/** Marks the second of two integrations with the same tool: before the dialog the tool was not known. */
-function markAgain(integration, place, integrations) {
-  const { tool, category } = integration;
-  const again = integrations.slice(0, place).some((one) => one.tool === tool && one.category === category);
-  return { ...integration, again };
+function showCount(count) {
+  document.getElementById("count").textContent = count || "";
 }
 
 function showEvents({ events, person }) {
   if (person !== context.person.id) return location.reload(); // another person signed in, in another window
-  renderList(document.getElementById("events"), events, (event) => drawEvent(event, organization));
+  renderList(document.getElementById("events"), mergeConnections(events), (event) => drawEvent(event, organization));
   document.getElementById("no-events").hidden = events.length > 0;
 }
 
@@ -153,12 +148,12 @@ function signedOut() {
   location.reload(); // the server answers with the login page
 }
 
-async function sayModuleMissing() {
+async function sayModuleMissing(list) {
   const missing = await fetch(context.module).then(
     (response) => response.status === 404,
     () => false,
   );
-  document.getElementById("waiting").textContent = "The list cannot be loaded.";
+  list.replaceWith(element("p", { class: "muted-note" }, "The list cannot be loaded."));
   showNotice(
     missing
       ? {

@@ -2,44 +2,6 @@
 
 import { toolName } from "./tool_names.js";
 
-const CATEGORIES = {
-  __proto__: null,
-  HRIS: "HR system",
-  ATS: "Applicant tracking",
-  ASSESSMENT: "Assessments",
-  LMS: "Learning",
-};
-
-/** Returns the name of a category. */
-export function categoryName(category) {
-  return CATEGORIES[category] ?? category;
-}
-
-const CONNECTED_AGAIN = {
-  chip: "Connected twice",
-  tone: "warn",
-  next: "This tool was connected before. If that was a mistake, remove one of the two at Kombo.",
-};
-
-/** Returns the status of an integration: the chip, its tone, and the next action, if any. */
-export function stateOf({ tool, next_action: next, again }) {
-  const name = toolName(tool);
-  const states = {
-    __proto__: null,
-    none: again ? CONNECTED_AGAIN : { chip: "Connected", tone: "good" },
-    enable: { chip: "Paused", tone: "plain", next: "Switched off at Kombo, so no data comes in." },
-    reconnect: { chip: "Needs attention", tone: "warn", next: `${name} no longer accepts the credentials.` },
-    finish_setup: { chip: "Setup unfinished", tone: "warn", next: "A few choices are left to make." },
-    wait_for_sync: {
-      chip: "First sync",
-      tone: "plain",
-      next: "The first sync is running. This can take hours.",
-    },
-    pending: { chip: "Checking", tone: "plain", next: "Kombo has not reported the state of the setup yet." },
-  };
-  return states[next] ?? states.none;
-}
-
 /** Returns an event as a sentence, with a tone. A `kombo.event` has Kombo's own type, too. */
 export function sentenceOf(event, organization) {
   const { type, kombo_type: komboType, by } = event;

@@ -16,6 +16,7 @@ def upgrade() -> None:
     _create(INTEGRATIONS, "connected_at", "origin_id", "connected_at")
     _create(INTEGRATIONS, "tool", "tool", "id")
     _create(INTEGRATIONS, "status", "status", "id")
+    _create(INTEGRATIONS, "newest", "id", where="deleted_at IS NULL")
     _create(INTEGRATIONS, "deleted", "id", where="deleted_at IS NOT NULL")
     _create(MINTED_LINKS, "closed", "expires_at", where="watch_until IS NULL")
     _create("kombo_embed_malformed_events", "received_at", "received_at")

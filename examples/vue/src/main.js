@@ -1,0 +1,6 @@
+import "kombo-embed/element";
+import "kombo-embed/integrations";
+import { createApp } from "vue";
+import App from "./App.vue";
+
+createApp(App).mount("#app");
