@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from kombo_embed import ports
 from kombo_embed.deliveries import HandlerRegistration
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
-from kombo_embed.integration import Integration, Reconciliation
+from kombo_embed.integration import Erasure, Integration, Reconciliation
 from kombo_embed.lifetime import Lifetime
 from kombo_embed.middleware import KomboEmbedMiddleware
 from kombo_embed.models import EndUser, LinkOptions, is_origin_id
@@ -135,10 +135,12 @@ class KomboEmbed(HandlerRegistration):
         tool: str | None = None,
         language: str | None = None,
         options: LinkOptions | None = None,
+        actor: str | None = None,
     ) -> str:
         """Mint a link that is valid for a year, to send to a customer. The link is a credential.
 
         What its recipient connects is recorded from Kombo's webhook. The settings fill in omitted arguments.
+        ``actor`` names who has it minted, for the audit trail.
 
         Raises:
             InvalidRequest: The settings do not allow the category or tool, or Kombo does not accept it.
@@ -149,7 +151,8 @@ class KomboEmbed(HandlerRegistration):
 
         services = await self.services()
         merged = (options or LinkOptions()).over(services.default_link_options)
-        return await services.flow.mint_magic_link(end_user, LinkChoice(category, tool, language), merged)
+        choice = LinkChoice(category, tool, language)
+        return await services.flow.mint_magic_link(end_user, choice, merged, actor=actor)
 
     async def reconcile(
         self, on_progress: Callable[[int], None] | None = None, *, delete_all_unknown: bool = False
@@ -168,6 +171,29 @@ class KomboEmbed(HandlerRegistration):
         """
         reconciler = (await self.services()).reconciler
         return await reconciler.run(on_progress, delete_all_unknown=delete_all_unknown)
+
+    async def erase(
+        self, origin_id: str, *, at_kombo: bool = False, dry_run: bool = False, actor: str | None = None
+    ) -> Erasure:
+        """Erase the personal data of one of your customers, and invalidate their links; return the counts.
+
+        Their names, emails, integrations, received bodies and events are removed, events that wait for your
+        handlers included. Late reports of Kombo's bring nothing back; a completion by the customer's own end
+        user starts anew. It takes some seconds, changes nothing when it is repeated, and continues an erasure
+        that was interrupted.
+
+        With ``at_kombo``, the integrations are deleted at Kombo, too, which is final; the result names those
+        that failed. ``dry_run`` only counts. ``actor`` names who wants it, for the audit trail.
+
+        Raises:
+            StoreUnavailable: The database cannot be used. Call it again.
+        """
+        if not is_origin_id(origin_id):
+            return Erasure(rows={}, dry_run=dry_run)  # no end user has it, as above
+        eraser = (await self.services()).eraser
+        if dry_run:
+            return await eraser.preview(origin_id)
+        return await eraser.erase(origin_id, at_kombo=at_kombo, actor=actor)
 
     async def open(self) -> None:
         """Read the settings and open everything, as the middleware does; or use ``async with embed``.

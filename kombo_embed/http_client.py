@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,6 +60,7 @@ class HttpResponse:
     status: int
     retry_after: str | None = None
     body: bytes = field(default=b"", repr=False)
+    date: str | None = None
 
 
 class HttpClient:
@@ -135,7 +136,8 @@ def _create_client(**options: Any) -> httpx.AsyncClient:  # noqa: ANN401 - those
 
 async def _read(stream: AbstractAsyncContextManager[httpx.Response], max_bytes: int) -> HttpResponse:
     async with stream as response:
-        head = HttpResponse(response.status_code, response.headers.get("retry-after"))
+        retry_after, date = (response.headers.get(name) for name in ("retry-after", "date"))
+        head = HttpResponse(response.status_code, retry_after, date=date)
         if response.headers.get("content-encoding", "identity") != "identity":
             raise HttpBodyRejected("the body is compressed, which was not asked for", response=head)
         body = bytearray()
@@ -143,4 +145,4 @@ async def _read(stream: AbstractAsyncContextManager[httpx.Response], max_bytes: 
             body += chunk
             if len(body) > max_bytes:
                 raise HttpBodyRejected(f"the body is longer than {max_bytes} bytes", response=head)
-        return HttpResponse(head.status, head.retry_after, bytes(body))
+        return replace(head, body=bytes(body))

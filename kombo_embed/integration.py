@@ -96,6 +96,23 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """The result of erasing a customer.
+
+    Attributes:
+        rows: How many rows were removed, or emptied of what is personal, per table.
+        deleted_at_kombo: How many integrations Kombo has deleted, or did not know any more.
+        failed_at_kombo: Those that could not be deleted at Kombo: Kombo's id, and the error code.
+        dry_run: Whether the rows were only counted.
+    """
+
+    rows: dict[str, int]
+    deleted_at_kombo: int = 0
+    failed_at_kombo: dict[str, str] = field(default_factory=dict)
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
     """The result of re-reading all recorded integrations from Kombo.
 
@@ -252,4 +269,5 @@ EVENT_CLASSES: dict[str, type[Event]] = {
     "flow.abandoned": FlowAbandoned,
     "kombo.event": KomboEvent,
 }
+EVENT_TYPES = tuple(EVENT_CLASSES)
 ABOUT_AN_INTEGRATION = {name for name in EVENT_CLASSES if name.startswith("integration.")}

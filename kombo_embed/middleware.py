@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kombo_embed.errors import KomboEmbedError
 
 STATE_KEY = "kombo"
+# Each framework has its own types of scopes and messages.
+HostApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Mountable(Protocol):
@@ -40,7 +43,7 @@ class KomboEmbedMiddleware:
         path: Also serve the routes below this path, for hosts without a router to mount them in.
     """
 
-    def __init__(self, app: ASGIApp, *, embed: Mountable, path: str | None = None) -> None:
+    def __init__(self, app: HostApp, *, embed: Mountable, path: str | None = None) -> None:
         self.app = app
         self._embed = embed
         self._serve = embed.app
@@ -63,29 +66,43 @@ class KomboEmbedMiddleware:
 
 
 class Lifespan:
-    """One lifespan of the host, with the embed's opening before it and its closing after it."""
+    """One lifespan of the host, with the embed's opening before it and its closing after it.
+
+    A host that has no lifespan, such as Django, is given one: the embed alone is opened and closed.
+    """
 
     def __init__(self, embed: Mountable, receive: Receive, send: Send) -> None:
         self._embed = embed
         self._receive = receive
         self._send = send
+        self._has_begun = False
         self._is_open = False
 
-    async def run(self, app: ASGIApp, scope: Scope) -> None:
+    async def run(self, app: HostApp, scope: Scope) -> None:
         """Run the lifespan of ``app``."""
         try:
-            await app(scope, self._open_at_startup, self._close_at_end)
+            await self._run_host(app, scope)
         except KomboEmbedError as error:
             if self._is_open:
                 raise
             # Servers print this message and exit, instead of printing a traceback or starting without us.
             await self._send({"type": "lifespan.startup.failed", "message": str(error)})
         finally:
-            # A host without lifespan support is still served: the first request opens the embed again.
+            # A host whose lifespan ended early is still served: the first request opens the embed again.
             if self._is_open:
                 await self._embed.close()
 
+    async def _run_host(self, app: HostApp, scope: Scope) -> None:
+        try:
+            await app(scope, self._open_at_startup, self._close_at_end)
+        except Exception:
+            if self._has_begun:
+                raise
+        if not self._has_begun:  # it refused or ignored the scope (ASGI, Lifespan Protocol)
+            await accept_lifespan(scope, self._open_at_startup, self._close_at_end)
+
     async def _open_at_startup(self) -> Message:
+        self._has_begun = True
         message = await self._receive()
         if message["type"] == "lifespan.startup":
             await self._embed.open()
@@ -98,3 +115,11 @@ class Lifespan:
             self._is_open = False
             await self._embed.shut_down()
         await self._send(message)
+
+
+async def accept_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    """Run the lifespan of an app that has nothing to open and to close."""
+    del scope
+    for event in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{event}.complete"})

@@ -8,7 +8,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from kombo_embed.middleware import Lifespan, Mountable
+from kombo_embed.middleware import Lifespan, Mountable, accept_lifespan
 
 
 class EmbedApp:
@@ -26,7 +26,7 @@ class EmbedApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the lifespan."""
         if scope["type"] == "lifespan":
-            await Lifespan(self._embed, receive, send).run(_accept_lifespan, scope)
+            await Lifespan(self._embed, receive, send).run(accept_lifespan, scope)
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         else:
@@ -54,10 +54,3 @@ def with_whole_path(scope: Scope) -> Scope:
         if f"{path}/".startswith(f"{root_path[start:]}/"):
             return scope if start == 0 else {**scope, "path": root_path[:start] + path}
     return scope
-
-
-async def _accept_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-    del scope
-    for event in ("startup", "shutdown"):
-        await receive()
-        await send({"type": f"lifespan.{event}.complete"})

@@ -160,6 +160,44 @@ class InvalidationLog(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class ErasurePosition:
+    """Where an erasure continues: the part, and the last key that the part has looked at."""
+
+    part: int = 0
+    after: str | int = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureBatch:
+    """What a batch removed, in rows per table, and where the next one begins; None if it was the last."""
+
+    rows: dict[str, int]
+    next: ErasurePosition | None
+
+
+class ErasureStore(Protocol):
+    """The database of an erasure, in short transactions that can be repeated. Raises `StoreUnavailable`."""
+
+    async def is_erased(self, origin_id: str) -> bool:
+        """Return whether an origin id is marked as erased."""
+
+    async def begin(self, origin_id: str, *, actor: str | None) -> Sequence[str]:
+        """Mark a customer as erased; return the ids of all integrations that were ever erased with them."""
+
+    async def run_batch(self, origin_id: str, position: ErasurePosition, *, limit: int) -> ErasureBatch:
+        """Remove up to ``limit`` rows of the customer that `begin` marked."""
+
+    async def finish(self, origin_id: str) -> dict[str, int]:
+        """Remove the invalidations of the customer's links, once every process has applied them."""
+
+    async def count(self, origin_id: str) -> dict[str, int]:
+        """Count what an erasure would remove, as far as columns attribute it."""
+
+    async def count_in_bodies(self, origin_id: str, position: ErasurePosition, *, limit: int) -> ErasureBatch:
+        """Count what an erasure would remove since its body names the customer, in one batch of bodies."""
+
+
 class RecordStore(Protocol):
     """The database as the core sees it, without SQL. When a method returns, its changes are on disk.
 
@@ -167,10 +205,23 @@ class RecordStore(Protocol):
     All methods raise `StoreUnavailable` if the database cannot be used.
     """
 
+    @property
+    def erasures(self) -> ErasureStore:
+        """Return the part that erases customers."""
+
     async def save_minted_link(
-        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED", watch: bool = True
+        self,
+        key: CacheKey,
+        lifetime_seconds: float,
+        *,
+        link_type: LinkType = "EMBEDDED",
+        watch: bool = True,
+        actor: str | None = None,
     ) -> int:
-        """Record that a link was minted, for whom and for what, without the link; return the row's id."""
+        """Record that a link was minted, for whom and for what, without the link; return the row's id.
+
+        ``actor`` is who has a magic link minted, for the audit trail.
+        """
 
     async def save_link_handed_out(self, row_id: int) -> None:
         """Record that a browser got a link that was only prefetched before."""
@@ -182,10 +233,12 @@ class RecordStore(Protocol):
         activation_token: str,
         origin_id: str,
         actor: str | None = None,
+        by_owner: bool = True,
     ) -> Completion | None:
-        """Record an integration under this origin id, once; None if it was deleted before.
+        """Record an integration under this origin id, once; None if it was deleted or erased before.
 
-        ``actor`` is the email of the end user who completed the flow.
+        ``actor`` is the email of the end user who completed the flow. With ``by_owner``, they belong to the
+        origin id, which lifts the marks of an erasure.
         """
 
     async def find_completion(self, activation_token: str) -> Integration | None:
@@ -194,8 +247,13 @@ class RecordStore(Protocol):
     async def has_minted_link(self, origin_id: str) -> bool:
         """Return whether a link was ever minted here for this origin id."""
 
-    async def save_event(self, event: WebhookEvent, report: Report | None) -> None:
-        """Record a webhook event once, and its report."""
+    async def save_event(
+        self, event: WebhookEvent, report: Report | None, *, created_at: datetime | None = None
+    ) -> None:
+        """Record a webhook event once, and its report.
+
+        Nothing about an erased customer is recorded, unless Kombo created the integration after the erasure.
+        """
 
     async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
         """Record a signed body that cannot be parsed, once per distinct body."""
@@ -244,7 +302,7 @@ class RecordStore(Protocol):
     async def close_expired_links(self, *, limit: int) -> ClosedLinks:
         """Close up to ``limit`` expired links; write `flow.abandoned` for those without a completion."""
 
-    async def prune(self, *, before: datetime, limit: int) -> int:
+    async def prune(self, *, before: datetime, audit_before: datetime, limit: int) -> int:
         """Delete up to ``limit`` old rows of each kind; return how many were deleted."""
 
 

@@ -63,6 +63,15 @@ class IntegrationDetails:
     origin_id: str | None
     tool_label: str | None = None
     logo_url: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyCheck:
+    """The environment of an API key, and the time on Kombo's clock, to the second."""
+
+    environment_id: str
+    answered_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

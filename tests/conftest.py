@@ -160,6 +160,18 @@ def pgbouncer(postgres: PostgresServer) -> Iterator[PgBouncer]:
 
 
 @pytest.fixture
+def nginx() -> str:
+    """Return the path of nginx."""
+    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        missing = "nginx was not found; install it (Debian: apt-get install nginx-light) to run this test"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+@pytest.fixture
 def postgres_database(postgres: PostgresServer) -> Iterator[str]:
     """Return the name of a fresh PostgreSQL database that has our tables."""
     name = postgres.create_database()

@@ -9,15 +9,20 @@ import typer
 from typer.core import TyperGroup
 
 from kombo_embed._version import __version__
-from kombo_embed.cli import events, integrations, serve
-from kombo_embed.cli.database import migrate
+from kombo_embed.cli import events, integrations, sandbox, serve
+from kombo_embed.cli.audit import audit
+from kombo_embed.cli.check import check
+from kombo_embed.cli.database import copy, migrate
+from kombo_embed.cli.erase import erase
 from kombo_embed.cli.magic_link import magic_link
 from kombo_embed.cli.npm_pack import npm_pack
 from kombo_embed.cli.reconcile import reconcile
+from kombo_embed.cli.sign_webhook import sign_webhook
 from kombo_embed.logs import KeyValueFormatter
 from kombo_embed.models import LONE_SURROGATE
 
-SERVERS = {"demo", "sandbox"}
+# Loggers whose records a command does not print, because it reports their reasons itself.
+UNPRINTED = {"check": "kombo_embed", "demo": "", "sandbox": ""}
 
 
 class _Commands(TyperGroup):
@@ -55,20 +60,19 @@ def root(
 ) -> None:
     """Let your customers connect their HR tools through Kombo."""
     del version
-    context.with_resource(_log_to_stderr(with_store=context.invoked_subcommand in SERVERS))
+    unprinted = UNPRINTED.get(context.invoked_subcommand or "", "kombo_embed.store")
+    context.with_resource(_log_to_stderr(unprinted))
 
 
 @contextmanager
-def _log_to_stderr(*, with_store: bool) -> Iterator[None]:
-    """Print warnings and errors with their fields.
-
-    The store's are left out by default: a command prints the reason itself, once, when the database fails.
-    """
+def _log_to_stderr(unprinted: str) -> Iterator[None]:
+    """Print warnings and errors with their fields, except those of one logger and the ones below it."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(KeyValueFormatter())
-    if not with_store:
-        handler.addFilter(lambda record: not record.name.startswith("kombo_embed.store"))
+    handler.addFilter(lambda record: record.msg != "deployment.unsafe")  # it is about servers
+    if unprinted:
+        handler.addFilter(lambda record: not record.name.startswith(unprinted))
     logger = logging.getLogger("kombo_embed")
     logger.addHandler(handler)
     try:
@@ -78,10 +82,15 @@ def _log_to_stderr(*, with_store: bool) -> Iterator[None]:
 
 
 app.command()(serve.demo)
-app.command()(serve.sandbox)
+app.command()(check)
 app.command()(migrate)
+app.command()(copy)
 app.command("magic-link")(magic_link)
 app.command("npm-pack")(npm_pack)
 app.command()(reconcile)
+app.command("sign-webhook")(sign_webhook)
+app.command()(erase)
+app.command()(audit)
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(events.app, name="events")
+app.add_typer(sandbox.app, name="sandbox")

@@ -1,14 +1,18 @@
-"""``kombo-embed migrate``, and database access for other commands, which never create a database."""
+"""``kombo-embed migrate`` and ``copy``, and database access for other commands, which create no database."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from contextlib import nullcontext
+from typing import Annotated, TypeVar
 
 import typer
+from rich.console import Console
 
-from kombo_embed.cli.output import AsJson, exit_on_error, print_json
+from kombo_embed.cli.output import AsJson, exit_on_error, print_json, print_table
 from kombo_embed.settings import RecordSettings
+from kombo_embed.store.copying import CopiedRecords
+from kombo_embed.store.copying import copy as copy_records
 from kombo_embed.store.store import migrate as migrate_store
 from kombo_embed.store.support import RecordsReader
 
@@ -23,6 +27,40 @@ def migrate(*, as_json: AsJson = False) -> None:
         print_json({"version": version})
     else:
         typer.echo(f"The tables are at version {version}.")
+
+
+def copy(
+    *,
+    source: Annotated[str, typer.Option("--from", metavar="URL", help="The database to copy.")],
+    target: Annotated[
+        str, typer.Option("--to", metavar="URL", help="A database without records. It is migrated.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Copy all records to another database, for example from SQLite to PostgreSQL; stop the app before.
+
+    The URLs are as in KOMBO_DATABASE_URL. The target gets everything or nothing.
+    """
+    with exit_on_error():
+        copied = asyncio.run(_copy(source, target, with_progress=not as_json))
+    if as_json:
+        print_json({"version": copied.version, "tables": copied.rows, "rows": sum(copied.rows.values())})
+        return
+    rows = [[name, number] for name, number in copied.rows.items()]
+    print_table(["Table", "Rows"], rows, if_empty="")
+    typer.echo("Everything was copied. Set KOMBO_DATABASE_URL to the new database before you start the app.")
+
+
+async def _copy(source: str, target: str, *, with_progress: bool) -> CopiedRecords:
+    console = Console(stderr=True)
+    is_shown = with_progress and console.is_terminal
+    with console.status("Copying ...") if is_shown else nullcontext() as status:
+
+        def print_progress(table: str, copied: int, total: int) -> None:
+            if status is not None:
+                status.update(f"Copying {table} ... {copied} of {total} rows")
+
+        return await copy_records(source, target, on_progress=print_progress)
 
 
 def read_records(query: Callable[[RecordsReader], Awaitable[Result]]) -> Result:

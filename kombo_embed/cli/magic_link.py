@@ -8,6 +8,7 @@ import typer
 from kombo_embed import EndUser, KomboEmbed, LinkOptions, Settings
 from kombo_embed.cli.output import AsJson, exit_on_error, fail, print_json
 from kombo_embed.errors import AlreadyConnected
+from kombo_embed.store.audit import COMMAND_LINE
 from kombo_embed.store.support import missing_file
 
 
@@ -33,7 +34,12 @@ def magic_link(  # noqa: PLR0913 - one parameter per option
         _report_new_file(settings)
         async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
             return await embed.magic_link(
-                end_user, category=category, tool=tool, language=language, options=options
+                end_user,
+                category=category,
+                tool=tool,
+                language=language,
+                options=options,
+                actor=COMMAND_LINE,
             )
 
     with exit_on_error():

@@ -1,6 +1,5 @@
-"""``kombo-embed demo`` and ``kombo-embed sandbox``: servers for development."""
+"""``kombo-embed demo``, and the options of servers for development."""
 
-import os
 import re
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -8,7 +7,6 @@ from urllib.parse import urlsplit
 import typer
 
 from kombo_embed.cli.output import exit_on_error, fail
-from kombo_embed.settings import read_env_file
 
 LOOPBACK = "127.0.0.1"
 
@@ -39,7 +37,7 @@ def demo(
         if error.name != "itsdangerous":
             raise
         fail("The demo needs more packages: install kombo-embed with its extra 'demo'.")
-    origin = _origin(public_url)
+    origin = origin_of(public_url)
     with exit_on_error():
         code = run(
             port=port, sandbox_port=sandbox_port, open_browser=open_browser, host=host, public_url=origin
@@ -47,37 +45,7 @@ def demo(
     raise typer.Exit(code)
 
 
-def sandbox(
-    *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The sandbox's port.")] = 8001,
-    host: Host = LOOPBACK,
-    public_url: PublicUrl = None,
-    webhook_url: Annotated[
-        str | None,
-        typer.Option(help="Where to send webhooks, for example http://localhost:8000/kombo/webhooks."),
-    ] = None,
-) -> None:
-    """Run the local stand-in for Kombo, for development and tests.
-
-    It accepts KOMBO_API_KEY as its API key (any key if that is unset) and signs with KOMBO_WEBHOOK_SECRET.
-    """
-    from kombo_embed.sandbox import Sandbox, server  # noqa: PLC0415 - heavy, and only this command needs it
-
-    if webhook_url is not None and not webhook_url.startswith(("http://", "https://")):
-        fail("--webhook-url must be a complete URL, such as http://localhost:8000/kombo/webhooks")
-    with exit_on_error():
-        values = {**read_env_file(), **os.environ}
-    secret = (values.get("KOMBO_WEBHOOK_SECRET") or "").partition(",")[0].strip()
-    local = Sandbox(
-        api_key=values.get("KOMBO_API_KEY") or None,
-        webhook_secret=secret or None,
-        webhook_url=webhook_url,
-        public_url=_origin(public_url),
-    )
-    raise typer.Exit(server.run(local, port=port, host=host))
-
-
-def _origin(public_url: str | None) -> str | None:
+def origin_of(public_url: str | None) -> str | None:
     """Return the URL without a final slash; exit if it is not an origin."""
     if public_url is None:
         return None

@@ -49,6 +49,7 @@ def build_periodic_work(
     housekeeping = Housekeeping(
         store,
         retention=timedelta(days=settings.retention_days),
+        audit_retention=timedelta(days=settings.audit_retention_days),
         lifetime_seconds=settings.lifetime_seconds,
         clock=clock,
         wake_dispatcher=wake_dispatcher,

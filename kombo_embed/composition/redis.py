@@ -14,6 +14,7 @@ from kombo_embed.store.store import Store
 
 if TYPE_CHECKING:
     from kombo_embed.link_cache.failover import FailoverLinkCache
+    from kombo_embed.link_cache.redis import RedisLinkStore
     from kombo_embed.link_cache.redis_client import RedisClient
 
 logger = logging.getLogger("kombo_embed")
@@ -34,6 +35,20 @@ def make_redis_client(settings: Settings, url: str) -> RedisClient:
     return RedisClient(url)
 
 
+def make_redis_links(settings: Settings, client: RedisClient, *, clock: Clock) -> RedisLinkStore:
+    """Return the links in Redis, without failover."""
+    from kombo_embed.link_cache import encryption, redis, redis_values  # noqa: PLC0415 - an extra
+
+    return redis.RedisLinkStore(
+        client,
+        encryption.LinkCipher(settings.encryption_keys),
+        scope=redis_values.Scope(settings.account, settings.environment, settings.base_url),
+        lifetime_seconds=settings.lifetime_seconds,
+        margin_seconds=settings.margin_seconds,
+        clock=clock,
+    )
+
+
 def make_redis_link_cache(
     settings: Settings,
     client: RedisClient,
@@ -44,17 +59,10 @@ def make_redis_link_cache(
 ) -> FailoverLinkCache:
     """Return the link cache that all processes share."""
     # An extra.
-    from kombo_embed.link_cache import encryption, failover, redis, redis_position, redis_values  # noqa: PLC0415
+    from kombo_embed.link_cache import encryption, failover, redis_position  # noqa: PLC0415
 
     cipher = encryption.LinkCipher(settings.encryption_keys)
-    links = redis.RedisLinkStore(
-        client,
-        cipher,
-        scope=redis_values.Scope(settings.account, settings.environment, settings.base_url),
-        lifetime_seconds=settings.lifetime_seconds,
-        margin_seconds=settings.margin_seconds,
-        clock=clock,
-    )
+    links = make_redis_links(settings, client, clock=clock)
     position = redis_position.RedisPosition(
         client, cipher, links=links, log=store.invalidations, database=store.name
     )

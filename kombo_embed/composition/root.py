@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kombo_embed.clock import SystemClock
-from kombo_embed.composition import background
+from kombo_embed.composition import background, deployment
 from kombo_embed.composition.identity import choose_resolver
 from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
 from kombo_embed.core.completions import Completions, Wake
 from kombo_embed.core.details import DetailsReader
+from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.links import LinkIssuer
@@ -26,7 +27,7 @@ from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.ports import Collaborators, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
-from kombo_embed.settings import Settings, near_miss_variables
+from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
 from kombo_embed.web.endpoints import Services, load_browser_modules
 from kombo_embed.web.openapi import openapi_document
@@ -57,7 +58,7 @@ async def open_services(
 
     Raises `ConfigurationError` if nothing says who is signed in, or an extra is missing.
     """
-    _warn_of_settings(settings)
+    deployment.warn(settings)
     async with AsyncExitStack() as stack:
         yield await Composition(settings, collaborators, stack).open(handlers)
 
@@ -94,6 +95,7 @@ class Composition:
             flow=flow,
             list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
+            eraser=Eraser(store=store.erasures, client=client, clock=self._clock),
             reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
             store=store,
             is_redis_up=(lambda: redis_cache.is_up) if redis_cache else None,
@@ -239,14 +241,3 @@ class Composition:
     def _closing(self, part: Part) -> Part:
         self._stack.push_async_callback(part.aclose)
         return part
-
-
-def _warn_of_settings(settings: Settings) -> None:
-    if not settings.is_private:
-        logger.warning("settings.api_key_unencrypted", extra={"variable": f"{settings.prefix}API_URL"})
-    if not settings.webhook_secret:
-        logger.warning("webhooks.not_configured", extra={"variable": f"{settings.prefix}WEBHOOK_SECRET"})
-    for variable, effect in settings.clamped.items():
-        logger.warning("settings.clamped", extra={"variable": variable, "effective": effect})
-    for name, meant in near_miss_variables(settings.prefix):
-        logger.warning("settings.unknown_variable", extra={"variable": name, "did_you_mean": meant})

@@ -129,14 +129,24 @@ class Completions:
         """Record an integration for the origin id that Kombo names: Kombo cannot list integrations later."""
         owner = reported.origin_id
         if owner is not None and await self._store.has_minted_link(owner):
-            await self._record(reported, activation_token, owner, actor=actor)
+            await self._record(reported, activation_token, owner, actor=actor, by_owner=False)
 
     async def _record(
-        self, reported: ReportedIntegration, activation_token: str, origin_id: str, *, actor: str
+        self,
+        reported: ReportedIntegration,
+        activation_token: str,
+        origin_id: str,
+        *,
+        actor: str,
+        by_owner: bool = True,
     ) -> Completion | None:
         """Record an integration; return None if it was deleted before, because a deletion is final."""
         completion = await self._store.save_completion(
-            reported, activation_token=activation_token, origin_id=origin_id, actor=actor
+            reported,
+            activation_token=activation_token,
+            origin_id=origin_id,
+            actor=actor,
+            by_owner=by_owner,
         )
         if completion is not None:
             self._wake.dispatcher()

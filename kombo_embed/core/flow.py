@@ -6,8 +6,9 @@ No HTTP and no SQL here: the end user is already known, and webhook signatures a
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
-from kombo_embed import errors
+from kombo_embed import errors, upstream
 from kombo_embed.core.completions import Completions, Wake
 from kombo_embed.core.customer_calls import CustomerCalls
 from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
@@ -106,13 +107,15 @@ class ConnectionFlow:
                 raise errors.SetupNotAvailable("There is nothing left to set up for this tool.") from None
             raise
 
-    async def mint_magic_link(self, end_user: EndUser, choice: LinkChoice, options: LinkOptions) -> str:
+    async def mint_magic_link(
+        self, end_user: EndUser, choice: LinkChoice, options: LinkOptions, *, actor: str | None = None
+    ) -> str:
         """Mint a link that is valid for a year. It is never cached. Raises as `issue_link`."""
         request = build_link_request(self._settings, choice, options)
         if self._prevents_duplicate(request, options):
             await self._refuse_duplicate(end_user, request)
         try:
-            return await self._links.mint_magic_link(end_user, request)
+            return await self._links.mint_magic_link(end_user, request, actor=actor)
         except errors.KomboRejected as error:
             raise as_invalid_request(choice, error) from None
 
@@ -124,7 +127,8 @@ class ConnectionFlow:
         """Record the event in a verified body, once, and what it reports.
 
         Raises `InvalidRequest` if the body is not an event, or lacks a field of its type; it is stored as
-        malformed. After `StoreUnavailable`, Kombo should send it again.
+        malformed. After `StoreUnavailable`, Kombo should send it again; also after `KomboError`, if it has to
+        be asked when an integration of an erased customer was created.
         """
         try:
             event = webhooks.parse_event(body)
@@ -134,10 +138,24 @@ class ConnectionFlow:
             logger.warning("webhook.malformed", extra={"reason": reason})
             await self._store.save_malformed_event(body, reason=reason)
             raise
-        await self._store.save_event(event, report)
+        created_at = await self._find_creation(report)
+        await self._store.save_event(event, report, created_at=created_at)
         self._wake.dispatcher()
         if isinstance(report, ReportedIntegration | ReportedState):
             self._wake.details()
+
+    async def _find_creation(self, report: upstream.Report | None) -> datetime | None:
+        """Ask Kombo when a reported integration was created, if its customer is erased; else return None."""
+        if not isinstance(report, upstream.ReportedIntegration) or report.origin_id is None:
+            return None
+        if not await self._store.erasures.is_erased(report.origin_id):
+            return None
+        try:
+            return (await self._client.integration_details(report.integration_id)).created_at
+        except errors.KomboRejected as error:
+            if error.kombo_code == responses.NOT_FOUND:
+                return None
+            raise
 
     async def disconnect(self, end_user: EndUser, public_id: str) -> None:
         """Delete one of the end user's integrations, at Kombo too. This cannot be undone.

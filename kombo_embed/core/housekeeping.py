@@ -23,8 +23,9 @@ ROWS_PER_BATCH = 500  # of each kind in one transaction, so that other writers w
 class Housekeeping:
     """Runs the periodic work until `aclose`. Several processes may do so on one database.
 
-    Finished rows are kept for ``retention``. ``wake_dispatcher`` is called when an event for the host was
-    written. Links are valid for ``lifetime_seconds`` at least, in every process.
+    Finished rows are kept for ``retention``, the audit trail for ``audit_retention``. ``wake_dispatcher`` is
+    called when an event for the host was written. Links are valid for ``lifetime_seconds`` at least, in every
+    process.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class Housekeeping:
         store: RecordStore,
         *,
         retention: timedelta,
+        audit_retention: timedelta,
         lifetime_seconds: float,
         clock: Clock,
         wake_dispatcher: Callable[[], None],
     ) -> None:
         self._store = store
         self._retention = retention
+        self._audit_retention = audit_retention
         self._clock = clock
         self._wake_dispatcher = wake_dispatcher
         self._greatest_pause = timedelta(seconds=min(lifetime_seconds, MAX_PAUSE_SECONDS))
@@ -73,9 +76,11 @@ class Housekeeping:
         self._check_links_at = min(links.next_expires_at or latest, latest)
 
     async def _prune(self) -> None:
-        before = self._now() - self._retention
+        before, audit_before = self._now() - self._retention, self._now() - self._audit_retention
         pruned = 0
-        while removed := await self._store.prune(before=before, limit=ROWS_PER_BATCH):
+        while removed := await self._store.prune(
+            before=before, audit_before=audit_before, limit=ROWS_PER_BATCH
+        ):
             pruned += removed
         if pruned:
             logger.info("records.pruned", extra={"count": pruned, "retention_days": self._retention.days})

@@ -92,11 +92,15 @@ class LinkIssuer:
         """Raise `RateLimited` if this end user cannot have a link minted; call it before the database."""
         await self._rate.check(end_user)
 
-    async def mint_magic_link(self, end_user: EndUser, request: LinkRequest) -> str:
+    async def mint_magic_link(
+        self, end_user: EndUser, request: LinkRequest, *, actor: str | None = None
+    ) -> str:
         """Mint a link that is valid for a year. It is never cached."""
         link = await self._client.mint_link(end_user, request, link_type="MAGIC_LINK")
         key = CacheKey(self._environment, end_user, request, self._account)
-        await self._store.save_minted_link(key, MAGIC_LINK_LIFETIME_SECONDS, link_type="MAGIC_LINK")
+        await self._store.save_minted_link(
+            key, MAGIC_LINK_LIFETIME_SECONDS, link_type="MAGIC_LINK", actor=actor
+        )
         return link
 
     async def _issue_checked(

@@ -19,7 +19,7 @@ from kombo_embed.kombo.retry import RetryPolicy
 from kombo_embed.logs import mute_loggers, muted
 from kombo_embed.models import AnyLinkRequest, EndUser, LinkType
 from kombo_embed.ports import Clock, CoolDown
-from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, Tool
+from kombo_embed.upstream import ApiKeyCheck, IntegrationDetails, ReportedIntegration, Tool
 
 if TYPE_CHECKING:
     import httpx
@@ -109,9 +109,10 @@ class KomboClient:
         """Delete an integration at Kombo for good."""
         await self._call(requests.delete_integration(integration_id))
 
-    async def check_api_key(self) -> str:
-        """Return Kombo's id of the environment that the API key belongs to."""
-        return responses.parse_environment(await self._call(requests.check_api_key()))
+    async def check_api_key(self) -> ApiKeyCheck:
+        """Return which environment the API key belongs to, and Kombo's time."""
+        response = await self._exchange(requests.check_api_key())
+        return responses.parse_api_key_check(response.body, date=response.date)
 
     async def list_tools(self, category: str) -> list[Tool]:
         """Return the tools of a category."""
@@ -121,9 +122,12 @@ class KomboClient:
     async def _call_in_background(self, request: KomboRequest) -> bytes:
         self._circuit_breaker.reject_if_open()
         with muted(), self._background.enter():
-            return await self._attempt(request, deadline=self._http.deadline())
+            return (await self._attempt(request, deadline=self._http.deadline())).body
 
     async def _call(self, request: KomboRequest) -> bytes:
+        return (await self._exchange(request)).body
+
+    async def _exchange(self, request: KomboRequest) -> HttpResponse:
         deadline = self._http.deadline()
         retries = stamina.retry_context(on=RetryPolicy(deadline), attempts=ATTEMPTS, timeout=None)
         with muted():
@@ -134,7 +138,7 @@ class KomboClient:
                     return await self._attempt(request, deadline=deadline)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _attempt(self, request: KomboRequest, *, deadline: float) -> bytes:
+    async def _attempt(self, request: KomboRequest, *, deadline: float) -> HttpResponse:
         try:
             response = await self._send(request, deadline=deadline)
         except HttpTimeout as error:
@@ -146,7 +150,7 @@ class KomboClient:
                 "Kombo cannot be reached.", retry_after=responses.RETRY_AFTER_DEFAULT_SECONDS
             ) from None
         if response.status == HTTPStatus.OK:
-            return response.body
+            return response
         now = datetime.fromtimestamp(self._clock.time(), UTC)
         failure = responses.parse_error(response.status, response.retry_after, response.body, now=now)
         fields = {"status": response.status, "error_code": failure.code, "reason": str(failure)}

@@ -7,7 +7,7 @@ have raises `KomboInvalidResponse`.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Annotated, Generic, TypeVar
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from kombo_embed import errors
 from kombo_embed.kombo.decoding import KomboId, decode, has_lone_surrogate, is_text
 from kombo_embed.models import is_origin_id
-from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, Tool
+from kombo_embed.upstream import ApiKeyCheck, IntegrationDetails, ReportedIntegration, Tool
 from kombo_embed.urls import is_safe_link
 
 RATE_LIMITED = {"PLATFORM.RATE_LIMIT_EXCEEDED", "PLATFORM.CONCURRENCY_LIMIT_EXCEEDED"}
@@ -75,6 +75,7 @@ class _Details(BaseModel):
     status: OpenEnum | None = None
     setup_status: OpenEnum | None = None
     end_user: _EndUser = _EndUser()
+    created_at: object = None
 
 
 class _ApiKey(BaseModel):
@@ -144,18 +145,35 @@ def parse_details(body: bytes, *, api_url: str) -> IntegrationDetails:
         origin_id=data.end_user.origin_id,
         tool_label=data.tool.label,
         logo_url=_safe_logo(data.tool.logo_url, api_url=api_url),
+        created_at=_parse_time(data.created_at),
     )
 
 
-def parse_environment(body: bytes) -> str:
-    """Return Kombo's id of the environment that an API key belongs to."""
-    return _parse(_ApiKeyEnvelope, body, "environment").environment_id
+def parse_api_key_check(body: bytes, *, date: str | None) -> ApiKeyCheck:
+    """Return the environment that an API key belongs to; ``date`` is the header of this name."""
+    environment_id = _parse(_ApiKeyEnvelope, body, "environment").environment_id
+    try:
+        answered_at = parsedate_to_datetime(date or "")
+    except (ValueError, OverflowError):
+        answered_at = None
+    if answered_at is not None and answered_at.tzinfo is None:  # -0000: RFC 5322, 3.3
+        answered_at = answered_at.replace(tzinfo=UTC)
+    return ApiKeyCheck(environment_id, answered_at)
 
 
 def parse_tools(body: bytes, *, api_url: str) -> list[Tool]:
     """Return the tools of a category, without the logos that a page cannot load safely."""
     tools = _parse(_ToolsEnvelope, body, "list of tools").tools
     return [Tool(tool.id, tool.label, _safe_logo(tool.assets.logo_url, api_url=api_url)) for tool in tools]
+
+
+def _parse_time(value: object) -> datetime | None:
+    """Return a time in UTC; None for what is no time, which nothing but an erased customer depends on."""
+    try:
+        time = datetime.fromisoformat(str(value))
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def parse_error(status: int, retry_after: str | None, body: bytes, *, now: datetime) -> errors.KomboError:

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import uvicorn
 from starlette.types import ASGIApp
 
+from kombo_embed.sandbox.app_process import environment_for, run_app
 from kombo_embed.sandbox.sandbox import Sandbox
 
 LOOPBACK = "127.0.0.1"
@@ -91,10 +92,10 @@ def address_of(host: str, port: int, *, public_url: str | None = None) -> str:
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
-def run_until_stopped(main: Coroutine[object, object, None]) -> int:
-    """Run a development server and return the exit code of its process."""
+def run_until_stopped(main: Coroutine[object, object, int | None]) -> int:
+    """Run a development server and return the exit code of its process: what it returns, 0 for None."""
     try:
-        asyncio.run(main)
+        return asyncio.run(main) or 0
     except PortUnavailable as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return 1
@@ -135,23 +136,37 @@ async def serve_until(stop: asyncio.Event, servers: Sequence[Server], announce: 
         await asyncio.gather(*running)
 
 
-def run(sandbox: Sandbox, *, port: int, host: str = LOOPBACK) -> int:
+def run(sandbox: Sandbox, *, port: int, host: str = LOOPBACK, command: Sequence[str] = ()) -> int:
     """Serve a sandbox until Ctrl-C or SIGTERM; return the exit code of the process.
 
-    ``host`` is an address or a name of this machine. Without it, only this machine reaches the sandbox.
+    ``host`` is an address or a name of this machine. Without it, only this machine reaches the sandbox. With
+    a ``command``, run it beside the sandbox, end both together, and return its exit code.
     """
-    return run_until_stopped(_run(sandbox, port, host))
+    return run_until_stopped(_run(sandbox, port, host, command))
 
 
-async def _run(sandbox: Sandbox, port: int, host: str) -> None:
+async def _run(sandbox: Sandbox, port: int, host: str, command: Sequence[str]) -> int:
     stop = stop_at_signals()
+    end = asyncio.Event() if command else stop  # the app may call the sandbox until it has ended
+    apps: list[asyncio.Task[int]] = []
     sandbox.hosts.add(host.lower())
     with bind_port(host, port, option="--port") as (sockets, bound):
         url = address_of(host, bound, public_url=sandbox.public_url)
+
+        def start() -> None:
+            _announce(sandbox, url)
+            if command:
+                environ = environment_for(sandbox, url, environ=os.environ)
+                apps.append(asyncio.create_task(run_app(command, environ=environ, stop=stop)))
+                apps[0].add_done_callback(lambda _: end.set())
+
         try:
-            await serve_until(stop, [Server(sandbox.app, sockets)], lambda: _announce(sandbox, url))
+            await serve_until(end, [Server(sandbox.app, sockets)], start)
         finally:
+            stop.set()
+            codes = await asyncio.gather(*apps)
             await sandbox.aclose()
+    return codes[0] if codes else 0
 
 
 def _announce(sandbox: Sandbox, url: str) -> None:

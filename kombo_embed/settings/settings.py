@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     event_retention: fields.Days = 90
     reconcile_every: fields.Interval = "24h"
     reconcile_rate: fields.Rate = "1/second"
+    audit_retention: fields.Days = 730
     connect_timeout: fields.Seconds = 3
     timeout: fields.Seconds = 10
     allowed_origins: fields.Origins = ()
@@ -156,12 +157,18 @@ class Settings(BaseSettings):
         return min(self.event_retention, RETENTION_MAX_DAYS)
 
     @property
+    def audit_retention_days(self) -> int:
+        """Return how long the audit trail is kept, at most a century."""
+        return min(self.audit_retention, RETENTION_MAX_DAYS)
+
+    @property
     def clamped(self) -> dict[str, float]:
         """Return the variables whose values are outside of the possible range, with the effective value."""
         effects = {
             "link_lifetime": self.lifetime_seconds,
             "link_min_remaining": self.margin_seconds,
             "event_retention": self.retention_days,
+            "audit_retention": self.audit_retention_days,
             "connect_timeout": min(self.connect_timeout, self.timeout),
         }
         return {

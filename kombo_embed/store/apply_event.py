@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from kombo_embed import upstream
-from kombo_embed.store import integrations, webhook_events
+from kombo_embed.store import erasure_marks, integrations, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.transaction import Transaction
 
 
 async def apply(
-    transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
+    transaction: Transaction,
+    event: upstream.WebhookEvent,
+    report: upstream.Report | None,
+    *,
+    created_at: datetime | None = None,
 ) -> None:
-    """Save an event and what it reports, once. A duplicate delivery changes and invalidates nothing."""
+    """Save an event and what it reports, once. A duplicate delivery changes and invalidates nothing.
+
+    Of an event about an erased customer only the id is saved, unless Kombo created the integration later, at
+    ``created_at``.
+    """
+    integration_id = webhook_events.integration_id_of(event, report)
+    origin_id = webhook_events.origin_id_of(event, report)
+    if not await erasure_marks.admits(
+        transaction, integration_id, origin_id=origin_id, created_at=created_at
+    ):
+        await webhook_events.save_id(transaction, event)
+        return
     if await webhook_events.save(transaction, event, report):
         transaction.invalidate(await _save_report(transaction, event, report))
 
@@ -55,7 +71,7 @@ async def _forward(transaction: Transaction, event: upstream.WebhookEvent) -> No
     await write_event(
         transaction,
         "kombo.event",
-        origin_id=webhook_events.origin_id_of(event) or known,
+        origin_id=webhook_events.origin_id_of(event, None) or known,
         integration=integration,
         data={"id": event.event_id, "type": event.type, "data": event.data},
     )

@@ -134,6 +134,8 @@ audit = sa.Table(
     sa.Column("event_id", sa.String(32)),
     sa.Column("detail", sa.JSON(none_as_null=True)),
     sa.Index("ix_kombo_embed_audit_environment", "environment", "id"),
+    sa.Index("ix_kombo_embed_audit_at", "environment", "at"),
+    sa.Index("ix_kombo_embed_audit_integration_id", "environment", "integration_id"),
     sa.Index("ix_kombo_embed_audit_origin_id", "environment", "origin_id"),
 )
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, RowMapping, bindparam, func, insert, select, tuple_, update
 
 from kombo_embed.integration import Completion, Integration
-from kombo_embed.store import details_due, merge, minted_links, webhook_events
+from kombo_embed.store import audit, details_due, erasing, erasure_marks, merge, minted_links, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
@@ -110,7 +110,10 @@ async def save_deleted(
     *,
     unless_changed_since: datetime | None = None,
 ) -> None:
-    """Mark an integration as deleted, even if it was not known before."""
+    """Mark an integration as deleted, even if it was not known before.
+
+    The caller has verified that a report about it is admitted; see `erasure_marks.admits`.
+    """
     row = await lock_row(transaction, integration.integration_id)
     if row is None:
         values = _first_values(integration, origin_id=integration.origin_id, source="webhook")
@@ -119,7 +122,9 @@ async def save_deleted(
     elif row["deleted_at"] is None and unless_changed_since in (None, row["updated_at"]):
         origin_id = row["origin_id"] or integration.origin_id
         values = {"origin_id": origin_id, "deleted_at": transaction.now, "details_due_at": None}
-        await _write_event(transaction, "integration.deleted", await _update(transaction, row, values))
+        row = await _update(transaction, row, values)
+        await _write_event(transaction, "integration.deleted", row)
+        await audit.write_about(transaction, "disconnected", row)
         transaction.invalidate(origin_id)
 
 
@@ -137,8 +142,15 @@ async def save_details(
     transaction: Transaction, details: IntegrationDetails, *, states_unless_changed_since: datetime
 ) -> Integration | None:
     """Merge Kombo's current details, which are not due then; return the integration if that changed it."""
+    await erasure_marks.lock(transaction, details.integration_id)
     row = await lock_row(transaction, details.integration_id)
     if row is None or row["deleted_at"] is not None:
+        return None
+    about = row["origin_id"] or details.origin_id
+    if not await erasure_marks.admits(
+        transaction, details.integration_id, origin_id=about, created_at=details.created_at
+    ):
+        await erasing.remove_integration(transaction, details.integration_id, origin_id=about)
         return None
     changed_meanwhile = row["updated_at"] != states_unless_changed_since
     values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile)
@@ -162,6 +174,7 @@ async def _save_first(
         if changes:
             row = await _update(transaction, row, changes)
     integration = await _write_event(transaction, "integration.connected", row)
+    await audit.write_about(transaction, "connected", row, actor=transaction.actor or row["email"])
     await _report_duplicates(transaction, row)
     return Completion(integration, first=True)
 
@@ -170,6 +183,7 @@ async def _save_changes(transaction: Transaction, row: RowMapping, values: merge
     if not values:
         return from_row(row)
     before, row = row, await _update(transaction, row, values)
+    await audit.write_progress(transaction, before, row)
     if values.keys() & REPORTED_TO_HOST:
         named = sorted(values.keys() & (REPORTED_TO_HOST | REPORTED_WITH_OTHERS))
         changes = {name: {"from": before[name], "to": row[name]} for name in named}

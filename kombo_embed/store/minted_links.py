@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, exists, insert, or_, select, update
 
 from kombo_embed.clock import rfc3339
 from kombo_embed.models import CacheKey, LinkRequest, LinkType, SetupRequest
+from kombo_embed.store import audit
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations, minted_links
 from kombo_embed.store.transaction import Transaction
@@ -28,7 +29,7 @@ MATCHES_MAX = 50  # how many of an origin id's newest links are considered for a
 async def save(
     transaction: Transaction, key: CacheKey, *, lifetime_seconds: float, link_type: LinkType, watch: bool
 ) -> int:
-    """Save that a link was minted; return the row's id.
+    """Save that a link was minted; return the row's id. A magic link is written to the audit trail, too.
 
     With ``watch``, a connect link is reported as abandoned if its time passes without a completion. Without,
     it was only prefetched: it is closed at the same time, but not reported.
@@ -52,6 +53,9 @@ async def save(
             "watch_until": expires_at if connect and link_type == "EMBEDDED" else None,
         },
     )
+    if link_type == "MAGIC_LINK":
+        detail = {"category": connect.category, "tool": connect.tool} if connect else None
+        await audit.write(transaction, "magic_link_minted", origin_id=key.origin_id, detail=detail)
     return int(inserted.scalar_one())
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Table, and_, delete, exists, func, or_, select
 
 from kombo_embed.store.lanes import AFTER_ALL, UNCLAIMED
 from kombo_embed.store.tables import (
+    audit,
     completions,
     deliveries,
     ended_deliveries,
@@ -23,6 +24,8 @@ from kombo_embed.store.tables import (
 from kombo_embed.store.transaction import Transaction
 
 OUTBOX_ROWS = 1000  # of the outbox of earlier versions, looked at in one batch
+# They cannot be attributed to a customer, so an erasure does not remove them.
+MALFORMED_RETENTION = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,12 @@ class Kind:
 OldRows = list[tuple[Kind, list[Any]]]
 
 
-async def find_old(transaction: Transaction, *, before: datetime, limit: int) -> OldRows:
+async def find_old(
+    transaction: Transaction, *, before: datetime, audit_before: datetime, limit: int
+) -> OldRows:
     """Return the keys of up to ``limit`` old rows of each kind."""
     old: OldRows = []
-    for kind in _kinds(before):
+    for kind in _kinds(before, audit_before, malformed_before=transaction.now - MALFORMED_RETENTION):
         is_old = and_(kind.table.c.environment == transaction.environment, kind.is_old)
         keys = await transaction.connection.execute(select(kind.key).where(is_old).limit(limit))
         if found := list(keys.scalars()):
@@ -68,7 +73,7 @@ async def delete_old(transaction: Transaction, old: OldRows) -> int:
     return deleted
 
 
-def _kinds(before: datetime) -> list[Kind]:
+def _kinds(before: datetime, audit_before: datetime, *, malformed_before: datetime) -> list[Kind]:
     tokens, received, bodies = completions.c, received_events.c, malformed_events.c
     is_finished = or_(outbox.c.delivered_at.is_not(None), outbox.c.given_up_at.is_not(None))
     has_no_handler = outbox.c.due_at < before  # due, and not taken for so long
@@ -95,5 +100,6 @@ def _kinds(before: datetime) -> list[Kind]:
         ),
         # No delivery is written for a handler that was not seen for so long.
         Kind(handlers, handlers.c.handler, handlers.c.last_seen_at < before),
-        Kind(malformed_events, bodies.body_sha256, bodies.received_at < before),
+        Kind(malformed_events, bodies.body_sha256, bodies.received_at < max(before, malformed_before)),
+        Kind(audit, audit.c.id, audit.c.at < audit_before),
     ]

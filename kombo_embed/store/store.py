@@ -16,6 +16,7 @@ from kombo_embed.models import CacheKey, LinkType
 from kombo_embed.ports import Clock, ClosedLinks, Invalidation
 from kombo_embed.store import (
     apply_event,
+    erasure_marks,
     integrations,
     invalidations,
     lists,
@@ -28,6 +29,7 @@ from kombo_embed.store import (
 from kombo_embed.store.database import BUSY_SECONDS, Database, read_only, run_to_completion
 from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.details import DetailsQueue
+from kombo_embed.store.erasures import Erasures
 from kombo_embed.store.invalidations import InvalidationLog
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
@@ -51,6 +53,7 @@ class Store:
         self.outbox = Outbox(self._database, environment=environment)
         self.invalidations = InvalidationLog(self._database, environment=environment)
         self.details = DetailsQueue(self._database, environment=environment, clock=clock)
+        self.erasures = Erasures(self._database, environment=environment, clock=clock, change=self._change)
         self.name = self._database.name
 
     def apply_invalidations_by(self, apply: Callable[[Invalidation], Awaitable[None]]) -> None:
@@ -99,10 +102,16 @@ class Store:
 
     @run_to_completion
     async def save_minted_link(
-        self, key: CacheKey, lifetime_seconds: float, *, link_type: LinkType = "EMBEDDED", watch: bool = True
+        self,
+        key: CacheKey,
+        lifetime_seconds: float,
+        *,
+        link_type: LinkType = "EMBEDDED",
+        watch: bool = True,
+        actor: str | None = None,
     ) -> int:
         """Record that a link was minted, for whom and for what, without the link; return the row's id."""
-        async with self._writing() as transaction:
+        async with self._writing(actor) as transaction:
             return await minted_links.save(
                 transaction, key, lifetime_seconds=lifetime_seconds, link_type=link_type, watch=watch
             )
@@ -126,10 +135,13 @@ class Store:
         activation_token: str,
         origin_id: str,
         actor: str | None = None,
+        by_owner: bool = True,
     ) -> Completion | None:
-        """Record an integration under this origin id, once; None if it was deleted before."""
+        """Record an integration under this origin id, once; None if it was deleted or erased before."""
 
         async def save(transaction: Transaction) -> Completion | None:
+            if not await _admit_completion(transaction, reported, origin_id, by_owner=by_owner):
+                return None
             completion = await integrations.save(transaction, reported, origin_id=origin_id, source="browser")
             is_first = await transaction.insert_once(
                 tables.completions,
@@ -156,9 +168,13 @@ class Store:
             integration_id = (await transaction.connection.execute(query)).scalar_one_or_none()
             return None if integration_id is None else await integrations.find(transaction, integration_id)
 
-    async def save_event(self, event: WebhookEvent, report: Report | None) -> None:
+    async def save_event(
+        self, event: WebhookEvent, report: Report | None, *, created_at: datetime | None = None
+    ) -> None:
         """Record an event and what it reports, once."""
-        await self._change(lambda transaction: apply_event.apply(transaction, event, report))
+        await self._change(
+            lambda transaction: apply_event.apply(transaction, event, report, created_at=created_at)
+        )
 
     @run_to_completion
     async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
@@ -175,12 +191,13 @@ class Store:
     ) -> None:
         """Mark an integration as deleted, for good."""
         unless = unless_changed_since
-        await self._change(
-            lambda transaction: integrations.save_deleted(
-                transaction, integration, unless_changed_since=unless
-            ),
-            actor=actor,
-        )
+
+        async def save(transaction: Transaction) -> None:
+            about = integration.integration_id
+            if await erasure_marks.admits(transaction, about, origin_id=integration.origin_id):
+                await integrations.save_deleted(transaction, integration, unless_changed_since=unless)
+
+        await self._change(save, actor=actor)
 
     async def save_details(
         self, details: IntegrationDetails, *, states_unless_changed_since: datetime
@@ -249,10 +266,10 @@ class Store:
         return ClosedLinks(len(expired), abandoned, next_expires_at)
 
     @run_to_completion
-    async def prune(self, *, before: datetime, limit: int) -> int:
+    async def prune(self, *, before: datetime, audit_before: datetime, limit: int) -> int:
         """Delete up to ``limit`` old rows of each kind; return how many were deleted."""
         async with self._reading() as transaction:
-            old = await retention.find_old(transaction, before=before, limit=limit)
+            old = await retention.find_old(transaction, before=before, audit_before=audit_before, limit=limit)
         if not old:
             return 0
         async with self._writing() as transaction:
@@ -310,3 +327,13 @@ async def _ignore(invalidation: Invalidation) -> None:
 
 def _hash(activation_token: str) -> str:
     return hashlib.sha256(activation_token.encode()).hexdigest()
+
+
+async def _admit_completion(
+    transaction: Transaction, reported: ReportedIntegration, origin_id: str, *, by_owner: bool
+) -> bool:
+    """Lift the marks of an erasure if the customer's own end user has connected again."""
+    if by_owner:
+        await erasure_marks.lift(transaction, reported.integration_id, origin_id=origin_id)
+        return True
+    return await erasure_marks.admits(transaction, reported.integration_id, origin_id=origin_id)

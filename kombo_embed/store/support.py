@@ -18,7 +18,7 @@ from kombo_embed.deliveries import MISSING_SECONDS
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.integration import DETAILS_NOT_FOUND_MAX
 from kombo_embed.ports import Clock
-from kombo_embed.store import handlers, host_events, migrations, replay
+from kombo_embed.store import audit, handlers, host_events, migrations, replay
 from kombo_embed.store.database import Database, parse_url, read_only, run_to_completion
 from kombo_embed.store.host_events import HostEvent
 from kombo_embed.store.replay import Batch
@@ -172,6 +172,15 @@ class RecordsReader:
             columns.environment == self._environment,
             or_(columns.integration_id == any_id, columns.public_id == any_id),
         )
+
+    @read_only
+    async def audit(
+        self, *, origin_id: str | None, limit: int, before: int | None
+    ) -> Sequence[audit.AuditEntry]:
+        """Return the newest entries of the audit trail; with ``before``, those with smaller numbers."""
+        async with self._database.reading() as connection:
+            transaction = Transaction(connection, self._environment, self._now())
+            return await audit.find(transaction, origin_id=origin_id, limit=limit, before=before)
 
     @read_only
     async def _verify_tables(self) -> None:

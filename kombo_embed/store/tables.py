@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from kombo_embed.store.columns import ShortWords, UtcDateTime, Words, metadata, number, only_where, short
+from kombo_embed.store.erasure_tables import erased_integrations, erased_origins, erasure_keys
 from kombo_embed.store.event_tables import audit, deliveries, ended_deliveries, events, handlers, rollups
 
 __all__ = [
@@ -18,6 +19,9 @@ __all__ = [
     "completions",
     "deliveries",
     "ended_deliveries",
+    "erased_integrations",
+    "erased_origins",
+    "erasure_keys",
     "events",
     "handlers",
     "integrations",

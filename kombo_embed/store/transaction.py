@@ -15,6 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 Result = TypeVar("Result")
 
+SHARED = "shared"
+
 
 class Connection(Protocol):
     """What the store uses of SQLAlchemy's `AsyncConnection`; on SQLite, `BlockingConnection` has it."""
@@ -43,7 +45,7 @@ class Transaction:
     """A transaction in progress on the rows of one Kombo environment; ``now`` is the time that it writes.
 
     ``changes`` are written at its end, for the caches of all processes: the origin ids whose integrations
-    changed, and whether only lists of them are outdated, and no links.
+    changed, and whether only lists of them are outdated, and no links. ``locked`` is what it has locked.
     """
 
     connection: Connection
@@ -51,6 +53,7 @@ class Transaction:
     now: datetime
     actor: str | None = None  # the email of the end user who causes it
     changes: dict[str, bool] = field(default_factory=dict)
+    locked: set[tuple[str, ...]] = field(default_factory=set)
 
     def invalidate(self, origin_id: str | None) -> None:
         """Invalidate an origin id's links, and lists, when the transaction commits."""
@@ -64,7 +67,24 @@ class Transaction:
 
     async def lock(self, *names: str) -> None:
         """Lock a name of this environment until the transaction ends; see `advisory_lock`."""
-        await advisory_lock(self.connection, self.environment, *names)
+        if names not in self.locked:
+            await advisory_lock(self.connection, self.environment, *names)
+            self.locked.add(names)
+
+    async def lock_shared(self, shared: str, name: str | None) -> None:
+        """Lock a name as `lock` does, and share a lock, which waits only for transactions that do not share.
+
+        One statement does both. It does nothing if the lock is shared already.
+        """
+        if self.connection.dialect.name != "postgresql" or (SHARED, shared) in self.locked:
+            return
+        self.locked.add((SHARED, shared))
+        keys = {"shared_key": _lock_key(self.environment, shared)}
+        if name is None:
+            await self.connection.execute(SHARED_LOCK, keys)
+            return
+        await self.connection.execute(BOTH_LOCKS, keys | {"key": _lock_key(self.environment, name)})
+        self.locked.add((name,))
 
     async def try_lock(self, names: Iterable[str]) -> set[str]:
         """Lock names of this environment as `lock` does, without waiting; return those that are locked now.
@@ -86,6 +106,8 @@ class Transaction:
 
 
 ADVISORY_LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))  # built once
+SHARED_LOCK = select(func.pg_advisory_xact_lock_shared(bindparam("shared_key", type_=BigInteger)))
+BOTH_LOCKS = SHARED_LOCK.add_columns(*ADVISORY_LOCK.selected_columns)
 
 
 async def advisory_lock(connection: Connection, *names: str) -> None:

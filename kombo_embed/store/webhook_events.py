@@ -39,7 +39,19 @@ async def save(
         integration_id=integration_id_of(event, report),
         data=event.data,
         report=_state_to_json(report),
-        origin_id=origin_id_of(event),
+        origin_id=origin_id_of(event, report),
+        received_at=transaction.now,
+    )
+
+
+async def save_id(transaction: Transaction, event: upstream.WebhookEvent) -> None:
+    """Save that an event was received, and nothing of its body."""
+    await transaction.insert_once(
+        received_events,
+        environment=transaction.environment,
+        event_id=event.event_id,
+        type=event.type,
+        data={},
         received_at=transaction.now,
     )
 
@@ -90,8 +102,18 @@ def integration_id_of(event: upstream.WebhookEvent, report: upstream.Report | No
             return _text(event.data.get("integration_id")) or _text(integration.get("id"))
 
 
-def origin_id_of(event: upstream.WebhookEvent) -> str | None:
+def origin_id_of(event: upstream.WebhookEvent, report: upstream.Report | None) -> str | None:
     """Return the origin id that an event names."""
+    match report:
+        case upstream.ReportedIntegration() | upstream.FailedFlow():
+            return report.origin_id
+        case upstream.ReportedDeletion():
+            return report.integration.origin_id
+        case _:
+            return _origin_id_in(event)
+
+
+def _origin_id_in(event: upstream.WebhookEvent) -> str | None:
     integration = _mapping(event.data.get("integration"))
     end_user = _mapping(event.data.get("end_user") or integration.get("end_user"))
     origin_id = end_user.get("origin_id")

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from kombo_embed.auth.callable import link_options
 from kombo_embed.clock import rfc3339
+from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.link_request import LinkChoice
 from kombo_embed.core.list_tags import ListTags
@@ -66,6 +67,7 @@ class Services:
     browser_modules: Mapping[str, bytes]  # by file name; none if the installation was built without npm
     openapi: Mapping[str, object]
     reconciler: Reconciler
+    eraser: Eraser
     is_redis_up: Callable[[], bool] | None  # None without Redis
     webhook_rejections: WebhookRejections
     run_due: Callable[[], Awaitable[bool]]  # for the tests of hosts, see `KomboEmbed.run_due`

@@ -113,7 +113,7 @@ def client(kombo: httpx.AsyncBaseTransport) -> KomboClient:
 
 
 async def test_the_whole_life_of_an_integration(sandbox: Sandbox, client: KomboClient) -> None:
-    assert await client.check_api_key()
+    assert (await client.check_api_key()).environment_id
     assert "personio" in {tool.id for tool in await client.list_tools("HRIS")}
     wanted = LinkRequest("HRIS", "de", options=LinkOptions(enable_filtering=True, enable_static_ips=True))
     flow = await sandbox.complete(await client.mint_link(ADA, wanted), "personio")

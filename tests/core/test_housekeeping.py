@@ -54,6 +54,7 @@ def housekeeping(store: Store, clock: ManualClock) -> Housekeeping:
     return Housekeeping(
         store,
         retention=timedelta(days=90),
+        audit_retention=timedelta(days=730),
         lifetime_seconds=3600,
         clock=clock,
         wake_dispatcher=lambda: None,

@@ -52,11 +52,11 @@ class Page:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Record the statements about integrations that any database executes."""
+    """Record the statements that read integrations, on any database."""
     found: list[str] = []
 
     def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if "kombo_embed_integrations" in statement:
+        if statement.startswith("SELECT") and "kombo_embed_integrations" in statement:
             found.append(statement)
 
     event.listen(Engine, "before_cursor_execute", record)
@@ -87,7 +87,7 @@ async def seen(browser: Page) -> None:
 
 
 async def test_a_poll_of_an_unchanged_list_reads_no_integration(browser: Page) -> None:
-    assert await browser.poll(("?limit=1&next_action=none,pending"[:0] and ADA) or ADA) == 304
+    assert await browser.poll() == 304
     with statements() as executed:
         for _ in range(10):
             assert await browser.poll() == 304

@@ -191,6 +191,7 @@ def test_odd_lifetimes_and_margins_are_legal_and_clamped(
         ({"link_lifetime": 3}, {"KOMBO_LINK_MIN_REMAINING": 1.5}),
         ({"timeout": 2}, {"KOMBO_CONNECT_TIMEOUT": 2}),
         ({"event_retention": 10**30}, {"KOMBO_EVENT_RETENTION": 36_500}),
+        ({"audit_retention": 10**30}, {"KOMBO_AUDIT_RETENTION": 36_500}),
     ],
 )
 async def test_the_start_warns_of_a_value_that_is_clamped(

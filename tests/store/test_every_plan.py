@@ -24,7 +24,7 @@ from kombo_embed import Event, Integration
 from kombo_embed.core.housekeeping import FIRST_PRUNE_SECONDS
 from kombo_embed.sandbox import Sandbox
 from kombo_embed.store.database import Database
-from kombo_embed.store.tables import metadata
+from kombo_embed.store.tables import erasure_keys, metadata
 from kombo_embed.store.transaction import Connection
 from tests.cli.runner import run
 from tests.store.samples import opened_store
@@ -47,8 +47,13 @@ ROWS = int(os.environ.get("PLAN_ROWS", "20000"))
 PAGE = 1000  # rows that may be sorted at a time
 ADA = person("ada@acme")
 NOW = datetime.now(UTC)
-# Tables with few rows, however many customers there are: a row per handler, version or process.
-SMALL = {"kombo_embed_handlers", "kombo_embed_leases", "kombo_embed_version"}
+# Tables with few rows, however many customers there are: a row per handler, version, process or environment.
+SMALL = {
+    "kombo_embed_erasure_keys",
+    "kombo_embed_handlers",
+    "kombo_embed_leases",
+    "kombo_embed_version",
+}
 FILLED = [table for table in metadata.sorted_tables if table.name not in SMALL]
 # What differs from row to row, beside numbers and texts that are made from the number n of the row.
 VALUES = {
@@ -136,6 +141,9 @@ async def fill(connection: Connection) -> None:
         await connection.exec_driver_sql(sql)
         if not on_sqlite and "id" in table.columns:
             await connection.exec_driver_sql(f"SELECT setval('{table.name}_id_seq', {ROWS})")
+    # After the first erasure, each report looks for marks.
+    key = expression(erasure_keys.c.digest_key, on_sqlite=on_sqlite)
+    await connection.exec_driver_sql(f"INSERT INTO {erasure_keys.name} VALUES ('default', {key})")
     await connection.exec_driver_sql("ANALYZE")
 
 
@@ -271,7 +279,8 @@ async def pruned(embed: Any) -> None:
     """Wait until the housekeeping has deleted what is past its retention."""
     store = (await embed.services()).store
     async with asyncio.timeout(300):
-        while await store.prune(before=datetime(2100, 1, 1, tzinfo=UTC), limit=500):
+        end = datetime(2100, 1, 1, tzinfo=UTC)
+        while await store.prune(before=end, audit_before=end, limit=500):
             break
 
 
@@ -286,6 +295,7 @@ def run_commands() -> None:
         ["events", "replay", "event_id-19999"],
         ["events", "replay", "--all"],
         ["events", "--malformed"],
+        *(["audit", *more] for more in ([], ["--before", "500"], ["--origin-id", "origin_id-7"])),
     ):
         result = run(*arguments)
         assert result.exit_code in (0, 1), (arguments, result.output)

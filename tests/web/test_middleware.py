@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from typing import Any
 
 import httpx
 import pytest
-from asgi_lifespan import LifespanManager, LifespanNotSupported
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -65,15 +65,32 @@ async def test_without_lifespan_events_the_first_request_opens_the_embed(
     assert minted(sandbox) == 1
 
 
-async def test_a_host_that_rejects_lifespan_is_served(kombo: httpx.AsyncBaseTransport) -> None:
+async def ignores_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await PlainTextResponse("the host's")(scope, receive, send)
+
+
+@pytest.mark.parametrize("host", [asgi_app_without_lifespan, ignores_lifespan])
+async def test_a_host_without_lifespan_gets_one_that_opens_and_closes_the_embed(
+    host: Any, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
     embed = make_embed(kombo)
-    app = KomboEmbedMiddleware(asgi_app_without_lifespan, embed=embed, path="/kombo")
-    with pytest.raises((LifespanNotSupported, ValueError)):
-        async with LifespanManager(app):
-            pass
-    async with in_process(app) as client:
-        assert (await client.get("/kombo/health")).status_code == 200
-    await embed.close()
+    app = KomboEmbedMiddleware(host, embed=embed, path="/kombo")
+    sandbox.webhook_url, sandbox.webhook_transport = (
+        "http://app.example/kombo/webhooks",
+        httpx.ASGITransport(app),
+    )
+    connected = asyncio.Event()
+    embed.on("integration.connected")(lambda _: connected.set())
+    async with running(app) as client:
+        # The dispatcher runs before the first request of a browser.
+        link = await embed.magic_link(EndUser("ada@acme.example", "Acme", "acme"))
+        await sandbox.complete(link)
+        async with asyncio.timeout(30):
+            await connected.wait()
+        assert (await client.get("/")).text == "the host's"
+    late = await in_process(app).post("/kombo/links", headers=ADA, json={})
+    assert (late.status_code, late.json()["code"]) == (503, "store_unavailable")
 
 
 async def test_requests_after_shutdown_are_rejected_and_open_nothing(
@@ -109,13 +126,12 @@ async def test_host_handlers_find_the_embed_in_the_state_and_read_their_own_bodi
     assert response.json() == {"body": "not ours to read", "integrations": []}
 
 
+@pytest.mark.parametrize("host", [Starlette(), asgi_app_without_lifespan, ignores_lifespan])
 async def test_invalid_settings_stop_the_start_with_a_message_that_names_them(
-    monkeypatch: pytest.MonkeyPatch,
+    host: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KOMBO_REGION", "mars")
-    embed = KomboEmbed(end_user=end_user_from_header)
-    app = Starlette()
-    embed.install(app)
+    app = KomboEmbedMiddleware(host, embed=KomboEmbed(end_user=end_user_from_header), path="/kombo")
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

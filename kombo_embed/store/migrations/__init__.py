@@ -56,6 +56,12 @@ def verify(connection: Connection) -> None:
         _verify_columns(connection)
 
 
+def is_newer(connection: Connection) -> bool:
+    """Return whether a later version of this package has migrated the tables."""
+    current = _current(connection)
+    return current is not None and current > _head()
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))

@@ -1,0 +1,60 @@
+"""``kombo-embed erase``: remove a customer's personal data."""
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from kombo_embed import KomboEmbed, Settings
+from kombo_embed.cli.output import AsJson, exit_on_error, fail, print_json, print_table
+from kombo_embed.integration import Erasure
+from kombo_embed.models import is_origin_id
+from kombo_embed.store.audit import COMMAND_LINE
+from kombo_embed.store.support import verify_file
+
+
+def erase(
+    origin_id: Annotated[str, typer.Argument(help="Your customer's id in your database.")],
+    *,
+    at_kombo: Annotated[
+        bool, typer.Option("--at-kombo", help="Also delete the integrations at Kombo. This is final.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a customer's personal data from the database, and invalidate their links.
+
+    It may be repeated: it continues an erasure that was interrupted.
+    """
+    if not is_origin_id(origin_id):
+        fail("No customer can have this id.")
+
+    async def run() -> Erasure:
+        settings = Settings(auth="callable")  # no request is served, so the app's login does not matter
+        verify_file(settings.database_url.get_secret_value())
+        async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
+            return await embed.erase(origin_id, at_kombo=at_kombo, dry_run=dry_run, actor=COMMAND_LINE)
+
+    with exit_on_error():
+        erasure = asyncio.run(run())
+    if as_json:
+        print_json(asdict(erasure))
+    else:
+        _print_erasure(erasure)
+    if erasure.failed_at_kombo:
+        raise typer.Exit(1)
+
+
+def _print_erasure(erasure: Erasure) -> None:
+    rows = [[name, number] for name, number in erasure.rows.items()]
+    print_table(["Table", "Rows"], rows, if_empty="There is nothing to erase.")
+    if erasure.dry_run:
+        typer.echo("Nothing was changed.")
+        return
+    if erasure.deleted_at_kombo:
+        typer.echo(f"{erasure.deleted_at_kombo} integrations are deleted at Kombo.")
+    for integration_id, code in erasure.failed_at_kombo.items():
+        typer.echo(f"{integration_id}: not deleted at Kombo ({code})", err=True)
+    if erasure.failed_at_kombo:
+        typer.echo("Run the command again later to delete them at Kombo.", err=True)
