@@ -14,7 +14,17 @@ from kombo_embed._version import __version__
 if TYPE_CHECKING:
     from kombo_embed.embed import KomboEmbed
     from kombo_embed.errors import ConfigurationError, KomboEmbedError, KomboError
-    from kombo_embed.integration import Event, Integration
+    from kombo_embed.integration import (
+        Event,
+        FlowAbandoned,
+        FlowFailed,
+        Integration,
+        IntegrationConnected,
+        IntegrationDeleted,
+        IntegrationDuplicate,
+        IntegrationUpdated,
+        KomboEvent,
+    )
     from kombo_embed.middleware import KomboEmbedMiddleware
     from kombo_embed.models import EndUser, LinkOptions
     from kombo_embed.settings import Settings
@@ -24,11 +34,18 @@ __all__ = [
     "ConfigurationError",
     "EndUser",
     "Event",
+    "FlowAbandoned",
+    "FlowFailed",
     "Integration",
+    "IntegrationConnected",
+    "IntegrationDeleted",
+    "IntegrationDuplicate",
+    "IntegrationUpdated",
     "KomboEmbed",
     "KomboEmbedError",
     "KomboEmbedMiddleware",
     "KomboError",
+    "KomboEvent",
     "LinkOptions",
     "Settings",
     "__version__",
@@ -39,11 +56,18 @@ _MODULES = {
     "ConfigurationError": "errors",
     "EndUser": "models",
     "Event": "integration",
+    "FlowAbandoned": "integration",
+    "FlowFailed": "integration",
     "Integration": "integration",
+    "IntegrationConnected": "integration",
+    "IntegrationDeleted": "integration",
+    "IntegrationDuplicate": "integration",
+    "IntegrationUpdated": "integration",
     "KomboEmbed": "embed",
     "KomboEmbedError": "errors",
     "KomboEmbedMiddleware": "middleware",
     "KomboError": "errors",
+    "KomboEvent": "integration",
     "LinkOptions": "models",
     "Settings": "settings",
     "metadata": "store.tables",

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeVar, overload
 
-from kombo_embed.integration import Event
+from kombo_embed.integration import (
+    EVENT_CLASSES,
+    Event,
+    FlowAbandoned,
+    FlowFailed,
+    IntegrationConnected,
+    IntegrationDeleted,
+    IntegrationDuplicate,
+    IntegrationUpdated,
+    KomboEvent,
+)
 
-EventHandler = Callable[[Event], Awaitable[object] | object]
+EventHandler = Callable[[Any], object]  # of an event; it may be async
+
+# One per type, because a decorator returns the very handler that it is given: it may be decorated again.
+Connected = TypeVar("Connected", bound=Callable[[IntegrationConnected], object])
+Updated = TypeVar("Updated", bound=Callable[[IntegrationUpdated], object])
+Deleted = TypeVar("Deleted", bound=Callable[[IntegrationDeleted], object])
+Duplicate = TypeVar("Duplicate", bound=Callable[[IntegrationDuplicate], object])
+Failed = TypeVar("Failed", bound=Callable[[FlowFailed], object])
+Abandoned = TypeVar("Abandoned", bound=Callable[[FlowAbandoned], object])
+Other = TypeVar("Other", bound=Callable[[KomboEvent], object])
+Every = TypeVar("Every", bound=Callable[[Event], object])
 
 NAME_MAX_LENGTH = 255
 MISSING_SECONDS = 24 * 3600.0  # after which a handler that no process has is missing
@@ -56,12 +76,72 @@ class EventHandlers:
         return unique
 
 
+class HandlerRegistration:
+    """Registers the host's event handlers."""
+
+    def __init__(self) -> None:
+        self._handlers = EventHandlers()
+
+    @overload
+    def on(
+        self, event_type: Literal["integration.connected"], *, name: str | None = None
+    ) -> Callable[[Connected], Connected]: ...
+    @overload
+    def on(
+        self, event_type: Literal["integration.updated"], *, name: str | None = None
+    ) -> Callable[[Updated], Updated]: ...
+    @overload
+    def on(
+        self, event_type: Literal["integration.deleted"], *, name: str | None = None
+    ) -> Callable[[Deleted], Deleted]: ...
+    @overload
+    def on(
+        self, event_type: Literal["integration.duplicate"], *, name: str | None = None
+    ) -> Callable[[Duplicate], Duplicate]: ...
+    @overload
+    def on(
+        self, event_type: Literal["flow.failed"], *, name: str | None = None
+    ) -> Callable[[Failed], Failed]: ...
+    @overload
+    def on(
+        self, event_type: Literal["flow.abandoned"], *, name: str | None = None
+    ) -> Callable[[Abandoned], Abandoned]: ...
+    @overload
+    def on(
+        self, event_type: Literal["kombo.event"], *, name: str | None = None
+    ) -> Callable[[Other], Other]: ...
+    @overload
+    def on(self, event_type: str, *, name: str | None = None) -> Callable[[Every], Every]: ...
+
+    def on(self, event_type: str, *, name: str | None = None) -> Callable[[EventHandler], EventHandler]:
+        """Register an async or plain handler for an event; use it as a decorator.
+
+        A handler is called at least once per event, after the change that the event reports is on disk, in
+        order per integration. If it raises, it is called again with increasing delays.
+
+        Events wait in the database for the handler of this ``name``, by default its module and qualified
+        name. Pass a name to be free to rename the function. A handler of several types has them in one order.
+
+        Raises:
+            ValueError: ``event_type`` is not an event type, or another handler of this type has the name.
+        """
+        if event_type not in EVENT_CLASSES:
+            raise ValueError(f"{event_type!r} is not an event type; use one of {', '.join(EVENT_CLASSES)}")
+
+        def register(handler: EventHandler) -> EventHandler:
+            self._handlers.add(event_type, handler, name=name)
+            return handler
+
+        return register
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """The delivery of one event to one handler, leased by this process.
 
     ``attempts`` counts this one too. Of the earlier ones, ``failures`` ended with a failing handler and the
-    others with the death of their process. ``lease_owner`` is another one for each lease. ``lane`` is Kombo's
+    others with the death of their process.
+    ``last_error`` is the last failure's. ``lease_owner`` is another one for each lease. ``lane`` is Kombo's
     id of the integration: the deliveries of one handler and lane are made one after another, in order.
     """
 
@@ -73,6 +153,7 @@ class Delivery:
     attempts: int
     failures: int
     lease_owner: str
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

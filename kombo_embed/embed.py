@@ -7,16 +7,17 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kombo_embed import ports
-from kombo_embed.deliveries import EventHandler, EventHandlers
+from kombo_embed.deliveries import HandlerRegistration
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
-from kombo_embed.integration import EVENT_TYPES, Erasure, Integration, Reconciliation
+from kombo_embed.integration import Erasure, Integration, Reconciliation
 from kombo_embed.lifetime import Lifetime
 from kombo_embed.middleware import KomboEmbedMiddleware
 from kombo_embed.models import EndUser, LinkOptions, is_origin_id
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kombo_embed")
 
-Handler = TypeVar("Handler", bound=EventHandler)
+EMBEDS: WeakSet[KomboEmbed] = WeakSet()  # of this process, for the pytest plugin
 
 
-class KomboEmbed:
+class KomboEmbed(HandlerRegistration):
     """Gives signed-in end users connection links and records what they connect.
 
     The constructor reads nothing and opens nothing, so importing your app always works. Settings are read
@@ -60,6 +61,7 @@ class KomboEmbed:
         clock: ports.Clock | None = None,
         link_cache: ports.LinkCache | None = None,
     ) -> None:
+        super().__init__()
         self._settings = settings
         self._collaborators = ports.Collaborators(
             end_user=end_user,
@@ -68,9 +70,9 @@ class KomboEmbed:
             clock=clock,
             link_cache=link_cache,
         )
-        self._handlers = EventHandlers()
         self._lifetime: Lifetime[tuple[Services, ASGIApp]] = Lifetime(self._open_all)
         self._allowed_origins: tuple[str, ...] = ()
+        EMBEDS.add(self)
         self._app = EmbedApp(self, self._serve)
 
     def install(self, app: Starlette, path: str | None = None) -> None:
@@ -105,27 +107,6 @@ class KomboEmbed:
         from kombo_embed.web.routes import create_routes  # noqa: PLC0415 - heavy, needed only here
 
         return create_routes(self.services)
-
-    def on(self, event_type: str, *, name: str | None = None) -> Callable[[Handler], Handler]:
-        """Register an async or plain handler for an event; use it as a decorator.
-
-        A handler is called at least once per event, after the change that the event reports is on disk, in
-        order per integration. If it raises, it is called again with increasing delays.
-
-        Events wait in the database for the handler of this ``name``, by default its module and qualified
-        name. Pass a name to be free to rename the function. A handler of several types has them in one order.
-
-        Raises:
-            ValueError: ``event_type`` is not an event type, or another handler of this type has the name.
-        """
-        if event_type not in EVENT_TYPES:
-            raise ValueError(f"{event_type!r} is not an event type; use one of {', '.join(EVENT_TYPES)}")
-
-        def register(handler: Handler) -> Handler:
-            self._handlers.add(event_type, handler, name=name)
-            return handler
-
-        return register
 
     async def integrations(self, origin_id: str) -> list[Integration]:
         """Return the integrations of one of your customers, oldest first.
@@ -238,6 +219,15 @@ class KomboEmbed:
         except KomboEmbedError as error:
             self._log_failed_start(error)
             raise
+
+    async def run_due(self) -> bool:
+        """Do the background work that is due; return whether some is left. Private: for `kombo.settle`."""
+        opened = self._lifetime.opened
+        return opened is not None and await opened[0].run_due()
+
+    def calls_kombo_over(self, transport: httpx.AsyncBaseTransport) -> bool:
+        """Return whether this is the embed's connection to Kombo. Private: as above."""
+        return self._collaborators.http_transport is transport
 
     def resolve_in_router(self) -> None:
         """Allow a start without ``end_user``: a router of the host's resolves it. Private."""

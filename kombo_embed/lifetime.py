@@ -22,6 +22,11 @@ class Lifetime(Generic[Opened]):
         self._stack, self._opening = AsyncExitStack(), asyncio.Lock()
         self.has_shut_down = False
 
+    @property
+    def opened(self) -> Opened | None:
+        """Return what is open in the running event loop."""
+        return self._opened if self._loop is asyncio.get_running_loop() else None
+
     async def open(self) -> None:
         """Open everything, also after `shut_down`."""
         self.has_shut_down = False

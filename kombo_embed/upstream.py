@@ -45,6 +45,7 @@ class FailedFlow:
     tool: str | None
     category: str | None
     log_url: str | None
+    email: str | None = field(repr=False, default=None)
 
 
 Report = ReportedIntegration | ReportedDeletion | ReportedState | FailedFlow

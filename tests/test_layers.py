@@ -41,7 +41,7 @@ ABOVE_GROUND = {
     "composition": {"core", "settings", "web"} | ROOMS,
     "embed": {"composition", "lifetime", "middleware", "mount", "web", "settings", "core"},
     "fastapi": {"embed", "web", "auth"},
-    "testing": {"sandbox", "settings"},
+    "testing": {"embed", "sandbox", "settings"},
 }
 UNRESTRICTED = {"__init__", "__main__", "cli", "demo"}
 # Rule 3: implementations that a setting chooses. Only the composition root imports them.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +23,13 @@ from tests.support import SANDBOX_URL, running
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# What the README's app takes from the host.
+HOST = """
+from typing import Any
+
+async def my_login(request: object) -> Any: ...
+async def my_sync(integration_id: str) -> None: ...
+"""
 
 
 def test_the_table_of_settings_lists_all_settings_with_their_defaults() -> None:
@@ -63,6 +73,28 @@ async def test_the_app_in_the_readme_runs(
     exec(compile(program, "README.md", "exec"), names)  # noqa: S102 - our own README
     async with running(names["app"]) as client:
         assert (await client.post("/kombo/links", json={})).status_code == 200
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_the_app_in_the_readme_passes_strict_type_checks(checker: str, tmp_path: Path) -> None:
+    [program] = re.findall(r"```python\n# app\.py\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "app.py").write_text(f"{HOST}{program}", encoding="utf-8")
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}', encoding="utf-8")
+    pyright = ROOT / "tests" / "contract" / "typescript" / "node_modules" / ".bin" / "pyright"
+    if checker == "pyright" and not pyright.exists():
+        missing = "pyright is not installed; `make test-integrations` installs it"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    command = {
+        "mypy": [sys.executable, "-m", "mypy", "--strict", "app.py"],
+        "pyright": [str(pyright), "--pythonpath", sys.executable, "app.py"],
+    }[checker]
+    checked = subprocess.run(  # noqa: S603 - our own command
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def with_transport(kombo: httpx.AsyncBaseTransport) -> Any:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "testing.md"
 APP = """
 from fastapi import FastAPI
 
@@ -80,6 +81,71 @@ def test_starts_empty_and_ignores_the_developers_settings(kombo):
     assert kombo.calls == {}
     assert kombo.settings.region == "eu"
 """
+HANDLER_TESTS = """
+import asyncio
+import threading
+
+import httpx
+from kombo_embed import EndUser, KomboEmbed
+from starlette.applications import Starlette
+
+
+def current_end_user(request):
+    return EndUser(email="ada@acme.example", organization_name="Acme", origin_id="acme")
+
+
+def made(kombo, **more):
+    app = Starlette()
+    settings, transport = kombo.settings, kombo.transport
+    embed = KomboEmbed(
+        end_user=current_end_user, settings=settings, http_transport=transport, clock=kombo.clock, **more
+    )
+    embed.install(app)
+    return app, embed
+
+
+async def connect(kombo, app):
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver/kombo") as client:
+        link = (await client.post("/links", json={})).json()["link"]
+        body = {"activation_token": (await kombo.complete(link)).activation_token}
+        assert (await client.post("/completions", json=body)).status_code == 201
+
+
+async def test_waits_for_threads_and_chains(kombo):
+    app, embed = made(kombo)
+    calls = []
+
+    @embed.on("integration.connected")
+    def slow(event):
+        threading.Event().wait(0.3)
+        calls.append("slow")
+        if calls.count("slow") < 3:
+            raise RuntimeError
+
+    @embed.on("integration.connected")
+    async def steady(event):
+        calls.append("steady")
+
+    async with embed:
+        await connect(kombo, app)
+        await kombo.settle()
+        assert sorted(calls) == ["slow", "steady"]
+        for number in (2, 3, 3):
+            kombo.clock.advance(4)
+            await kombo.settle()
+            assert calls.count("slow") == number
+    assert calls.count("steady") == 1
+
+
+async def test_without_handlers_or_an_open_embed_nothing_is_awaited(kombo):
+    app, embed = made(kombo)
+    made(kombo)
+    await kombo.settle()
+    async with embed:
+        await connect(kombo, app)
+        await kombo.settle()
+"""
 
 
 def test_the_fixture_works_in_a_hosts_tests_and_in_the_readmes_example(tmp_path: Path) -> None:
@@ -88,13 +154,33 @@ def test_the_fixture_works_in_a_hosts_tests_and_in_the_readmes_example(tmp_path:
     assert example is not None
     for name, text in (("app", APP), ("test_app", TESTS), ("test_readme", example[1])):
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    assert "4 passed" in run_pytest(tmp_path)
+
+
+def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
+    programs = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert [name for name, _ in programs] == ["app.py", "conftest.py", "test_journeys.py"]
+    for name, text in programs:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    journeys = programs[-1][1].count("async def test_")
+    assert f"{journeys} passed" in run_pytest(tmp_path)
+
+
+def test_settling_waits_for_slow_handlers_and_their_retries_and_ignores_other_apps(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP, encoding="utf-8")
+    (tmp_path / "test_handlers.py").write_text(HANDLER_TESTS, encoding="utf-8")
+    assert "2 passed" in run_pytest(tmp_path)
+
+
+def run_pytest(folder: Path) -> str:
+    """Run the tests in a folder, as a host's developer does; return what pytest printed."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--asyncio-mode=auto"]
     command += ["-o", "asyncio_default_fixture_loop_scope=function"]
     environment = {**os.environ, "KOMBO_REGION": "us"}
     ran = subprocess.run(  # noqa: S603 - our own command
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert "4 passed" in ran.stdout, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
 
 
 def test_loading_the_plugin_imports_no_heavy_package() -> None:

@@ -1,4 +1,5 @@
 // The one error class. Neither its message nor its fields contain a link or a token.
+import { detailFor } from "./texts.js";
 import type { Integration } from "./types.js";
 
 /** A code of the backend's problem documents (docs/errors.md). */
@@ -49,7 +50,7 @@ interface ErrorDetails {
   readonly cause?: unknown;
 }
 
-/** A failure: `code` is for programs, `detail` for people. */
+/** A failure: `code` is for programs, `detail` for end users in the page's language, `message` for developers. */
 export class KomboEmbedError extends Error {
   override readonly name = "KomboEmbedError";
   readonly code: ProblemCode | OwnCode | (string & Record<never, never>);
@@ -66,7 +67,7 @@ export class KomboEmbedError extends Error {
   constructor(code: KomboEmbedError["code"], details: ErrorDetails) {
     super(details.detail, details);
     this.code = code;
-    Object.assign(this, details);
+    Object.assign(this, details, { detail: detailFor(code) ?? details.detail });
   }
 
   /** Recognize the errors of another copy of this module too: a joined flow may reject with one. */

@@ -5,6 +5,7 @@ import type { Integration } from "./types.js";
 export interface Texts {
   readonly connect: string;
   readonly failed: string;
+  readonly support: string;
   readonly signIn: string;
   readonly close: string;
   readonly already: (tool: string) => string;
@@ -16,6 +17,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   en: {
     connect: "Connect your HR tool",
     failed: "That did not work. Please try again.",
+    support: "This does not work at the moment. Please contact support.",
     signIn: "Please sign in.",
     close: "Close",
     already: (tool) => `${tool} is connected already.`,
@@ -25,6 +27,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   de: {
     connect: "HR-Tool verbinden",
     failed: "Das hat nicht geklappt. Bitte erneut versuchen.",
+    support: "Das geht gerade nicht. Bitte den Support kontaktieren.",
     signIn: "Bitte anmelden.",
     close: "Schließen",
     already: (tool) => `${tool} ist bereits verbunden.`,
@@ -34,6 +37,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   fr: {
     connect: "Connecter un outil RH",
     failed: "Cela n’a pas fonctionné. Réessayez.",
+    support: "Cela ne fonctionne pas pour le moment. Contactez le support.",
     signIn: "Identifiez-vous.",
     close: "Fermer",
     already: (tool) => `${tool} est déjà connecté.`,
@@ -43,6 +47,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   it: {
     connect: "Collega uno strumento HR",
     failed: "Non ha funzionato. Riprova.",
+    support: "Al momento non funziona. Contatta l’assistenza.",
     signIn: "Accedi prima.",
     close: "Chiudi",
     already: (tool) => `${tool} è già collegato.`,
@@ -52,6 +57,7 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
   es: {
     connect: "Conectar una herramienta de RR. HH.",
     failed: "No ha funcionado. Inténtelo de nuevo.",
+    support: "No funciona por el momento. Contacte con el soporte.",
     signIn: "Inicie sesión.",
     close: "Cerrar",
     already: (tool) => `${tool} ya está conectado.`,
@@ -63,6 +69,18 @@ const TEXTS: Readonly<Record<string, Texts>> & { readonly en: Texts } = {
 /** Return the texts of `language`, or of the page's own language; English if there are none. */
 export function textsFor(language: string = document.documentElement.lang): Texts {
   return TEXTS[language.slice(0, 2).toLowerCase()] ?? TEXTS.en;
+}
+
+// The codes whose detail is for developers only. Of other codes, such as `forbidden`, the backend's own detail is shown.
+const TRY_AGAIN =
+  /^(network|.*_timeout|.*_unavailable|.*rate_limited|body_too_slow|activation_rejected|dialog_failed)$/;
+const CONTACT_SUPPORT =
+  /^(headers_failed|dialog_blocked|configuration|invalid_link|kombo_rejected|.*invalid_response)$/;
+
+/** Return what an error of this code says to the end user, in the page's language; undefined for other codes. */
+export function detailFor(code: string): string | undefined {
+  if (TRY_AGAIN.test(code)) return textsFor().failed;
+  return CONTACT_SUPPORT.test(code) ? textsFor().support : undefined;
 }
 
 /** Return the name of an integration's tool, as people write it. */

@@ -113,8 +113,24 @@ describe("a response of the backend", () => {
     await expect(listIntegrations(options)).rejects.toMatchObject({
       code: "invalid_response",
       status: 502,
-      detail: "The backend answered 502.",
+      message: "The backend answered 502.",
     });
+  });
+
+  it.each([
+    ["en", "kombo_unavailable", "That did not work. Please try again."],
+    ["de", "kombo_unavailable", "Das hat nicht geklappt. Bitte erneut versuchen."],
+    ["fr-CH", "kombo_rejected", "Cela ne fonctionne pas pour le moment. Contactez le support."],
+    ["it", "kombo_rejected", "Al momento non funziona. Contatta l’assistenza."],
+    ["es", "kombo_timeout", "No ha funcionado. Inténtelo de nuevo."],
+    ["pt", "kombo_rejected", "This does not work at the moment. Please contact support."],
+    ["de", "forbidden", "Only admins may connect tools."],
+  ])("says in the language of the page (%s) what to do: %s", async (language, code, detail) => {
+    const { backend, options } = page();
+    document.documentElement.lang = language;
+    backend.on("GET integrations", problem(503, code, { detail: "Only admins may connect tools." }));
+    await expect(listIntegrations(options)).rejects.toMatchObject({ code, detail });
+    document.documentElement.lang = "";
   });
 
   it("without a detail is an error with its title", async () => {

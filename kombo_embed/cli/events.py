@@ -1,4 +1,4 @@
-"""``kombo-embed events``: list, inspect and replay the events for your handlers."""
+"""``kombo-embed events``: list, inspect, replay and resend the events for your handlers."""
 
 import base64
 import shlex
@@ -31,7 +31,7 @@ PERSONAL = {
     "actor",
 }  # these may name people: only `events show` prints them
 
-app = typer.Typer(help="List, inspect and replay events for your handlers.", add_completion=False)
+app = typer.Typer(help="List, inspect, replay and resend events for your handlers.", add_completion=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -78,7 +78,15 @@ def show(
     event = read_records(lambda records: records.find_event(event_id))
     if event is None:
         fail(f"There is no event {event_id}, or several ids begin with it.")
-    print_fields(asdict(event), as_json="event" if as_json else None)
+    fields = asdict(event)
+    if as_json:
+        print_json({"event": fields})
+        return
+    del fields["deliveries"]
+    print_fields(fields, as_json=None)
+    for delivery in event.deliveries:
+        typer.echo()
+        print_fields(asdict(delivery), as_json=None)
 
 
 @app.command("replay")
@@ -113,6 +121,27 @@ def replay(
         _print_replayed(replayed, unknown)
     if unknown:
         raise typer.Exit(1)
+
+
+@app.command("resend")
+def resend(
+    event_id: Annotated[str, typer.Argument(help="The event's id, or its first characters.")],
+    *,
+    handler: Annotated[str | None, typer.Option(help="Only to the handler of this name.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deliver an event again, now, also to handlers that have succeeded already."""
+    resent = read_records(lambda records: records.resend(event_id, handler=handler))
+    if resent is None:
+        fail(f"There is no event {event_id}, or several ids begin with it.")
+    full_id, names = resent
+    if not names:
+        which = "a handler for it" if handler is None else f"the handler {handler} for it"
+        fail(f"No app has {which}: handlers are registered when the app starts.")
+    if as_json:
+        print_json({"resent": full_id, "handlers": names})
+    else:
+        typer.echo(f"Due now for {', '.join(names)}. Your running app delivers it within seconds.")
 
 
 def _print_events(events: list[HostEvent], *, if_empty: str) -> None:

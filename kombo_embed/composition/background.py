@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from datetime import UTC, datetime, timedelta
 
 from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.periodic_reconcile import PeriodicReconciler
+from kombo_embed.deliveries import EventHandlers
+from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.ports import Clock
 from kombo_embed.settings import Settings
+from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.store import Store
 
 
@@ -40,9 +44,9 @@ def build_periodic_work(
     *,
     clock: Clock,
     wake_dispatcher: Callable[[], None],
-) -> Iterator[Housekeeping | PeriodicReconciler]:
+) -> tuple[Housekeeping, PeriodicReconciler | None]:
     """Build what the clock starts."""
-    yield Housekeeping(
+    housekeeping = Housekeeping(
         store,
         retention=timedelta(days=settings.retention_days),
         audit_retention=timedelta(days=settings.audit_retention_days),
@@ -50,13 +54,36 @@ def build_periodic_work(
         clock=clock,
         wake_dispatcher=wake_dispatcher,
     )
-    if settings.reconcile_interval is not None:
-        yield PeriodicReconciler(
-            client,
-            store,
-            store.details,
-            every=settings.reconcile_interval,
-            per_second=settings.reconciled_per_second,
-            clock=clock,
-            wake_dispatcher=wake_dispatcher,
-        )
+    if settings.reconcile_interval is None:
+        return housekeeping, None
+    reconciler = PeriodicReconciler(
+        client,
+        store,
+        store.details,
+        every=settings.reconcile_interval,
+        per_second=settings.reconciled_per_second,
+        clock=clock,
+        wake_dispatcher=wake_dispatcher,
+    )
+    return housekeeping, reconciler
+
+
+@dataclass(frozen=True, slots=True)
+class DueWork:
+    """The background work of a mount, as a test of a host waits for it."""
+
+    outbox: Outbox
+    handlers: EventHandlers
+    housekeeping: Housekeeping
+    details: DetailsReader
+    dispatcher: Dispatcher
+    _: KW_ONLY
+    clock: Clock
+
+    async def run(self) -> bool:
+        """Do what is due now; return whether some of it still runs. Reconciliation is not part of it."""
+        await self.housekeeping.run_once()
+        is_reading = await self.details.read_due()
+        self.dispatcher.wake()
+        now = datetime.fromtimestamp(self.clock.time(), UTC)
+        return is_reading or await self.outbox.has_unfinished(self.handlers.types_by_name(), now=now)

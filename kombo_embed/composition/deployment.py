@@ -80,6 +80,8 @@ def warn(settings: Settings) -> None:
     """Log what is unsafe or has no effect, at a start."""
     if not settings.is_private:
         logger.warning("settings.api_key_unencrypted", extra={"variable": f"{settings.prefix}API_URL"})
+    if not settings.webhook_secret:
+        logger.warning("webhooks.not_configured", extra={"variable": f"{settings.prefix}WEBHOOK_SECRET"})
     for variable, effect in settings.clamped.items():
         logger.warning("settings.clamped", extra={"variable": variable, "effective": effect})
     for name, meant in near_miss_variables(settings.prefix):

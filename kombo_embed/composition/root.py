@@ -15,6 +15,7 @@ from kombo_embed.core.completions import Completions, Wake
 from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
+from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
@@ -30,6 +31,7 @@ from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
 from kombo_embed.web.endpoints import Services, load_browser_modules
 from kombo_embed.web.openapi import openapi_document
+from kombo_embed.web.webhook_rejections import WebhookRejections
 
 if TYPE_CHECKING:
     from kombo_embed.link_cache.failover import FailoverLinkCache
@@ -83,8 +85,11 @@ class Composition:
         links = self._links(client, store, poller.cache, rates)
         details = self._details_reader(client, store, dispatcher)
         flow = self._flow(client, store, links, rates, Wake(dispatcher.wake, details.wake))
-        await self._start_background_work(client, store, dispatcher)
+        housekeeping = await self._start_background_work(client, store, dispatcher)
         details.start()
+        due_work = background.DueWork(
+            store.outbox, handlers, housekeeping, details, dispatcher, clock=self._clock
+        )
         return Services(
             settings=self._settings,
             flow=flow,
@@ -99,6 +104,8 @@ class Composition:
             default_link_options=self._settings.link_options,
             browser_modules=load_browser_modules(),
             openapi=openapi_document(),
+            run_due=due_work.run,
+            webhook_rejections=self._closing(WebhookRejections(clock=self._clock)),
         )
 
     async def _store(self) -> Store:
@@ -214,12 +221,18 @@ class Composition:
         )
         return self._closing(reader)
 
-    async def _start_background_work(self, client: KomboClient, store: Store, dispatcher: Dispatcher) -> None:
-        for work in background.build_periodic_work(
-            self._settings, client, store, clock=self._clock, wake_dispatcher=dispatcher.wake
-        ):
-            self._closing(work).start()
+    async def _start_background_work(
+        self, client: KomboClient, store: Store, dispatcher: Dispatcher
+    ) -> Housekeeping:
+        build = self._settings, client, store
+        housekeeping, reconciler = background.build_periodic_work(
+            *build, clock=self._clock, wake_dispatcher=dispatcher.wake
+        )
+        self._closing(housekeeping).start()
+        if reconciler is not None:
+            self._closing(reconciler).start()
         await dispatcher.start()
+        return housekeeping
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:
         allowed = self._settings.allowed_tools

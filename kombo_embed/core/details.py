@@ -92,6 +92,12 @@ class DetailsReader:
             read.add_done_callback(self._read_ended)
         return len(due.jobs)
 
+    async def read_due(self) -> bool:
+        """Begin to read what is due now; return whether reads run."""
+        self._look_at = -math.inf
+        await self.run_once()
+        return bool(self._reads)
+
     async def _read(self, job: DetailsJob) -> None:
         integration = job.integration
         try:

@@ -104,7 +104,7 @@ class ConnectionFlow:
             if error.kombo_code == responses.NOT_FOUND:
                 raise _not_found() from None
             if error.kombo_code == responses.INPUT_INVALID:
-                raise errors.SetupNotAvailable("Kombo has no setup step for this integration.") from None
+                raise errors.SetupNotAvailable("There is nothing left to set up for this tool.") from None
             raise
 
     async def mint_magic_link(

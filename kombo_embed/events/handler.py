@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import logging
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from kombo_embed.integration import Event
 
 logger = logging.getLogger("kombo_embed.events")
 
+ERROR_MAX_LENGTH = 255
 DEADLINE_SECONDS = 60.0  # for one call; a handler that exceeds it is called again later
 
 Thread = asyncio.Future[tuple[object, BaseException | None]]  # done when the thread has ended
@@ -32,7 +34,7 @@ class HandlerRunner:
         return self._abandoned[name]
 
     async def call(self, name: str, handler: EventHandler, event: Event) -> str | None:
-        """Call a handler; return the name of its error's type, or None if it succeeded."""
+        """Call a handler; return the type and place of its error, or None if it succeeded."""
         fields = {"handler": name, "event_id": event.id, "event_type": event.type}
         try:
             async with asyncio.timeout(self._deadline_seconds):
@@ -46,8 +48,9 @@ class HandlerRunner:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit() in a handler must not end the delivery, either
-            logger.warning("hook.failed", extra=fields | {"error": type(error).__name__}, exc_info=True)
-            return type(error).__name__
+            described = describe_error(error, handler)
+            logger.warning("hook.failed", extra=fields | {"error": described}, exc_info=True)
+            return described
         return None
 
     async def _call(self, name: str, handler: EventHandler, event: Event) -> None:
@@ -66,6 +69,22 @@ class HandlerRunner:
             raise failure
         if inspect.isawaitable(result):
             await result
+
+
+def describe_error(error: BaseException, handler: EventHandler) -> str:
+    """Return the error's type and the innermost line of the handler's package that led to it.
+
+    Its message is left out: it may contain personal data or a secret, and the description is stored.
+    """
+    package = str(getattr(handler, "__module__", "")).partition(".")[0]
+    # A handler that exceeds its deadline was cancelled: that error has the line.
+    for one in filter(None, (error, error.__cause__, error.__context__)):
+        for frame, line in reversed(list(traceback.walk_tb(one.__traceback__))):
+            module = str(frame.f_globals.get("__name__", ""))
+            if module.partition(".")[0] == package and module != __name__:
+                where = f"{module}.{frame.f_code.co_qualname}:{line}"
+                return f"{type(error).__name__} at {where}"[:ERROR_MAX_LENGTH]
+    return type(error).__name__[:ERROR_MAX_LENGTH]
 
 
 def _run_in_thread(function: Callable[[], object]) -> Thread:

@@ -141,7 +141,8 @@ class KomboClient:
     async def _attempt(self, request: KomboRequest, *, deadline: float) -> HttpResponse:
         try:
             response = await self._send(request, deadline=deadline)
-        except HttpTimeout:
+        except HttpTimeout as error:
+            logger.warning("kombo.unreachable", extra={"error": str(error)})
             raise errors.KomboTimeout(f"Kombo did not answer within {self._timeout_seconds:g} s.") from None
         except HttpUnreachable as error:
             logger.warning("kombo.unreachable", extra={"error": str(error)})

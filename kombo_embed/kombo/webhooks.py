@@ -143,8 +143,14 @@ def _state(data: _State) -> upstream.ReportedState:
 
 
 def _failure(data: _Failure) -> upstream.FailedFlow:
-    origin_id = data.end_user.origin_id if data.end_user else None
-    return upstream.FailedFlow(origin_id, data.integration_tool, data.integration_category, data.log_url)
+    end_user = data.end_user or _EndUser()
+    return upstream.FailedFlow(
+        origin_id=end_user.origin_id,
+        tool=data.integration_tool,
+        category=data.integration_category,
+        log_url=data.log_url,
+        email=end_user.creator_email,
+    )
 
 
 def _not_an_event(error: ValidationError, *, below: str = "") -> InvalidRequest:

@@ -28,12 +28,21 @@ class Connections:
         self._last_change: datetime | None = None
 
     async def complete(
-        self, link: str, tool: str | None = None, *, order: Order | None = None, duplicate: bool = False
+        self,
+        link: str,
+        tool: str | None = None,
+        *,
+        order: Order | None = None,
+        duplicate: bool = False,
+        incomplete: bool = False,
     ) -> records.Completion:
         """Complete a link's flow as `Sandbox.complete` describes."""
         opened = self._links.find_open(link)
         renews = opened.terms.kind != "connect"
         integration, event = self._renew(opened) if renews else self._connect(opened, tool)
+        if incomplete:
+            options = replace(integration.options, field_mapping=True)  # else there is no setup step
+            integration = replace(integration, setup_status="INCOMPLETE", options=options)
         self._state.integrations[integration.id] = integration
         token = self._activate(integration)
         held_until = token if order == "browser_first" else None

@@ -1,7 +1,7 @@
 """The sandbox put together: one object with an ASGI app and methods to act as Kombo's end user."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -24,8 +24,8 @@ from kombo_embed.sandbox.local_only import LocalOnly, changes_something
 from kombo_embed.sandbox.pages import Pages
 from kombo_embed.sandbox.records import Completion, State
 from kombo_embed.sandbox.responses import handle_error
-from kombo_embed.sandbox.schemas import Order
-from kombo_embed.sandbox.webhooks import Receiver, Sleep, WebhookSender
+from kombo_embed.sandbox.schemas import Order, SetupStatus, Status
+from kombo_embed.sandbox.webhooks import BACKOFF_SECONDS, Receiver, Sleep, WebhookSender
 
 _STATUSES: dict[type[Exception], int] = {LinkUnknown: 404, IntegrationUnknown: 404, LinkExpired: 410}
 
@@ -36,7 +36,7 @@ class Sandbox:
     `app` is an ASGI app for a server or for an in-process transport. It needs no lifespan; with one, it stops
     its webhooks at shutdown. Without ``api_key``, it accepts any key; without ``webhook_secret``, webhooks
     carry no signature; without ``webhook_url``, they are only recorded. ``sleep`` waits between two attempts
-    of a webhook, and before a slow response.
+    of a webhook (``webhook_backoff_seconds``), and before a slow response.
 
     Links begin with ``public_url``, or with the address of the request that mints them. `hosts` are the names
     under which the pages and the controls can be reached, apart from this machine's own.
@@ -57,6 +57,7 @@ class Sandbox:
         self.webhook_secret = webhook_secret
         self.webhook_url = webhook_url
         self.webhook_transport = webhook_transport
+        self.webhook_backoff_seconds: Sequence[float] = BACKOFF_SECONDS
         self.clock = clock or ManualClock()
         self.public_url = public_url
         self.hosts = {urlsplit(public_url).hostname or ""} if public_url else set()
@@ -72,19 +73,46 @@ class Sandbox:
         return dict(self._state.calls)
 
     async def complete(
-        self, link: str, tool: str | None = None, *, order: Order | None = None, duplicate: bool = False
+        self,
+        link: str,
+        tool: str | None = None,
+        *,
+        order: Order | None = None,
+        duplicate: bool = False,
+        incomplete: bool = False,
     ) -> Completion:
         """Complete a link's flow, as its end user does on the Connect page.
 
         A connection link makes a new integration each time. The tool is Personio unless the link or you name
         one. ``webhook_first`` returns after the webhook was delivered; ``browser_first`` holds it until the
-        activation token is exchanged. Raises `SandboxError` if the flow cannot be completed.
+        activation token is exchanged. ``incomplete`` leaves setup steps, which a setup link finishes. Raises
+        `SandboxError` if the flow cannot be completed.
         """
-        return await self._connections.complete(link, tool, order=order, duplicate=duplicate)
+        return await self._connections.complete(
+            link, tool, order=order, duplicate=duplicate, incomplete=incomplete
+        )
 
     async def fail(self, link: str, tool: str | None = None) -> None:
         """Enter wrong credentials in a link's flow, which may be completed afterwards."""
         self._connections.fail(link, tool)
+
+    def change_state(
+        self, integration_id: str, state: Status | None = None, *, setup_status: SetupStatus | None = None
+    ) -> None:
+        """Change an integration's status, setup status, or both, and send the webhook."""
+        self._connections.change_state(integration_id, status=state, setup_status=setup_status)
+
+    def delete(self, integration_id: str) -> None:
+        """Delete an integration, as somebody does in Kombo's dashboard, and send the webhook."""
+        self._connections.delete(integration_id)
+
+    def lose_webhooks(self, times: int) -> None:
+        """Never send the next webhooks."""
+        self._sender.lose(times)
+
+    def fail_webhooks(self, times: int) -> None:
+        """Let the next attempts to send a webhook fail."""
+        self._sender.fail(times)
 
     async def settle(self) -> None:
         """Wait until every webhook is delivered or has failed."""
@@ -104,7 +132,9 @@ class Sandbox:
         return state_data(self._state)
 
     def _receiver(self) -> Receiver:
-        return Receiver(self.webhook_url, self.webhook_secret, self.webhook_transport)
+        return Receiver(
+            self.webhook_url, self.webhook_secret, self.webhook_transport, self.webhook_backoff_seconds
+        )
 
     def _build_app(self, sleep: Sleep) -> Starlette:
         api = KomboApi(

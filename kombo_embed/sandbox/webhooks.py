@@ -90,11 +90,12 @@ def _integration_data(integration: Integration) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where webhooks are sent to, and the secret that signs them."""
+    """Where webhooks are sent to, the secret that signs them, and the pauses between attempts."""
 
     url: str | None = None
     webhook_secret: str | None = field(default=None, repr=False)
     transport: httpx.AsyncBaseTransport | None = None
+    backoff_seconds: Sequence[float] = BACKOFF_SECONDS
 
 
 class WebhookSender:
@@ -107,6 +108,8 @@ class WebhookSender:
         self._state = state
         self._receiver = receiver
         self._sleep = sleep
+        self._to_lose = 0
+        self._to_fail = 0
         self._tasks: set[asyncio.Task[None]] = set()
         # Each held delivery's id -> the activation token whose exchange releases it; None: the next event.
         self._held: dict[str, str | None] = {}
@@ -119,13 +122,22 @@ class WebhookSender:
         mode = self._state.switches.webhook_mode
         copies = 2 if duplicate or mode == "duplicate" else 1
         deliveries = [self._record(event, bad_signature=mode == "bad_signature") for _ in range(copies)]
-        if mode == "dropped":
+        if mode == "dropped" or self._to_lose > 0:
+            self._to_lose = max(0, self._to_lose - 1)
             self._update(*deliveries, status="dropped")
         elif after_exchange_of is not None or (mode == "reordered" and None not in self._held.values()):
             self._update(*deliveries, status="held")
             self._held.update({delivery.id: after_exchange_of for delivery in deliveries})
         else:
             self._start([*deliveries, *self._take_held(None)])
+
+    def lose(self, times: int) -> None:
+        """Lose the next events: they are never sent."""
+        self._to_lose += times
+
+    def fail(self, times: int) -> None:
+        """Let the next attempts fail before they reach the receiver; each event is attempted four times."""
+        self._to_fail += times
 
     def replay(
         self, *, event_id: str | None = None, event_type: str | None = None, backwards: bool = False
@@ -158,7 +170,8 @@ class WebhookSender:
             self.release_all()
 
     def cancel(self) -> None:
-        """Cancel every delivery."""
+        """Cancel every delivery, and forget what was to be lost or to fail."""
+        self._to_lose = self._to_fail = 0
         self._held.clear()
         for task in self._tasks:
             task.cancel()
@@ -206,13 +219,13 @@ class WebhookSender:
                 self._update(delivery, status="failed")
 
     async def _deliver(self, delivery: Delivery) -> None:
-        for pause in (*BACKOFF_SECONDS, None):
+        for pause in (*self._receiver().backoff_seconds, None):
             answer = await self._attempt(delivery)
             if answer is not None and httpx.codes.is_success(answer):
                 self._update(delivery, status="delivered", answer=answer)
                 return
-            self._update(delivery, status="sending" if pause else "failed", answer=answer)
-            if pause:
+            self._update(delivery, status="failed" if pause is None else "sending", answer=answer)
+            if pause is not None:
                 await self._sleep(pause)
 
     async def _attempt(self, delivery: Delivery) -> int | None:
@@ -221,6 +234,9 @@ class WebhookSender:
         if known is None or receiver.url is None:
             return None
         self._state.deliveries[known.id] = replace(known, attempts=known.attempts + 1)
+        if self._to_fail > 0:
+            self._to_fail -= 1
+            return None
         try:
             request = _signed_request(known, receiver.url, receiver.webhook_secret)
             response = await (receiver.transport or self._network).handle_async_request(request)

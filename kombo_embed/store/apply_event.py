@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from kombo_embed import upstream
@@ -39,7 +40,9 @@ async def _save_report(
     """Save what an event reports; return the origin id whose links it invalidates, if no change does."""
     match report:
         case upstream.ReportedIntegration():
-            saved = await integrations.save(transaction, report, origin_id=report.origin_id, source="webhook")
+            # The end user whom Kombo names here is the one who connected it; elsewhere it may be another one.
+            caused = replace(transaction, actor=report.email)
+            saved = await integrations.save(caused, report, origin_id=report.origin_id, source="webhook")
             return saved.integration.origin_id if saved else report.origin_id
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)
@@ -51,6 +54,7 @@ async def _save_report(
                 transaction,
                 "flow.failed",
                 origin_id=report.origin_id,
+                actor=report.email,
                 data={"tool": report.tool, "category": report.category, "log_url": report.log_url},
             )
         case None:

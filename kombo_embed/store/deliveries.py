@@ -127,6 +127,12 @@ class Outbox:
         async with self._database.reading() as connection:
             return await handlers.find_missing(self._in(connection, now), own, seconds=seconds)
 
+    @read_only
+    async def has_unfinished(self, types_by_name: Mapping[str, Sequence[str]], *, now: datetime) -> bool:
+        """Return whether these handlers have deliveries that are due or are being made."""
+        async with self._database.reading() as connection:
+            return await due.has_unfinished(self._in(connection, now), types_by_name)
+
     @run_to_completion
     async def park(self, name: str, event_type: str, *, now: datetime) -> int:
         """Park up to a batch of a missing handler's deliveries; return how many were parked."""
@@ -222,7 +228,9 @@ class Outbox:
         return (
             update(deliveries)
             .where(deliveries.c.id == outcome.delivery.row_id)
-            .values({column.name: column + step, "due_at": due_at, "last_error": outcome.error, **NO_LEASE})
+            .values(
+                {column.name: column + step, "due_at": due_at, "last_error": _last_error(outcome), **NO_LEASE}
+            )
         )
 
     def _held(self, held: Iterable[Delivery]) -> Update:
@@ -244,5 +252,9 @@ def _ending(outcome: DeliveryOutcome) -> dict[str, Any]:
         "handler": delivery.handler,
         "outcome": "dead" if outcome.is_dead else "delivered",
         "failures": delivery.failures + outcome.is_dead,
-        "last_error": outcome.error,
+        "last_error": _last_error(outcome),
     }
+
+
+def _last_error(outcome: DeliveryOutcome) -> str | None:
+    return outcome.error or outcome.delivery.last_error

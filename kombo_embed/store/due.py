@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
     union_all,
 )
@@ -34,8 +35,8 @@ from kombo_embed.store.transaction import Transaction
 logger = logging.getLogger("kombo_embed.store")
 
 TAKEN_ALONG = 19  # at most, of the deliveries that follow a head in its lane
-DELIVERY = ("row_id", "event_row_id", "handler", "lane", "attempts", "failures")
-EVENT = ("event_id", "type", "origin_id", "integration", "data", "occurred_at")
+DELIVERY = ("row_id", "event_row_id", "handler", "lane", "attempts", "failures", "last_error")
+EVENT = ("event_id", "type", "origin_id", "integration", "data", "occurred_at", "actor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,21 @@ class Found:
     handlers: list[str]
     unclaimed: bool
     in_outbox: bool
+
+
+async def has_unfinished(transaction: Transaction, types_by_name: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether these handlers have deliveries that are due or are being made."""
+    now = shared_now(transaction.connection.dialect.name)
+    is_theirs = deliveries.c.handler.in_(list(types_by_name))
+    types = {one for types in types_by_name.values() for one in types}
+    is_about_to_be = and_(deliveries.c.handler == UNCLAIMED, deliveries.c.type.in_(types))
+    is_current = or_(deliveries.c.due_at <= now, deliveries.c.lease_owner.is_not(None))
+    query = select(deliveries.c.id).where(
+        deliveries.c.environment == transaction.environment,
+        or_(and_(is_theirs, is_current), is_about_to_be),
+    )
+    found = await transaction.connection.execute(query.limit(1), {"now": transaction.now})
+    return found.first() is not None
 
 
 async def look(transaction: Transaction, names: Sequence[str]) -> Found:

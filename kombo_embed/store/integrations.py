@@ -34,6 +34,7 @@ UPDATE = update(integrations).where(integrations.c.id == bindparam("row_id")).re
 
 # A change of one of these is an integration.updated.
 REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
+REPORTED_WITH_OTHERS = {"tool_label", "logo_url"}
 DUPLICATES_NAMED = 10  # the oldest ones, in an event
 OLDEST_FIRST = (integrations.c.connected_at, integrations.c.id)
 PUBLIC_ID_BYTES = 16
@@ -184,7 +185,9 @@ async def _save_changes(transaction: Transaction, row: RowMapping, values: merge
     before, row = row, await _update(transaction, row, values)
     await audit.write_progress(transaction, before, row)
     if values.keys() & REPORTED_TO_HOST:
-        await _write_event(transaction, "integration.updated", row)
+        named = sorted(values.keys() & (REPORTED_TO_HOST | REPORTED_WITH_OTHERS))
+        changes = {name: {"from": before[name], "to": row[name]} for name in named}
+        await _write_event(transaction, "integration.updated", row, {"changes": changes})
     if values.keys() & {"origin_id", "category", "category_guessed"}:
         await _report_duplicates(transaction, row)
     return from_row(row)

@@ -123,7 +123,8 @@ async def close(transaction: Transaction, ids: list[int]) -> int:
     for link in sorted(abandoned, key=lambda link: (link["expires_at"], link["id"])):
         data = {name: link[name] for name in ("tool", "category", "language")}
         data |= {name: rfc3339(link[name]) for name in ("minted_at", "expires_at")}
-        await write_event(transaction, "flow.abandoned", origin_id=link["origin_id"], data=data)
+        about = {"origin_id": link["origin_id"], "actor": link["email"]}
+        await write_event(transaction, "flow.abandoned", data=data, **about)
     return len(abandoned)
 
 

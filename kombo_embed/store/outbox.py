@@ -28,7 +28,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from kombo_embed.integration import Event, Integration
+from kombo_embed.integration import ABOUT_AN_INTEGRATION, EVENT_CLASSES, Event, Integration
 from kombo_embed.store.lanes import AFTER_ALL, UNCLAIMED, Columns, is_free, shared_now
 from kombo_embed.store.tables import deliveries, events, handlers, outbox
 from kombo_embed.store.transaction import Transaction
@@ -55,10 +55,11 @@ async def write_event(
     origin_id: str | None,
     integration: Integration | None = None,
     data: dict[str, object],
+    actor: str | None = None,
 ) -> None:
     """Write an event for the host; it is delivered after the transaction has committed.
 
-    The caller has locked the integration.
+    The caller has locked the integration. ``actor`` is by default the transaction's.
     """
     execute, dialect_name = transaction.connection.execute, transaction.connection.dialect.name
     event_id, integration_id = secrets.token_hex(16), integration.integration_id if integration else None
@@ -74,7 +75,7 @@ async def write_event(
         "of_integration": _to_json(integration),
         "of_data": data,
         "of_occurred_at": transaction.now,
-        "of_actor": transaction.actor,
+        "of_actor": actor or transaction.actor,
     }
     numbered = await execute(_insert_event(dialect_name), about | fact)
     row_id = next(row_id for row_id, written in numbered if written == event_id)
@@ -86,8 +87,14 @@ def event_in(row: RowMapping) -> Event:
 
     Raises `TypeError`, `ValueError` or `KeyError` if another version wrote it, in another form.
     """
-    same = {name: row[name] for name in ("type", "occurred_at", "origin_id", "data")}
-    return Event(id=row["event_id"], integration=_from_json(row["integration"]), **same)
+    same = {name: row[name] for name in ("type", "occurred_at", "origin_id", "data", "actor")}
+    integration = _from_json(row["integration"])
+    if integration is None and row["type"] in ABOUT_AN_INTEGRATION:
+        raise ValueError("the event lacks its integration")
+    if row["type"] == "integration.updated":
+        # Earlier versions did not write what changed.
+        same["data"] = {"changes": {}, **row["data"]}
+    return EVENT_CLASSES[row["type"]](id=row["event_id"], integration=integration, **same)
 
 
 @functools.cache

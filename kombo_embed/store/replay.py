@@ -1,4 +1,4 @@
-"""Replays: deliveries that are dead letters, are parked or wait are made again, now."""
+"""Replays and resends: deliveries that are dead letters, are parked or wait, or that ended, are made now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, delete, literal_column, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, and_, delete, literal_column, or_, select, tuple_, update
 
 from kombo_embed.store import handlers
 from kombo_embed.store.host_events import Place
@@ -19,6 +19,7 @@ from kombo_embed.store.transaction import Transaction
 ROWS = 100  # in one transaction, so that other writers wait only briefly
 ABSENT_SECONDS = 1200.0  # after which a renamed handler is taken out of the registry
 
+UNCLAIMED_NAME = ""  # of the delivery of an event that had no handler yet
 IS_DEAD = ended_deliveries.c.outcome == literal_column("'dead'")
 
 
@@ -43,6 +44,26 @@ async def replay_event(transaction: Transaction, place: Place) -> bool:
     ended = await _find_ended(transaction, ended_deliveries.c.event_row_id == place.row_id)
     await _replay(transaction, ended)
     return waits or bool(ended)
+
+
+async def resend_event(transaction: Transaction, place: Place, *, handler: str | None) -> list[str]:
+    """Deliver an event again, also where it was delivered; return the names of the handlers that get it.
+
+    They are those that are registered for its type, or this one of them. A delivery that is still unfinished
+    becomes due now. In its lane, the event comes after what is being delivered, in the order of the events.
+    """
+    table = outbox if place.in_outbox else events
+    query = select(table.c.environment, table.c.type, table.c.integration_id.label("lane"))
+    row = (await transaction.connection.execute(query.where(table.c.id == place.row_id))).mappings().one()
+    names = (await handlers.registered(transaction)).get(row["type"], [])
+    chosen = [name for name in names if handler in {None, name}]
+    if place.in_outbox:
+        await _resend_in_outbox(transaction, place, others=[name for name in names if name not in chosen])
+    elif chosen:
+        if row["lane"] is not None:
+            await transaction.lock(row["lane"])
+        await _resend(transaction, {**row, "event_row_id": place.row_id}, chosen)
+    return chosen
 
 
 async def replay_dead(transaction: Transaction) -> Batch:
@@ -117,6 +138,33 @@ async def _replay(
             known |= {(row_id, name) for row_id, name in await execute(query)}
     missing = [one for one in new if (one["event_row_id"], one["handler"]) not in known]
     await handlers.insert_deliveries(transaction, missing)
+
+
+async def _resend(transaction: Transaction, event: dict[str, Any], names: Sequence[str]) -> None:
+    execute = transaction.connection.execute
+    waiting = deliveries.c.event_row_id == event["event_row_id"]
+    await _make_due(transaction, and_(waiting, deliveries.c.handler.in_(names)))
+    query = select(deliveries.c.handler).where(deliveries.c.environment == transaction.environment, waiting)
+    unfinished = set((await execute(query)).scalars())
+    if UNCLAIMED_NAME in unfinished:
+        return  # every handler of the type is about to get it
+    new = [handlers.new_row(event, name) for name in names if name not in unfinished]
+    await execute(
+        delete(ended_deliveries).where(
+            ended_deliveries.c.environment == transaction.environment,
+            ended_deliveries.c.event_row_id == event["event_row_id"],
+            ended_deliveries.c.handler.in_([one["handler"] for one in new]),
+        )
+    )
+    await handlers.insert_deliveries(transaction, new)
+
+
+async def _resend_in_outbox(transaction: Transaction, place: Place, *, others: Sequence[str]) -> None:
+    """Let the running app move an event of an earlier version as if only other handlers had it."""
+    values = {"done_handlers": list(others), "due_at": transaction.now, "delivered_at": None}
+    values |= {"given_up_at": None, "failures": 0, "attempts": 0, "lease_owner": None}
+    again = update(outbox).where(outbox.c.id == place.row_id)
+    await transaction.connection.execute(again.values(**values))
 
 
 async def _make_due(transaction: Transaction, of_event: ColumnElement[bool]) -> bool:

@@ -87,13 +87,18 @@ class Store:
         await self._database.aclose()
 
     @read_only
-    async def check(self) -> None:
-        """Verify that the database can be read, tables included, and on PostgreSQL that we may write."""
+    async def check(self) -> datetime | None:
+        """Verify that the database can be read, tables included, and on PostgreSQL that we may write.
+
+        Return when the last webhook event was received, by any process; None if none is kept.
+        """
         async with self._database.reading() as connection:
             if missing := await self._database.backend.find_missing_privileges(connection):
                 raise StoreUnavailable(missing)
             await connection.execute(READ_ONE)
             await connection.execute(WRITE_NOTHING)
+            last = webhook_events.LAST_RECEIVED, {"environment": self._environment}
+            return (await connection.execute(*last)).scalar_one_or_none()
 
     @run_to_completion
     async def save_minted_link(

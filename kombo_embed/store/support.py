@@ -91,6 +91,19 @@ class RecordsReader:
         replayed = [event_id for event_id in found.values() if event_id is not None]
         return replayed, [name for name, event_id in found.items() if event_id is None]
 
+    @run_to_completion
+    async def resend(self, id_or_prefix: str, *, handler: str | None) -> tuple[str, list[str]] | None:
+        """Deliver an event again to its handlers, or one of them, also where it was delivered.
+
+        Return the event's id and the names of the handlers that get it; None if there is no such event.
+        """
+        async with self._writing() as transaction:
+            place = await host_events.find(transaction, id_or_prefix)
+            if place is None:
+                return None
+            event = await host_events.read_one(transaction, place)
+            return event.id, await replay.resend_event(transaction, place, handler=handler)
+
     async def replay_all(self) -> list[str]:
         """Make all dead letters due now; return their ids."""
         return await self._replay_batches(replay.replay_dead)

@@ -51,7 +51,7 @@ class Transaction:
     connection: Connection
     environment: str
     now: datetime
-    actor: str | None = None  # the email of the end user whose request this is
+    actor: str | None = None  # the email of the end user who causes it
     changes: dict[str, bool] = field(default_factory=dict)
     locked: set[tuple[str, ...]] = field(default_factory=set)
 

@@ -19,6 +19,12 @@ FIND_REPORTS = select(received_events.c.report).where(
     received_events.c.integration_id == bindparam("integration_id"),
     received_events.c.report.is_not(None),
 )
+LAST_RECEIVED = (
+    select(received_events.c.received_at)
+    .where(received_events.c.environment == bindparam("environment"))
+    .order_by(received_events.c.received_at.desc())
+    .limit(1)
+)
 
 
 async def save(

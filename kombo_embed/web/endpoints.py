@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
@@ -15,13 +15,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kombo_embed.auth.callable import link_options
+from kombo_embed.clock import rfc3339
 from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.link_request import LinkChoice
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
 from kombo_embed.core.tools import ToolCatalogue
-from kombo_embed.errors import BrowserModuleMissing, StoreUnavailable, Unauthenticated
+from kombo_embed.errors import (
+    BrowserModuleMissing,
+    StoreUnavailable,
+    Unauthenticated,
+    WebhookRejected,
+    WebhooksNotConfigured,
+)
 from kombo_embed.kombo import webhooks
 from kombo_embed.models import EndUser, LinkOptions
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable
@@ -38,6 +45,7 @@ from kombo_embed.web.responses import (
     response_with_etag,
 )
 from kombo_embed.web.schemas import EndUserAction, serialize_integration, serialize_integrations
+from kombo_embed.web.webhook_rejections import WebhookRejections
 
 BROWSER_MODULES = ("kombo-embed.js", "kombo-integrations.js")
 
@@ -61,6 +69,8 @@ class Services:
     reconciler: Reconciler
     eraser: Eraser
     is_redis_up: Callable[[], bool] | None  # None without Redis
+    webhook_rejections: WebhookRejections
+    run_due: Callable[[], Awaitable[bool]]  # for the tests of hosts, see `KomboEmbed.run_due`
     large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(requests.LARGE_BODIES))
 
 
@@ -148,16 +158,30 @@ async def receive_webhook(services: Services, request: Request) -> Response:
 
     Responds after the commit, never before.
     """
-    secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
     [signature, *more] = request.headers.getlist(webhooks.SIGNATURE_HEADER) or [""]
-    if more or not secrets or not signature:
+    if more or not signature:
+        signature = ""
+    try:
+        body = await _read_signed_body(services, request, signature)
+    except WebhooksNotConfigured:
+        services.webhook_rejections.add("not_configured")
+        raise
+    except WebhookRejected:
+        services.webhook_rejections.add("wrong_signature" if signature else "no_signature")
+        raise
+    await services.flow.apply_webhook(body)
+    return EmbedResponse(status_code=204)
+
+
+async def _read_signed_body(services: Services, request: Request, signature: str) -> bytes:
+    secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
+    if not secrets or not signature:
         webhooks.verify_signature(b"", None, secrets)  # raises: an unsigned body is not read
     body = await requests.read_body(
         request, limit=requests.WEBHOOK_MAX_BYTES, large_bodies=services.large_bodies
     )
     webhooks.verify_signature(body, signature, secrets)
-    await services.flow.apply_webhook(body)
-    return EmbedResponse(status_code=204)
+    return body
 
 
 def load_browser_modules() -> Mapping[str, bytes]:
@@ -201,19 +225,24 @@ async def serve_openapi(services: Services, request: Request) -> Response:
 
 
 async def check_health(services: Services, request: Request) -> Response:
-    """Check whether the database and Redis can be reached.
+    """Check whether the database and Redis can be reached, and when the last webhook arrived.
 
     Does not call Kombo.
     """
     del request
     is_up = services.is_redis_up
     checks = {} if is_up is None else {"redis": "ok" if is_up() else "gone"}
+    status, code, last_received_at = "degraded" if "gone" in checks.values() else "ok", 200, None
     try:
-        await services.store.check()
+        last_received_at = await services.store.check()
+        checks = {"store": "ok", **checks}
     except StoreUnavailable:
-        return json_response({"status": "failing", "checks": {"store": "failing", **checks}}, status=503)
-    status = "degraded" if "gone" in checks.values() else "ok"
-    return json_response({"status": status, "checks": {"store": "ok", **checks}})
+        status, code, checks = "failing", 503, {"store": "failing", **checks}
+    arrivals = {
+        "configured": bool(services.settings.webhook_secret),
+        "last_received_at": rfc3339(last_received_at) if last_received_at else None,
+    }
+    return json_response({"status": status, "checks": checks, "webhooks": arrivals}, status=code)
 
 
 async def _end_user(services: Services, request: Request) -> EndUser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,8 @@ from starlette.responses import Response
 from kombo_embed import errors
 from kombo_embed.web.responses import HEADERS, EmbedResponse, encode_json
 from kombo_embed.web.schemas import serialize_integration
+
+logger = logging.getLogger("kombo_embed.web")
 
 MEDIA_TYPE = "application/problem+json"
 STATUSES: dict[type[errors.KomboEmbedError], int] = {
@@ -70,13 +73,22 @@ TITLES = {
     "configuration": "Server not configured",
     "refused": "Refused",
 }
-# Errors whose message is for the operator, who finds it in the log; a browser gets this text instead.
+# Pages show the detail to end users. Where an error's message is for the operator, who finds it in the log,
+# they get this text instead: it says what they can do.
+TRY_AGAIN = "This does not work at the moment. Please try again in a few minutes."
+CONTACT_SUPPORT = "This does not work at the moment. Please contact support."
 PUBLIC_DETAILS = {
-    "identity_error": "The application could not determine who is signed in. Its log names the cause.",
-    "identity_unavailable": "The sign-in cannot be verified at the moment. Try again in a few seconds.",
-    "store_unavailable": "The database cannot be used at the moment. Try again in a few seconds.",
-    "kombo_rejected": "Kombo rejected the application's request. The application's log names the cause.",
-    "configuration": "The application's settings are missing or invalid. Its log names them.",
+    "identity_error": CONTACT_SUPPORT,
+    "identity_unavailable": TRY_AGAIN,
+    "store_unavailable": TRY_AGAIN,
+    "rate_limited": "Too many attempts. Please try again in a few minutes.",
+    "activation_rejected": "The connection could not be confirmed. Please try again.",
+    "kombo_rate_limited": TRY_AGAIN,
+    "kombo_unavailable": TRY_AGAIN,
+    "kombo_timeout": TRY_AGAIN,
+    "kombo_rejected": CONTACT_SUPPORT,
+    "kombo_invalid_response": CONTACT_SUPPORT,
+    "configuration": CONTACT_SUPPORT,
 }
 # A host's HTTPException cannot set these: its problem has them from us, as every problem.
 RESERVED_HEADERS = {"content-type", "content-length", "transfer-encoding", *map(str.lower, HEADERS)}
@@ -87,6 +99,8 @@ FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, 5.5
 def problem_response(error: errors.KomboEmbedError) -> Response:
     """Return the problem for one of our errors, with its stable ``code``."""
     detail = PUBLIC_DETAILS.get(error.code, str(error))
+    if isinstance(error, errors.KomboInvalidResponse):
+        logger.warning("kombo.invalid_response", extra={"reason": str(error)})
     return _response(
         STATUSES[type(error)], error.code, detail, members=_members(error), headers=_headers(error)
     )

@@ -109,11 +109,21 @@ class KomboToolsResponse(BaseModel):
     tools: list[KomboTool]
 
 
+class KomboWebhooks(BaseModel):
+    """Whether webhooks can arrive, and did."""
+
+    configured: bool = Field(description="Whether a webhook secret is set.")
+    last_received_at: datetime | None = Field(
+        description="When the last valid event was received, by any process (UTC); null if none is kept."
+    )
+
+
 class KomboHealth(BaseModel):
-    """Whether the database and Redis can be reached."""
+    """Whether the database and Redis can be reached, and webhooks arrive."""
 
     status: Literal["ok", "degraded", "failing"]
     checks: dict[str, str]
+    webhooks: KomboWebhooks
 
 
 class KomboFieldProblem(BaseModel):

@@ -67,7 +67,11 @@ def test_each_delivery_is_listed_with_its_state_and_error() -> None:
         [("app.shaky", "dead letter", "RuntimeError"), ("app.steady", "delivered", None)],
     ]
     assert "1 of 2" in run("events").stdout
-    assert "app.shaky" in run("events", "show", dead["id"]).stdout
+    shown = run("events", "show", dead["id"]).stdout
+    shaky = shown.partition("app.shaky")[2].partition("app.steady")[0].split()
+    assert shaky[:3] == ["state", "dead", "letter"]
+    assert shaky[-3:-1] == ["last_error", "RuntimeError"]
+    assert all(len(line) <= 80 for line in shown.splitlines())
 
 
 def test_events_are_listed_in_pages() -> None:
@@ -97,3 +101,19 @@ def test_dead_letters_are_replayed_by_id_or_all_at_once() -> None:
     assert run("events", "replay", "--all").stdout == "Nothing to replay.\n"
     assert run("events", "replay", dead).stdout.startswith("1 due now.")
     assert run("events", "replay").exit_code == 1
+
+
+def test_an_event_is_resent_to_all_its_handlers_or_one() -> None:
+    [delivered] = [one for one in run_json("events", "--all")["events"] if one["state"] == "delivered"]
+    names = ["app.shaky", "app.steady"]
+    assert run_json("events", "resend", delivered["id"][:12]) == {
+        "resent": delivered["id"],
+        "handlers": names,
+    }
+    after = run_json("events", "show", delivered["id"])["event"]
+    assert [one["state"] for one in after["deliveries"]] == ["waiting", "waiting"]
+    again = run("events", "resend", delivered["id"], "--handler", "app.steady")
+    assert again.stdout.startswith("Due now for app.steady.")
+    missing = run("events", "resend", delivered["id"], "--handler", "app.gone")
+    assert (missing.exit_code, "app.gone" in missing.stderr) == (1, True)
+    assert run("events", "resend", "nonsense").exit_code == 1

@@ -87,7 +87,7 @@ async def test_an_expired_link_without_a_completion_is_reported_once_over_all_pr
         others = [await stack.enter_async_context(opened_store(SQLITE_URL, clock=clock)) for _ in range(3)]
         await asyncio.gather(*(housekeeping(one, clock).run_once() for one in [store, *others]))
     [event] = await abandoned(store, clock)
-    assert (event.origin_id, event.integration) == ("acme", None)
+    assert (event.origin_id, event.integration, event.actor) == ("acme", None, ADA.email)
     assert {name: event.data[name] for name in ("tool", "category", "language")} == {
         "tool": "greenhouse",
         "category": "ATS",

@@ -168,11 +168,8 @@ async def test_a_handler_that_fails_is_called_again_after_growing_delays() -> No
 
     outbox = await deliver(shaky)
     assert calls == [EVENT] * 3
-    assert [(one.error, one.retry_seconds) for one in outbox.outcomes] == [
-        ("RuntimeError", 2.0),
-        ("RuntimeError", 4.0),
-        (None, None),
-    ]
+    assert [one.retry_seconds for one in outbox.outcomes] == [2.0, 4.0, None]
+    assert [(one.error or "").partition(" at ")[0] for one in outbox.outcomes] == ["RuntimeError"] * 2 + [""]
 
 
 async def test_without_a_handler_the_outbox_is_not_read() -> None:

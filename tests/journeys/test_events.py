@@ -68,5 +68,5 @@ async def test_a_failed_flow_reaches_the_host_with_the_url_of_kombos_log(
         await sandbox.fail(link)
         await sandbox.settle()
         await eventually(lambda: len(events) == 1)
-    assert events[0].origin_id == "acme"
+    assert (events[0].origin_id, events[0].actor) == ("acme", "ada@acme.example")
     assert str(events[0].data["log_url"]).startswith("http")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -128,7 +129,7 @@ async def test_an_older_integration_whose_category_becomes_known_reports_the_new
     }
 
 
-async def duplicates(store: Store) -> list[dict[str, object]]:
+async def duplicates(store: Store) -> list[Mapping[str, object]]:
     slots = await register(store, "integration.duplicate")
     return [event.data for event in taken_events(await store.outbox.take(slots, now=NOW, lease_seconds=10))]
 

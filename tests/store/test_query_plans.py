@@ -131,6 +131,7 @@ async def work(store: Store) -> None:
     day = NOW + timedelta(days=2)
     assert ("late", "flow.failed") in await store.outbox.find_missing(["busy"], now=day, seconds=86400)
     assert await store.outbox.park("late", "flow.failed", now=NOW) > 0
+    assert await store.check() is not None
     await store.prune(before=NOW, audit_before=NOW, limit=500)
     await store.prune(before=day, audit_before=day, limit=500)
 
@@ -146,6 +147,7 @@ async def read(records: RecordsReader) -> None:
     assert await records.find_event(last[:31]) is None  # several begin with it
     assert await records.find_event(last) is not None
     assert await records.replay([last])
+    assert await records.resend(last, handler=None) is not None
     assert len(await records.replay_handler("late", new_name="new")) > 0
     assert len(await records.replay_all()) > 1000
     await records.missing_handlers()

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
 
+from kombo_embed import IntegrationUpdated
 from kombo_embed.deliveries import DeliveryOutcome
 from kombo_embed.errors import StoreUnavailable
 from kombo_embed.integration import Completion
 from kombo_embed.store.store import Store
-from kombo_embed.store.tables import deliveries, metadata
+from kombo_embed.store.tables import deliveries, ended_deliveries, metadata
 from kombo_embed.upstream import ReportedState, WebhookEvent
 from tests.store.samples import (
+    ADA,
     NOW,
     REPORTED,
     complete,
@@ -177,8 +180,12 @@ async def test_a_failed_delivery_is_due_again_later_and_a_made_one_never(store: 
     assert await store.outbox.take(slots, now=NOW, lease_seconds=10) == []
     await expire_leases(store, seconds=61)
     [[again]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
-    assert (again.attempts, again.failures) == (2, 1)
-    await store.outbox.save([DeliveryOutcome(again)], now=LATER, lease_seconds=10)
+    assert (again.attempts, again.failures, again.last_error) == (2, 1, "RuntimeError")
+    await store.outbox.save([DeliveryOutcome(again, retry_seconds=1)], now=LATER, lease_seconds=10)
+    await expire_leases(store, seconds=3600)
+    [[last]] = await store.outbox.take(slots, now=LATER, lease_seconds=10)
+    await store.outbox.save([DeliveryOutcome(last)], now=LATER, lease_seconds=10)
+    assert await ended(store) == [("delivered", 1, "RuntimeError")]
     await expire_leases(store, seconds=3600)
     assert await store.outbox.take(slots, now=LATER, lease_seconds=10) == []
 
@@ -202,6 +209,54 @@ async def test_each_handler_gets_the_event_once_and_a_failing_one_holds_up_no_ot
         [*done, DeliveryOutcome(shaky[0], error="RuntimeError", retry_seconds=60)], now=NOW, lease_seconds=10
     )
     assert await undelivered(store) == [("shaky", CONNECTED), ("shaky", "integration.updated")]
+
+
+async def test_an_update_names_each_changed_field_with_its_old_and_new_value(store: Store) -> None:
+    slots = await register(store, "integration.updated")
+    await store.save_event(*created())
+    await store.save_event(*state_changed("e2", "ACTIVE"))
+    event, state = state_changed("e3", "INVALID")
+    await store.save_event(event, replace(state, setup_status="COMPLETED"))
+    events = taken_events(await store.outbox.take(slots, now=NOW, lease_seconds=10))
+    assert all(isinstance(event, IntegrationUpdated) for event in events)
+    assert [event.data for event in events] == [
+        {"changes": {"status": {"from": None, "to": "ACTIVE"}}},
+        {
+            "changes": {
+                "setup_status": {"from": "INCOMPLETE", "to": "COMPLETED"},
+                "status": {"from": "ACTIVE", "to": "INVALID"},
+            }
+        },
+    ]
+
+
+@pytest.mark.parametrize("reported_by", ["browser", "webhook"])
+async def test_an_event_names_the_end_user_who_caused_it(store: Store, reported_by: str) -> None:
+    types = ("integration.connected", "integration.duplicate", "integration.updated", "integration.deleted")
+    slots = await register(store, *types)
+    if reported_by == "webhook":
+        await store.save_event(*created(category="HRIS"))
+        await store.save_event(*created("e2", integration_id="personio:y", category="HRIS"))
+    else:
+        for token, id_ in enumerate(("personio:x", "personio:y")):
+            reported = replace(REPORTED, integration_id=id_, email="other@acme.example", category="HRIS")
+            await store.save_completion(
+                reported, activation_token=f"t{token}", origin_id="acme", actor=ADA.email
+            )
+    await store.save_event(*state_changed("e3", "INVALID"))
+    for id_ in ("personio:x", "personio:y"):
+        integration = await store.find_integration(id_)
+        assert integration is not None
+        await store.save_deleted(integration, actor="bob@acme.example" if id_ == "personio:x" else None)
+    events = taken_events(await store.outbox.take(slots, now=NOW, lease_seconds=10))
+    assert [(event.type.partition(".")[2], event.actor) for event in events] == [
+        ("connected", ADA.email),
+        ("connected", ADA.email),
+        ("duplicate", ADA.email),
+        ("updated", None),
+        ("deleted", "bob@acme.example"),
+        ("deleted", None),
+    ]
 
 
 async def test_the_lease_of_a_lane_passes_to_the_next_delivery(store: Store, database_url: str) -> None:
@@ -298,6 +353,14 @@ async def undelivered(store: Store) -> list[tuple[str, str]]:
     query = select(deliveries.c.handler, deliveries.c.type).order_by(deliveries.c.id)
     async with store._database.reading() as connection:  # noqa: SLF001 - to look without leasing
         return [(handler, event_type) for handler, event_type in await connection.execute(query)]
+
+
+async def ended(store: Store) -> list[tuple[str, int, str | None]]:
+    """The outcomes, failures and last errors of the deliveries that have ended."""
+    columns = ended_deliveries.c
+    query = select(columns.outcome, columns.failures, columns.last_error)
+    async with store._database.reading() as connection:  # noqa: SLF001 - as above
+        return [tuple(row) for row in await connection.execute(query)]
 
 
 async def expire_leases(store: Store, *, seconds: float = 11) -> None:

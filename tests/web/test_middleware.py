@@ -207,11 +207,14 @@ async def test_health_needs_no_login_and_fails_without_the_database(
     embed.install(app)
     async with running(app) as client:
         healthy = await client.get("/kombo/health")
-        assert (healthy.status_code, healthy.json()) == (200, {"status": "ok", "checks": {"store": "ok"}})
+        webhooks = {"configured": True, "last_received_at": None}
+        expected = {"status": "ok", "checks": {"store": "ok"}, "webhooks": webhooks}
+        assert (healthy.status_code, healthy.json()) == (200, expected)
         with sqlite3.connect("kombo_embed.db") as database:
             database.execute("drop table kombo_embed_integrations")
         failing = await client.get("/kombo/health")
         assert (failing.status_code, failing.json()["status"]) == (503, "failing")
+        assert failing.json()["webhooks"] == webhooks
         lost = await client.get("/kombo/integrations", headers=ADA)
         assert (lost.status_code, lost.json()["code"]) == (503, "store_unavailable")
         assert lost.headers["retry-after"] == "5"

@@ -6,13 +6,14 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
 from kombo_embed.kombo.webhooks import sign
-from tests.support import WEBHOOK_SECRET, eventually, make_host, running
+from tests.support import WEBHOOK_SECRET, ManualClock, eventually, make_host, running
 
 CREATED = {
     "id": "event-1",
@@ -172,6 +173,66 @@ async def test_only_exactly_one_right_signature_is_accepted(kombo: httpx.AsyncBa
             assert (response.status_code, response.json()["code"]) == (401, "webhook_rejected")
         accepted = await client.post("/kombo/webhooks", content=body, headers=[(name.upper(), good)])
         assert accepted.status_code == 204
+
+
+async def test_rejected_webhooks_are_counted_in_one_line_a_minute(
+    kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    app, _ = make_host(kombo, clock=clock)
+
+    def lines() -> list[tuple[int, str]]:
+        found = [vars(record) for record in caplog.records if record.message == "webhook.rejected"]
+        assert all(record["levelname"] == "WARNING" for record in found)
+        return [(record["count"], record["reason"]) for record in found]
+
+    async with running(app) as client:
+        for _ in range(3):
+            assert (await client.post("/kombo/webhooks", **signed(CREATED, "wrong"))).status_code == 401
+        assert lines() == [(1, "wrong_signature")]
+        clock.advance(60)
+        assert (await client.post("/kombo/webhooks", json=CREATED)).status_code == 401
+        assert lines()[1:] == [(3, "no_signature")]
+        await client.post("/kombo/webhooks", **signed(CREATED, "wrong"))
+        assert len(lines()) == 2
+    assert lines()[2:] == [(1, "wrong_signature")]
+
+
+async def test_a_start_without_a_secret_is_logged_and_health_says_so(
+    kombo: httpx.AsyncBaseTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = make_host(kombo, webhook_secret=())
+    async with running(app) as client:
+        [record] = [one for one in caplog.records if one.message == "webhooks.not_configured"]
+        assert (record.levelname, vars(record)["variable"]) == ("WARNING", "KOMBO_WEBHOOK_SECRET")
+        assert (await client.post("/kombo/webhooks", **signed(CREATED))).status_code == 503
+        health = (await client.get("/kombo/health")).json()
+    assert health["webhooks"] == {"configured": False, "last_received_at": None}
+    [record] = [one for one in caplog.records if one.message == "webhook.rejected"]
+    assert vars(record)["reason"] == "not_configured"
+
+
+async def test_health_states_when_any_process_received_the_last_valid_webhook(
+    kombo: httpx.AsyncBaseTransport, database_url: str
+) -> None:
+    clock = ManualClock()
+    app, _ = make_host(kombo, clock=clock, database_url=database_url)
+    other, _ = make_host(kombo, clock=clock, database_url=database_url)
+    foreign, _ = make_host(kombo, clock=clock, database_url=database_url, environment="other")
+    async with running(app) as client, running(other) as second, running(foreign) as third:
+        before = (await client.get("/kombo/health")).json()["webhooks"]
+        assert before == {"configured": True, "last_received_at": None}
+        await client.post("/kombo/webhooks", **signed(CREATED))
+        clock.advance(60)
+        await client.post("/kombo/webhooks", **signed(CREATED | {"id": "later", "type": "data-changed"}))
+        clock.advance(60)
+        await client.post("/kombo/webhooks", **signed(CREATED | {"id": "forged"}, "wrong"))
+        expected = datetime.fromtimestamp(clock.time() - 60, UTC)
+        for one in (client, second):
+            stated = (await one.get("/kombo/health")).json()["webhooks"]["last_received_at"]
+            assert stated.endswith("Z")
+            assert datetime.fromisoformat(stated) == expected
+        assert (await third.get("/kombo/health")).json()["webhooks"]["last_received_at"] is None
 
 
 async def test_few_large_bodies_are_read_at_a_time_and_small_ones_wait_for_none(
