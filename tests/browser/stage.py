@@ -199,7 +199,8 @@ async def serve_page(request: Request, *, frames_from: str) -> Response:
     name = request.path_params["name"]
     frames = "'none'" if "unframed" in request.query_params else frames_from
     policy = (
-        f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: {frames_from}; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        f"img-src 'self' data: {frames_from}; "
         f"base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'; frame-src {frames}"
     )
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
