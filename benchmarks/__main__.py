@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from benchmarks import clicks, footprint, links, processes, records
+from benchmarks import clicks, delivery, footprint, links, processes, records
 from benchmarks.bench import EFFORTS, Bench, WrongAnswers
 from benchmarks.processes import NotInstalled, ProcessFailed
 from benchmarks.report import Line, table
@@ -35,8 +35,10 @@ MEASUREMENTS: list[tuple[tuple[int, ...], Callable[[Bench], Awaitable[list[Line]
     ((15,), footprint.measure_imports),
     ((16,), links.measure_refusals),
     ((17,), clicks.measure_clicks),
+    ((18,), delivery.measure_delivery),
+    ((19,), delivery.measure_idle),
 ]
-TARGETS = range(1, 18)
+TARGETS = range(1, 20)
 
 
 async def measure(effort: str, only: set[int]) -> list[Line]:

@@ -29,7 +29,7 @@ class Line:
     bound: Bound | None = None
     measured: Spread | None = None
     _: KW_ONLY
-    unit: Literal["x", "calls", "ms", "B"] = "x"
+    unit: Literal["x", "calls", "ms", "B", "/s"] = "x"
     cpu: Spread | None = None  # for a ratio of requests per second: the ratio of the CPU per request
     details: dict[str, object] = field(default_factory=dict)  # for programs
     remark: str = ""

@@ -31,6 +31,23 @@ INTEGRATION = (
     "demo/test_server.py",
     "journeys/test_crashes.py",
     "journeys/test_details_after_crashes.py",
+    "journeys/test_failing_inserts.py",
+    "journeys/test_servers.py",
+    "browser/test_framework_examples_in_chromium.py",
+    "browser/test_nested_dialogs_in_chromium.py",
+    "link_cache/test_attacks.py",
+    "link_cache/test_redis_servers.py",
+    "store/test_copying.py",
+    "store/test_delivery_order.py",
+    "store/test_pools.py",
+    "store/test_postgresql_failures.py",
+    "store/test_privileges.py",
+    "store/test_tls.py",
+    "core/test_details.py",
+    "store/test_erasure.py",
+    "store/test_outbox_drain.py",
+    "journeys/test_similar_origin_ids.py",
+    "test_environment.py",
 )
 # Started first when several processes share the files, so that no long file is left for the end.
 LONG = (

@@ -1,0 +1,103 @@
+"""Targets 18 and 19: delivering events to handlers, and what an idle process asks of its database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from pydantic import SecretStr
+from sqlalchemy import Engine, event, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from benchmarks.bench import Bench
+from benchmarks.growth import Measurement, cpu_ms_per_event, events_per_second, measure
+from benchmarks.report import Line, ratios, spread
+from benchmarks.requests import API_KEY
+from kombo_embed import Event, KomboEmbed, Settings
+
+ROUNDS, EVENTS, IDLE_SECONDS = 3, 2000, 30
+RETAINED = 1_000  # delivered events
+RATE = Measurement("events per second that one process delivers, SQLite", "/s", [RETAINED], events_per_second)
+CPU = Measurement(
+    "CPU of a delivery / a handler call and two statements by hand",
+    "ms",
+    [RETAINED],
+    cpu_ms_per_event,
+)
+IDLE = "statements per second of an idle process, SQLite"
+
+
+async def measure_delivery(bench: Bench) -> list[Line]:
+    """Deliver events of as many integrations to a handler that returns at once."""
+    rates, ours, by_hand = [], [], []
+    for _ in range(ROUNDS):
+        rates.append(await measure(bench.database_url(), RATE, RETAINED))
+        ours.append(await measure(bench.database_url(), CPU, RETAINED))
+        by_hand.append(await _by_hand(bench.database_url()))
+    return [
+        Line(18, RATE.name, (">=", 200), spread(rates), unit="/s"),
+        Line(18, CPU.name, ("<=", 3), ratios(ours, by_hand)),
+    ]
+
+
+async def measure_idle(bench: Bench) -> list[Line]:
+    """Count the statements of an app that nobody uses."""
+    settings = Settings(api_key=SecretStr(API_KEY), database_url=SecretStr(bench.database_url()))
+    embed = KomboEmbed(end_user=_nobody, settings=settings, http_transport=httpx.MockTransport(_refuse))
+    embed.on("integration.connected")(_hear)
+    with _counted() as statements:
+        async with embed:
+            await asyncio.sleep(5)
+            before = len(statements)
+            await asyncio.sleep(IDLE_SECONDS)
+            rate = (len(statements) - before) / IDLE_SECONDS
+    return [Line(19, IDLE, ("<=", 1), spread([rate]), unit="/s")]
+
+
+async def _by_hand(url: str) -> float:
+    """Return the CPU per event, in ms, of a loop that reads an event, calls a handler and marks the event."""
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE event (id INTEGER PRIMARY KEY, data TEXT, done INTEGER)"))
+        rows = [{"data": json.dumps({"number": number})} for number in range(EVENTS)]
+        await connection.execute(text("INSERT INTO event (data, done) VALUES (:data, 0)"), rows)
+    started = time.process_time()
+    for number in range(1, EVENTS + 1):
+        async with engine.begin() as connection:
+            one = {"id": number}
+            data = (await connection.execute(text("SELECT data FROM event WHERE id = :id"), one)).scalar_one()
+            await _hear(json.loads(data))
+            await connection.execute(text("UPDATE event SET done = 1 WHERE id = :id"), one)
+    used = time.process_time() - started
+    await engine.dispose()
+    return used * 1000 / EVENTS
+
+
+async def _hear(_event: Event | object) -> None:
+    return None
+
+
+async def _nobody(_connection: object) -> None:
+    return None
+
+
+def _refuse(_request: httpx.Request) -> httpx.Response:
+    return httpx.Response(503)
+
+
+@contextmanager
+def _counted() -> Iterator[list[str]]:
+    statements: list[str] = []
+
+    def record(*arguments: object) -> None:
+        statements.append(str(arguments[2]))
+
+    event.listen(Engine, "before_cursor_execute", record)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", record)
