@@ -23,7 +23,7 @@ OLD_VERSIONS := -W default::DeprecationWarning -W default::PendingDeprecationWar
     -W default::pytest.PytestUnraisableExceptionWarning
 # Pythons that the package supports too; `make test-pythons` looks for them on the PATH and among pyenv's.
 PYTHONS := 3.12 3.13 3.14
-SMOKE := tests/test_public_surface.py tests/journeys/test_connect_journey.py tests/settings tests/cli
+SMOKE := tests/test_public_surface.py tests/journeys/test_connect_journey.py tests/settings tests/cli/test_commands.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-integrations test-lowest test-pythons test-python soak check format bench bench-quick build lock screenshots clean
@@ -61,11 +61,11 @@ test-python: $(VENV)/.dev
 
 soak: $(VENV)/.dev $(MODULE) ## an hour of tests at full size: 200 kills, 10,000 completions, a million keys
 	@CI=true CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 CONVERGENCE_SHUFFLES=1000 LINKS_SOAK=1 \
-	    DELIVERY_EXAMPLES=2000 DETAILS_TEST_KILLS=10 DETAILS_TEST_COMPLETIONS=200 \
+	    DELIVERY_EXAMPLES=2000 DETAILS_TEST_KILLS=10 DETAILS_TEST_COMPLETIONS=200 PLAN_ROWS=1000000 \
 	    $(TESTING) $(BIN)/python -m pytest \
 	    tests/journeys/test_crashes.py tests/journeys/test_details_after_crashes.py \
 	    tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
-	    tests/store/test_delivery_order.py tests/link_cache $(ARGS)
+	    tests/store/test_delivery_order.py tests/store/test_every_plan.py tests/link_cache $(ARGS)
 
 check: $(VENV)/.dev $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
 	@$(BIN)/ruff check .
