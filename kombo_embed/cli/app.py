@@ -35,6 +35,7 @@ class _Commands(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+ABOUT_SERVERS = ("deployment.unsafe", "webhooks.not_configured")  # log events that no command prints
 app = typer.Typer(
     name="kombo-embed",
     cls=_Commands,
@@ -70,7 +71,7 @@ def _log_to_stderr(unprinted: str) -> Iterator[None]:
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(KeyValueFormatter())
-    handler.addFilter(lambda record: record.msg != "deployment.unsafe")  # it is about servers
+    handler.addFilter(lambda record: record.msg not in ABOUT_SERVERS)
     if unprinted:
         handler.addFilter(lambda record: not record.name.startswith(unprinted))
     logger = logging.getLogger("kombo_embed")

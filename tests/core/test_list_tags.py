@@ -99,7 +99,7 @@ async def test_another_page_of_the_list_or_another_tag_is_read(browser: Page) ->
         assert await browser.poll(query="?limit=1") == 304  # equal, but read
         assert await browser.poll(query="?next_action=reconnect") == 200
         assert await browser.poll() == 200
-    assert len(executed) == 3
+    assert len(executed) >= 3  # the background work may read, too
 
 
 async def test_an_own_change_is_seen_by_the_next_poll(browser: Page) -> None:
