@@ -41,7 +41,7 @@ class App:
         response = await self.complete(token)
         assert (response.status_code, response.json()["code"]) == (503, "store_unavailable")
         assert response.headers["retry-after"] == "5"
-        assert response.json()["detail"].startswith("The database cannot be used at the moment.")
+        assert response.json()["detail"].startswith("This does not work at the moment.")
 
     async def assert_recovered(self, token: str) -> None:
         assert (await self.client.get("/kombo/health")).status_code == 200
