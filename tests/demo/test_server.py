@@ -198,7 +198,8 @@ async def test_with_an_api_key_it_uses_real_kombo_and_starts_no_sandbox(
 ) -> None:
     if from_file:
         (tmp_path / ".env").write_text("KOMBO_API_KEY=ks_made_up\n")
-    async with started(temporary, KOMBO_API_KEY="" if from_file else "ks_made_up") as demo:
+    key = {"KOMBO_API_KEY": "" if from_file else "ks_made_up"}
+    async with started(temporary, KOMBO_WEBHOOK_SECRET="whsec_made_up", **key) as demo:
         [host] = demo.urls
         assert "ks_made_up" not in demo.output
         async with httpx.AsyncClient(trust_env=False) as browser:
