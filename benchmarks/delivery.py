@@ -19,7 +19,7 @@ from benchmarks.report import Line, ratios, spread
 from benchmarks.requests import API_KEY
 from kombo_embed import Event, KomboEmbed, Settings
 
-ROUNDS, EVENTS, IDLE_SECONDS = 3, 2000, 30
+ROUNDS, EVENTS, IDLE_SECONDS = 1, 2000, 10
 RETAINED = 1_000  # delivered events
 RATE = Measurement("events per second that one process delivers, SQLite", "/s", [RETAINED], events_per_second)
 CPU = Measurement(
@@ -51,7 +51,7 @@ async def measure_idle(bench: Bench) -> list[Line]:
     embed.on("integration.connected")(_hear)
     with _counted() as statements:
         async with embed:
-            await asyncio.sleep(5)
+            await asyncio.sleep(2)
             before = len(statements)
             await asyncio.sleep(IDLE_SECONDS)
             rate = (len(statements) - before) / IDLE_SECONDS
