@@ -193,7 +193,7 @@ class ConnectionLink:
     ) -> ConnectionLink:
         """Return the link that Kombo minted. Both times count from before the request to Kombo was sent.
 
-        ``prefetched_row_id`` is the row of a link that was minted for nobody's click yet.
+        ``prefetched_row_id`` is the row of a link that was minted before a click.
         """
         content = {"link": link, "expires_at": rfc3339(expires_at)}
         body = ENCODER.encode(content).encode()

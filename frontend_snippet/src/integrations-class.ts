@@ -162,7 +162,7 @@ export class KomboIntegrations extends BaseElement {
     return "";
   }
 
-  /** Return what to tell the end user about an error, and dispatch it. A mistake of the page's is thrown. */
+  /** Return the text for the end user about an error, and dispatch it. A mistake of the page's is thrown. */
   #explain(error: unknown): string {
     if (!(error instanceof KomboEmbedError)) throw error;
     this.#dispatch("failed", error);

@@ -41,7 +41,7 @@ class KomboCheck:
     def _inspect_url(self) -> Iterator[Finding]:
         settings, variable = self._settings, self._variable("API_URL")
         if not settings.is_private:
-            message = f"{variable} is http to another machine: whoever is between reads the API key."
+            message = f"{variable} is http to another machine: anyone on the way can read the API key."
             yield Finding("api_url", "warning", message, f"Write https:// in {variable}.")
         if settings.api_url and "region" in settings.model_fields_set:
             region = self._variable("REGION")

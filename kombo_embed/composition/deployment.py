@@ -26,7 +26,7 @@ from kombo_embed.urls import is_loopback
 BROWSER_MODULES = ("kombo-embed.js", "kombo-integrations.js")
 logger = logging.getLogger("kombo_embed")
 
-MOUNTS = Path("/proc/mounts")  # Linux; elsewhere nothing is known of the file system
+MOUNTS = Path("/proc/mounts")  # Linux; on other systems the file system is unknown
 # SQLite's WAL needs shared memory and locks that these do not provide between machines (sqlite.org/wal.html).
 NETWORK_FILE_SYSTEMS = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"),
@@ -123,7 +123,7 @@ def _inspect_origins(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "origins",
             "warning",
-            f"{variable} has {origin}: whoever can change that page's traffic can act as its end user.",
+            f"{variable} has {origin}: anyone who can change that page's traffic can act as its end user.",
             f"Serve that page over https and write https:// in {variable}.",
         )
     if not insecure:

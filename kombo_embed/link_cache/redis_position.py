@@ -22,7 +22,7 @@ ROWS_PER_READ, APPLIED_AT_ONCE = 1000, 100
 class RedisPosition:
     """The position of one database in one Redis. All methods raise `RedisUnavailable`.
 
-    ``database`` tells apart the databases whose invalidations are applied to this Redis. All rows up to
+    ``database`` distinguishes the databases whose invalidations are applied to this Redis. All rows up to
     ``value`` were applied, by any process.
     """
 

@@ -1,7 +1,7 @@
 """The values in Redis: serialized and parsed.
 
-Whoever can write to Redis may have written what is parsed here. So all of it is untrusted, and what does not
-match its schema is rejected: the functions return None.
+Anyone with write access to Redis may have written what is parsed here. So all of it is untrusted, and what
+does not match its schema is rejected: the functions return None.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def parse_link(
 ) -> ConnectionLink | None:
     """Return the link if it may be issued, until ``left_ms`` have passed or its own lifetime has.
 
-    ``left_ms`` is negative if it does not expire in Redis, which is not believed.
+    ``left_ms`` is negative if it does not expire in Redis, which is rejected.
     """
     try:
         stored = _Link.model_validate_json(content)

@@ -103,7 +103,7 @@ class Sandbox:
         self._connections.change_state(integration_id, status=state, setup_status=setup_status)
 
     def delete(self, integration_id: str) -> None:
-        """Delete an integration, as somebody does in Kombo's dashboard, and send the webhook."""
+        """Delete an integration, as in Kombo's dashboard, and send the webhook."""
         self._connections.delete(integration_id)
 
     def lose_webhooks(self, times: int) -> None:

@@ -40,7 +40,7 @@ async def _save_report(
     """Save what an event reports; return the origin id whose links it invalidates, if no change does."""
     match report:
         case upstream.ReportedIntegration():
-            # The end user whom Kombo names here is the one who connected it; elsewhere it may be another one.
+            # Here Kombo names the end user who connected it; in other events it may be another one.
             caused = replace(transaction, actor=report.email)
             saved = await integrations.save(caused, report, origin_id=report.origin_id, source="webhook")
             return saved.integration.origin_id if saved else report.origin_id

@@ -70,7 +70,7 @@ class Database:
 
     @property
     def name(self) -> str:
-        """Return what tells this database apart from others, without its user and password."""
+        """Return what distinguishes this database from others, without its user and password."""
         parts = parse_url(self._url)
         if isinstance(parts, SqliteUrl):
             return str(parts.file)

@@ -54,7 +54,7 @@ class PostgreSql:
     """One PostgreSQL database. A connection that broke is replaced, and its work is retried.
 
     ``busy_seconds`` limits the wait for a connection, and each statement. Prepared statements are kept per
-    connection, unless it leads to a pooler such as PgBouncer: the next transaction may run elsewhere there.
+    connection, unless it leads to a pooler such as PgBouncer, where the next transaction may use another one.
     """
 
     migrates_on_open = False
