@@ -22,10 +22,10 @@ NO_STORE = {**SAFE, "Cache-Control": "no-store"}
 
 def page(name: str, *, frames_from: str, context: Mapping[str, object]) -> HTMLResponse:
     """Return one of the pages, which may frame this origin and whose scripts read ``context`` as JSON."""
-    images = "" if frames_from == "'none'" else frames_from  # the tools' logos
+    images = "'self'" if frames_from == "'none'" else f"'self' {frames_from}"  # also the tools' logos
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; "
-        f"base-uri 'none'; frame-ancestors 'none'; frame-src {frames_from}; img-src 'self' {images}"
+        f"base-uri 'none'; frame-ancestors 'none'; frame-src {frames_from}; img-src {images}"
     )
     html = Template((PAGES / f"{name}.html").read_text(encoding="utf-8"))
     # These could end the script block that the JSON is in.
