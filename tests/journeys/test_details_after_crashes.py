@@ -77,6 +77,7 @@ async def report_while_killed(
         await asyncio.sleep(chance.uniform(0, LIFE_SECONDS))
         await server.kill()
     await server.start()
+    await until_healthy(client)
     await reporting
     return integrations
 
