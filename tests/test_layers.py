@@ -16,6 +16,7 @@ GROUND = (
     "_version",
     "clock",
     "integration",
+    "event",
     "errors",
     "models",
     "upstream",

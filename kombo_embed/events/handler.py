@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from kombo_embed.deliveries import EventHandler
-from kombo_embed.integration import Event
+from kombo_embed.event import Event
 
 logger = logging.getLogger("kombo_embed.events")
 
