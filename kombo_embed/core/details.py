@@ -13,11 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 
+from kombo_embed.core.records import DetailsQueue, RecordStore
 from kombo_embed.errors import IntegrationNotFound, KomboEmbedError, KomboRejected, StoreUnavailable
 from kombo_embed.integration import DETAILS_NOT_FOUND_MAX
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.ports import Clock, DetailsJob, DetailsQueue, RecordStore
+from kombo_embed.ports import Clock, DetailsJob
 
 logger = logging.getLogger("kombo_embed.core")
 

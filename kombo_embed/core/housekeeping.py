@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from kombo_embed.core.records import RecordStore
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.ports import Clock, RecordStore
+from kombo_embed.ports import Clock
 
 logger = logging.getLogger("kombo_embed.core")
 

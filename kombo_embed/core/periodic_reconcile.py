@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from kombo_embed.core.records import DetailsQueue, RecordStore
 from kombo_embed.errors import KomboEmbedError, KomboRejected, StoreUnavailable
 from kombo_embed.integration import Integration
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.ports import Clock, DetailsQueue, RecordStore
+from kombo_embed.ports import Clock
 
 logger = logging.getLogger("kombo_embed.core")
 

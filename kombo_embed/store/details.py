@@ -1,4 +1,4 @@
-"""Integrations that have to be read from Kombo; implements `kombo_embed.ports.DetailsQueue`."""
+"""Integrations that have to be read from Kombo; implements `kombo_embed.core.records.DetailsQueue`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store: implements `kombo_embed.ports.RecordStore` on SQLAlchemy Core, one transaction per method."""
+"""Implements `kombo_embed.core.records.RecordStore` on SQLAlchemy Core, one transaction per method."""
 
 from __future__ import annotations
 
