@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import HTTPConnection
@@ -33,6 +33,11 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds on a clock that is never set back and SHOULD continue while the machine sleeps."""
+
+
+def utc_now(clock: Clock) -> datetime:
+    """Return a clock's time as an aware datetime."""
+    return datetime.fromtimestamp(clock.time(), UTC)
 
 
 class EndUserResolver(Protocol):
