@@ -14,8 +14,7 @@ from datetime import datetime
 
 from kombo_embed.deliveries import Delivery, DeliveryOutcome, EventHandlers, Outbox
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.events.backoff import backoff_seconds, crash_backoff_seconds
-from kombo_embed.events.handler import HandlerRunner
+from kombo_embed.events.handler import HandlerRunner, backoff_seconds, crash_backoff_seconds
 from kombo_embed.events.upkeep import Upkeep
 from kombo_embed.ports import Clock, utc_now
 
