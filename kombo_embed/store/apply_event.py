@@ -17,21 +17,24 @@ async def apply(
     report: upstream.Report | None,
     *,
     created_at: datetime | None = None,
-) -> None:
+    unless_erased: bool = False,
+) -> bool:
     """Save an event and what it reports, once. A duplicate delivery changes and invalidates nothing.
 
     Of an event about an erased customer only the id is saved, unless Kombo created the integration later, at
-    ``created_at``.
+    ``created_at``. With ``unless_erased``, nothing is saved then, and the result is False.
     """
     integration_id = webhook_events.integration_id_of(event, report)
     origin_id = webhook_events.origin_id_of(event, report)
     if not await erasure_marks.admits(
         transaction, integration_id, origin_id=origin_id, created_at=created_at
     ):
+        if unless_erased:
+            return False
         await webhook_events.save_id(transaction, event)
-        return
-    if await webhook_events.save(transaction, event, report):
+    elif await webhook_events.save(transaction, event, report):
         transaction.invalidate(await _save_report(transaction, event, report))
+    return True
 
 
 async def _save_report(

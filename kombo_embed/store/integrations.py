@@ -37,6 +37,19 @@ REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
 REPORTED_WITH_OTHERS = {"tool_label", "logo_url"}
 DUPLICATES_NAMED = 10  # the oldest ones, in an event
 OLDEST_FIRST = (integrations.c.connected_at, integrations.c.id)
+SAME = ("origin_id", "tool", "category")  # in what duplicates are equal
+OLDEST_OTHER = (
+    select(integrations)
+    .where(
+        integrations.c.environment == bindparam("environment"),
+        integrations.c.deleted_at.is_(None),
+        *(integrations.c[name] == bindparam(f"same_{name}") for name in SAME),
+        integrations.c.category_guessed.is_(False),
+        integrations.c.id != bindparam("same_id"),
+    )
+    .order_by(*OLDEST_FIRST)
+    .limit(1)
+)
 PUBLIC_ID_BYTES = 16
 PUBLIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # so many bytes in base64url, without padding
 
@@ -201,9 +214,9 @@ async def _report_duplicates(transaction: Transaction, row: RowMapping) -> None:
     """
     if row["deleted_at"] is not None or row["origin_id"] is None or row["category"] is None:
         return
-    await transaction.lock("origin id", row["origin_id"])
-    others = _equal(transaction, row).where(integrations.c.id != row["id"]).order_by(*OLDEST_FIRST)
-    oldest = (await transaction.connection.execute(others.limit(1))).mappings().first()
+    await transaction.lock(erasure_marks.ORIGIN, row["origin_id"])
+    same = {f"same_{name}": row[name] for name in (*SAME, "id")} | {"environment": transaction.environment}
+    oldest = (await transaction.connection.execute(OLDEST_OTHER, same)).mappings().first()
     if oldest is None or row["category_guessed"]:
         return
     newer = max(row, oldest, key=itemgetter("connected_at", "id"))
@@ -229,7 +242,7 @@ async def _duplicates(transaction: Transaction, newer: RowMapping) -> dict[str, 
 
 
 def _equal(transaction: Transaction, row: RowMapping) -> Any:  # noqa: ANN401 - as `_not_deleted`
-    same = [integrations.c[name] == row[name] for name in ("origin_id", "tool", "category")]
+    same = [integrations.c[name] == row[name] for name in SAME]
     return _not_deleted(transaction, *same, integrations.c.category_guessed.is_(False))
 
 
