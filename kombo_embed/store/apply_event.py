@@ -32,20 +32,26 @@ async def apply(
         if unless_erased:
             return False
         await webhook_events.save_id(transaction, event)
-    elif await webhook_events.save(transaction, event, report):
-        transaction.invalidate(await _save_report(transaction, event, report))
+    elif saved := await webhook_events.save(transaction, event, report):
+        transaction.invalidate(await _save_report(transaction, event, report, has_states=saved.has_states))
     return True
 
 
 async def _save_report(
-    transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
+    transaction: Transaction,
+    event: upstream.WebhookEvent,
+    report: upstream.Report | None,
+    *,
+    has_states: bool,
 ) -> str | None:
     """Save what an event reports; return the origin id whose links it invalidates, if no change does."""
     match report:
         case upstream.ReportedIntegration():
             # Here Kombo names the end user who connected it; in other events it may be another one.
             caused = replace(transaction, actor=report.email)
-            saved = await integrations.save(caused, report, origin_id=report.origin_id, source="webhook")
+            saved = await integrations.save(
+                caused, report, origin_id=report.origin_id, source="webhook", has_states=has_states
+            )
             return saved.integration.origin_id if saved else report.origin_id
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)

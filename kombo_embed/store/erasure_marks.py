@@ -26,9 +26,7 @@ KEY_BYTES = 32
 FIND_KEY = select(erasure_keys.c.digest_key).where(erasure_keys.c.environment == bindparam("environment"))
 
 
-async def lock(
-    transaction: Transaction, integration_id: str | None, *, origin_id: str | None = None
-) -> None:
+async def lock(transaction: Transaction, integration_id: str | None, *, origin_id: str | None = None) -> None:
     """Lock the marks against changes, an integration and its origin id, until the transaction ends."""
     others = [(integration_id,)] if integration_id is not None else []
     await transaction.lock_shared(LOCK, *others, *([(ORIGIN, origin_id)] if origin_id is not None else []))

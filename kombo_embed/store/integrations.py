@@ -99,12 +99,21 @@ def from_row(row: RowMapping) -> Integration:
 
 
 async def save(
-    transaction: Transaction, reported: ReportedIntegration, *, origin_id: str | None, source: Source
+    transaction: Transaction,
+    reported: ReportedIntegration,
+    *,
+    origin_id: str | None,
+    source: Source,
+    has_states: bool = True,
 ) -> Completion | None:
-    """Record a reported integration, or what is new about a known one; return None if it is deleted."""
+    """Record a reported integration, or what is new about a known one; return None if it is deleted.
+
+    ``has_states`` is False if Kombo is known to have reported no state of it before.
+    """
     row = await lock_row(transaction, reported.integration_id)
     if row is None:
-        return await _save_first(transaction, reported, origin_id=origin_id, source=source)
+        values = await _first_report(transaction, reported, origin_id=origin_id, source=source)
+        return await _save_first(transaction, reported.integration_id, values, has_states=has_states)
     if row["deleted_at"] is not None:
         return None
     values = merge.report_changes(row, reported, origin_id=origin_id)
@@ -172,17 +181,22 @@ async def save_details(
     return integration
 
 
-async def _save_first(
+async def _first_report(
     transaction: Transaction, reported: ReportedIntegration, *, origin_id: str | None, source: Source
-) -> Completion:
-    values = _first_values(reported, origin_id=origin_id, source=source) | {
-        "details_due_at": details_due.AT_ONCE
-    }
+) -> merge.Values:
+    values = _first_values(reported, origin_id=origin_id, source=source)
+    values["details_due_at"] = details_due.AT_ONCE
     if reported.category is None and origin_id is not None:
         values |= await minted_links.guess_category(transaction, origin_id, reported.tool)
-    row = await _insert(transaction, reported.integration_id, **values)
+    return values
+
+
+async def _save_first(
+    transaction: Transaction, integration_id: str, values: merge.Values, *, has_states: bool
+) -> Completion:
+    row = await _insert(transaction, integration_id, **values)
     # States that Kombo reported before count from now on.
-    for state in await webhook_events.find_states(transaction, reported.integration_id):
+    for state in await webhook_events.find_states(transaction, integration_id) if has_states else []:
         changes = merge.state_changes(row, state)
         if changes:
             row = await _update(transaction, row, changes)
