@@ -13,11 +13,12 @@ from kombo_embed.core.completions import Completions, Wake
 from kombo_embed.core.customer_calls import CustomerCalls
 from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
 from kombo_embed.core.links import LinkIssuer
+from kombo_embed.core.records import RecordStore
 from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.kombo import responses, webhooks
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser, IssuedLink, LinkOptions, LinkRequest, RelinkRequest, SetupRequest
-from kombo_embed.ports import RateLimiter, RecordStore
+from kombo_embed.ports import RateLimiter
 from kombo_embed.settings import Settings
 from kombo_embed.upstream import ReportedIntegration, ReportedState
 

@@ -11,14 +11,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 
 from kombo_embed.deliveries import Delivery, DeliveryOutcome, EventHandlers, Outbox
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.events.backoff import backoff_seconds, crash_backoff_seconds
-from kombo_embed.events.handler import HandlerRunner
+from kombo_embed.events.handler import HandlerRunner, backoff_seconds, crash_backoff_seconds
 from kombo_embed.events.upkeep import Upkeep
-from kombo_embed.ports import Clock
+from kombo_embed.ports import Clock, utc_now
 
 logger = logging.getLogger("kombo_embed.events")
 
@@ -226,7 +225,7 @@ class Dispatcher:
             await self._outbox.release(list(self._leased.values()), now=self._now())
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
+        return utc_now(self._clock)
 
 
 def _log_dead_letter(outcome: DeliveryOutcome) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from sqlalchemy import delete
 
-from kombo_embed.ports import Clock, ErasureBatch, ErasurePosition
+from kombo_embed.ports import Clock, ErasureBatch, ErasurePosition, utc_now
 from kombo_embed.store import audit, erasing
 from kombo_embed.store.customer_rows import WITH_BODIES, Customer, marked, named
 from kombo_embed.store.database import Database, read_only, run_to_completion
@@ -101,7 +100,7 @@ class Erasures:
         return ErasureBatch(rows, None if is_last else ErasurePosition(position.part + 1))
 
     def _in(self, connection: Connection) -> Transaction:
-        now = datetime.fromtimestamp(self._clock.time(), UTC)
+        now = utc_now(self._clock)
         return Transaction(connection, self._environment, now)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import MetaData, insert, select, update
 from kombo_embed import EndUser
 from kombo_embed.clock import ManualClock
 from kombo_embed.deliveries import DeliveryOutcome
-from kombo_embed.integration import EVENT_TYPES
+from kombo_embed.event import EVENT_TYPES
 from kombo_embed.models import CacheKey, LinkRequest, RelinkRequest
 from kombo_embed.ports import ErasurePosition
 from kombo_embed.store.erasing import REMOVED_IN_ORDER
