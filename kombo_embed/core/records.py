@@ -19,9 +19,6 @@ from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration
 class ErasureStore(Protocol):
     """The database of an erasure, in short transactions that can be repeated."""
 
-    async def is_erased(self, origin_id: str) -> bool:
-        """Return whether an origin id is marked as erased."""
-
     async def begin(self, origin_id: str, *, actor: str | None) -> Sequence[str]:
         """Mark a customer as erased; return the ids of all integrations that were ever erased with them."""
 
@@ -87,11 +84,17 @@ class RecordStore(Protocol):
         """Return whether a link was ever minted here for this origin id."""
 
     async def save_event(
-        self, event: WebhookEvent, report: Report | None, *, created_at: datetime | None = None
-    ) -> None:
+        self,
+        event: WebhookEvent,
+        report: Report | None,
+        *,
+        created_at: datetime | None = None,
+        unless_erased: bool = False,
+    ) -> bool:
         """Record a webhook event once, and its report.
 
-        Nothing about an erased customer is recorded, unless Kombo created the integration after the erasure.
+        Of an event about an erased customer only the id is recorded, unless Kombo created the integration
+        after the erasure, at ``created_at``. With ``unless_erased``, nothing is, and the result is False.
         """
 
     async def save_malformed_event(self, body: bytes, *, reason: str) -> None:

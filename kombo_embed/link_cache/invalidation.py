@@ -19,7 +19,7 @@ from kombo_embed.ports import Clock, Invalidation, InvalidationLog, LinkCache, u
 
 logger = logging.getLogger("kombo_embed.link_cache")
 
-POLL_SECONDS = 1.5
+POLL_SECONDS = 1.6
 CURRENT_SECONDS = 2.0  # after a poll began: what was committed before it is known
 ROWS_PER_READ = 1000
 APPLIED_AT_ONCE = 100

@@ -15,7 +15,6 @@ from kombo_embed.store.erasing import Rows
 from kombo_embed.store.erasure_marks import (
     LOCK,
     find_key,
-    is_erased,
     make_key,
     mark_integrations,
     mark_origin,
@@ -46,12 +45,6 @@ class Erasures:
         self._change = change
         self._environment = environment
         self._clock = clock
-
-    @read_only
-    async def is_erased(self, origin_id: str) -> bool:
-        """Return whether the mark of an origin id stands."""
-        async with self._database.reading() as connection:
-            return await is_erased(self._in(connection), origin_id)
 
     async def begin(self, origin_id: str, *, actor: str | None) -> Sequence[str]:
         """Mark a customer as erased; return the ids of all integrations that were ever erased with them.

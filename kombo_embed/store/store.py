@@ -169,11 +169,18 @@ class Store:
             return None if integration_id is None else await integrations.find(transaction, integration_id)
 
     async def save_event(
-        self, event: WebhookEvent, report: Report | None, *, created_at: datetime | None = None
-    ) -> None:
-        """Record an event and what it reports, once."""
-        await self._change(
-            lambda transaction: apply_event.apply(transaction, event, report, created_at=created_at)
+        self,
+        event: WebhookEvent,
+        report: Report | None,
+        *,
+        created_at: datetime | None = None,
+        unless_erased: bool = False,
+    ) -> bool:
+        """Record an event and what it reports, once; see `apply_event.apply`."""
+        return await self._change(
+            lambda transaction: apply_event.apply(
+                transaction, event, report, created_at=created_at, unless_erased=unless_erased
+            )
         )
 
     @run_to_completion
