@@ -71,9 +71,8 @@ class PostgreSql:
         # connection that broke while an operation was in progress.
         self._broken: type[Exception] = asyncpg.InternalClientError
         self.errors = (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, self._broken)
-        self._url = url
+        self._url, self._cache_statements = url, url.cache_statements
         self._connect = asyncpg.connect
-        self._cache_statements = url.cache_statements
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             isolation_level="READ COMMITTED",
@@ -114,9 +113,8 @@ class PostgreSql:
             # A pooler invents the process id that it sends at the login. In a transaction, since a statement
             # is two messages, between which a pooler could let another client use the connection.
             async with connection.transaction():
-                is_direct = (
-                    await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid()
-                )
+                process_id = await connection.fetchval("SELECT pg_backend_pid()")
+            is_direct = process_id == connection.get_server_pid()
             if is_direct:
                 await connection.execute(self._session_settings)
                 self._with_settings.add(connection)
