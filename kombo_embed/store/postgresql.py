@@ -31,7 +31,7 @@ from kombo_embed.store.sqlstates import (
     remedy,
     state_of,
 )
-from kombo_embed.store.transaction import Connection, advisory_lock
+from kombo_embed.store.transaction import advisory_lock
 
 # Connections of one process; docs/operations.md has the sum over all workers. A fixed number: more would be
 # opened and closed again in each burst.
@@ -58,6 +58,8 @@ class PostgreSql:
     """
 
     migrates_on_open = False
+    describe = staticmethod(describe)
+    find_missing_privileges = staticmethod(find_missing)
 
     def __init__(self, url: PostgresUrl, *, busy_seconds: float) -> None:
         asyncpg = _driver()
@@ -143,10 +145,6 @@ class PostgreSql:
         """Raise `ConfigurationError` if a certificate that the URL names is missing."""
         verify_certificates(self._url.tls)
 
-    async def find_missing_privileges(self, connection: Connection) -> str | None:
-        """Return which privileges our role lacks, with the SQL that grants them; None if it has all."""
-        return await find_missing(connection)
-
     async def run(self, work: Callable[[], Coroutine[Any, Any, Result]], *, reading: bool) -> Result:
         """Run work; readers and writers do not wait for each other."""
         del reading
@@ -187,10 +185,6 @@ class PostgreSql:
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             return True
         return state_of(error) in TRANSIENT_STATES
-
-    def describe(self, error: Exception) -> str:
-        """Return the error's type and SQLSTATE, and the object of a missing privilege."""
-        return describe(error)
 
     def remedy(self, error: Exception) -> str:
         """Return what the operator can do about this error."""
