@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kombo_embed import upstream
-from kombo_embed.store import erasure_marks, integrations, webhook_events
+from kombo_embed.store import erasure_marks, integrations, merge, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.transaction import Transaction
 
@@ -30,12 +30,25 @@ async def apply(
     ):
         await webhook_events.save_id(transaction, event)
         return
-    if await webhook_events.save(transaction, event, report):
+    if isinstance(report, upstream.ReportedState):
+        possible = merge.with_possible_time(report, now=transaction.now)
+        if await webhook_events.save(transaction, event, possible):
+            # Kombo knows whether a state with an impossible time is the current one.
+            await _save_state(transaction, possible, read_again=possible is not report)
+    elif await webhook_events.save(transaction, event, report):
         transaction.invalidate(await _save_report(transaction, event, report))
 
 
+async def _save_state(transaction: Transaction, state: upstream.ReportedState, *, read_again: bool) -> None:
+    known = await integrations.save_state(transaction, state, read_again=read_again)
+    if known is not None and state.status == "ACTIVE":
+        transaction.invalidate(known.origin_id)
+
+
 async def _save_report(
-    transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
+    transaction: Transaction,
+    event: upstream.WebhookEvent,
+    report: upstream.ReportedIntegration | upstream.ReportedDeletion | upstream.FailedFlow | None,
 ) -> str | None:
     """Save what an event reports; return the origin id whose links it invalidates, if no change does."""
     match report:
@@ -46,9 +59,6 @@ async def _save_report(
             return saved.integration.origin_id if saved else report.origin_id
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)
-        case upstream.ReportedState():
-            known = await integrations.save_state(transaction, report)
-            return known.origin_id if known and report.status == "ACTIVE" else None
         case upstream.FailedFlow():
             await write_event(
                 transaction,
