@@ -21,7 +21,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, ReportedState
+from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, ReportedState
 
 Values = dict[str, Any]
 Row = Mapping[Any, Any]
@@ -32,9 +32,11 @@ JUST_AFTER = timedelta(microseconds=1)
 MAX_AHEAD = timedelta(days=1)  # of Kombo's clock, or a broken one of its tools', against ours
 
 
-def with_possible_time(state: ReportedState, *, now: datetime) -> ReportedState:
-    """Return a state that arrives now, with the time of its arrival if Kombo's is impossible."""
-    return replace(state, updated_at=now) if _is_impossible(state.updated_at, now) else state
+def with_possible_time(report: Report | None, *, now: datetime) -> Report | None:
+    """Return a report that arrives now; a state with an impossible time gets that of its arrival."""
+    if isinstance(report, ReportedState) and _is_impossible(report.updated_at, now):
+        return replace(report, updated_at=now)
+    return report
 
 
 def state_changes(row: Row, state: ReportedState, *, now: datetime) -> Values:
