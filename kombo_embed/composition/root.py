@@ -174,7 +174,8 @@ class Composition:
     def _rate(self, name: str, rate: str, storage: BoundedStorage) -> EndUserRate:
         scope = (self._settings.account, self._settings.environment)
         secret = "".join(self._settings.encryption_keys[:1])
-        return EndUserRate(rate, name=name, scope=scope, storage=storage, secret=secret)
+        customers = BoundedStorage(size=self._settings.link_cache_size, clock=self._clock)
+        return EndUserRate(rate, name=name, scope=scope, storage=storage, customers=customers, secret=secret)
 
     def _links(
         self, client: KomboClient, store: Store, cache: LinkCache, rates: BoundedStorage
