@@ -21,11 +21,8 @@ async def save(
     origin_id: str,
     by_owner: bool,
 ) -> Completion | None:
-    """Record an integration under this origin id, once; None if it was deleted or erased before.
-
-    With ``by_owner``, the customer's own end user has connected it, which lifts the marks of an erasure.
-    """
-    if by_owner:
+    """Record an integration under this origin id, once; None if it was deleted or erased before."""
+    if by_owner:  # the customer's own end user, who starts anew after an erasure
         await erasure_marks.lift(transaction, reported.integration_id, origin_id=origin_id)
     elif not await erasure_marks.admits(transaction, reported.integration_id, origin_id=origin_id):
         return None

@@ -14,7 +14,13 @@ from pydantic_core import ErrorDetails, from_json
 from starlette.requests import Request
 
 from kombo_embed.core.link_request import LinkChoice
-from kombo_embed.errors import BodyTooLarge, FieldError, InvalidRequest, MalformedBody, UnsupportedMediaType
+from kombo_embed.errors import (
+    BodyTooLarge,
+    FieldError,
+    InvalidRequest,
+    MalformedBody,
+    UnsupportedMediaType,
+)
 from kombo_embed.models import Category, Language
 from kombo_embed.web.bodies import read_body
 
