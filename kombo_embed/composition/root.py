@@ -225,10 +225,9 @@ class Composition:
     async def _start_background_work(
         self, client: KomboClient, store: Store, dispatcher: Dispatcher
     ) -> Housekeeping:
-        build = self._settings, client, store
-        housekeeping, reconciler = background.build_periodic_work(
-            *build, clock=self._clock, wake_dispatcher=dispatcher.wake
-        )
+        settings, clock, wake = self._settings, self._clock, dispatcher.wake
+        housekeeping = background.build_housekeeping(settings, store, clock=clock, wake_dispatcher=wake)
+        reconciler = background.build_reconciler(settings, client, store, clock=clock, wake_dispatcher=wake)
         self._closing(housekeeping).start()
         if reconciler is not None:
             self._closing(reconciler).start()
