@@ -152,11 +152,11 @@ async def _save_changes(transaction: Transaction, row: RowMapping, values: merge
     if not values:
         return from_row(row)
     before, row = row, await _update(transaction, row, values)
-    await audit.write_progress(transaction, before, row)
+    actor = await audit.write_progress(transaction, before, row)
     if values.keys() & REPORTED_TO_HOST:
         named = sorted(values.keys() & (REPORTED_TO_HOST | REPORTED_WITH_OTHERS))
         changes = {name: {"from": before[name], "to": row[name]} for name in named}
-        await _write_event(transaction, "integration.updated", row, {"changes": changes})
+        await _write_event(transaction, "integration.updated", row, {"changes": changes}, actor=actor)
     if values.keys() & {"origin_id", "category", "category_guessed"}:
         await _report_duplicates(transaction, row)
     return from_row(row)
@@ -186,11 +186,21 @@ async def _update(transaction: Transaction, row: RowMapping, values: Mapping[str
 
 
 async def _write_event(
-    transaction: Transaction, event_type: str, row: RowMapping, data: dict[str, object] | None = None
+    transaction: Transaction,
+    event_type: str,
+    row: RowMapping,
+    data: dict[str, object] | None = None,
+    *,
+    actor: str | None = None,
 ) -> Integration:
     integration = from_row(row)
     await write_event(
-        transaction, event_type, origin_id=integration.origin_id, integration=integration, data=data or {}
+        transaction,
+        event_type,
+        origin_id=integration.origin_id,
+        integration=integration,
+        data=data or {},
+        actor=actor,
     )
     return integration
 
