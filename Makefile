@@ -26,7 +26,7 @@ PYTHONS := 3.12 3.13 3.14
 SMOKE := tests/test_public_surface.py tests/journeys/test_connect_journey.py tests/settings tests/cli/test_commands.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations test-lowest test-pythons test-python soak check format bench bench-quick build lock screenshots clean
+.PHONY: help demo test test-integrations test-lowest test-pythons test-python soak check format bench bench-quick build docs reference lock screenshots clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -84,6 +84,13 @@ bench: $(VENV)/.bench $(MODULE) ## measure the targets of docs/performance.md on
 bench-quick: $(VENV)/.bench $(MODULE) ## the same with fewer rounds, in a few minutes
 	@$(BIN)/python -m benchmarks --effort quick $(ARGS)
 
+docs: $(VENV)/.docs ## the site, in docs/_build/html; a warning is an error
+	@$(BIN)/python -m docs.generate
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html $(ARGS)
+
+reference: $(VENV)/.dev ## write the pages of docs/reference that say what the code says
+	@$(BIN)/python -m docs.generate
+
 build: $(VENV)/.demo frontend_snippet/node_modules/.installed ## the wheel and the source distribution, in dist/
 	@$(BIN)/python -m hatchling build
 
@@ -101,6 +108,9 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 	    --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/deploy.txt
+	@$(BIN)/uv pip compile --group docs --constraint requirements/dev.txt --no-annotate \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+	    --quiet --output-file requirements/docs.txt
 	@$(BIN)/uv pip compile --group bench --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/bench.txt
@@ -131,6 +141,11 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml $(VENV)/bin/python | $(MODUL
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.dev
+	@echo "Installing what the documentation needs ..."
+	@$(PIP) install --quiet --require-hashes -r requirements/docs.txt
 	@touch $@
 
 $(LOWEST)/.installed: requirements/lowest.txt pyproject.toml | $(MODULE)

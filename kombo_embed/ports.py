@@ -16,7 +16,14 @@ from starlette.requests import HTTPConnection
 
 from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.models import CacheKey, ConnectionLink, EndUser, LinkOptions, LinkType
-from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
+from kombo_embed.upstream import (
+    ImportLine,
+    IntegrationDetails,
+    Recorded,
+    Report,
+    ReportedIntegration,
+    WebhookEvent,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -370,3 +377,13 @@ class Collaborators:
     http_transport: httpx.AsyncBaseTransport | None = None
     clock: Clock | None = None
     link_cache: LinkCache | None = None
+
+
+class ImportStore(Protocol):
+    """Records imported integrations; see `kombo_embed.store.imports`."""
+
+    async def save(self, line: ImportLine, details: IntegrationDetails, *, actor: str) -> Recorded:
+        """Record an integration, or what is new about it; raise `Refused` if it may not be recorded."""
+
+    async def preview(self, line: ImportLine, details: IntegrationDetails) -> Recorded:
+        """Return what `save` would do, or raise as it does; change nothing."""
