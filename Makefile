@@ -111,6 +111,9 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 	@$(BIN)/uv pip compile --group docs --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/docs.txt
+	@$(BIN)/uv pip compile --group release --constraint requirements/dev.txt --no-annotate \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+	    --quiet --output-file requirements/release.txt
 	@$(BIN)/uv pip compile --group bench --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/bench.txt

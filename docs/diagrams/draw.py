@@ -12,7 +12,9 @@ STYLE = (
     ":root{--ink:#1f2933;--soft:#52606d;--line:#9aa5b1;--card:#f8fafb;--accent:#0b5c56}"
     "@media(prefers-color-scheme:dark){:root{--ink:#e4e7eb;--soft:#b0bac5;--line:#616e7c;"
     "--card:#1c2227;--accent:#7dd3c8}}"
-    "text{font:13px system-ui,sans-serif;fill:var(--ink)}.who{font-weight:600}.note{fill:var(--soft)}"
+    "text{font:13px system-ui,sans-serif;fill:var(--ink)}"
+    "text{stroke:var(--card);stroke-width:4;paint-order:stroke}"
+    ".who{font-weight:600}.note{fill:var(--soft)}"
     ".card{fill:var(--card)}.life{stroke:var(--line);stroke-dasharray:3 4}"
     ".arrow{stroke:var(--accent);stroke-width:1.5}"
     ".head{fill:var(--accent)}"
@@ -51,7 +53,7 @@ CONNECT = Diagram(
         Message(0, 1, "POST /kombo/completions"),
         Message(1, 2, "GET /integration-by-token"),
         Message(2, 1, "the integration, and whose it is"),
-        Message(1, 1, "the signed-in customer's? record it once"),
+        Message(1, 1, "this customer's? record it once"),
         Message(1, 0, "201, the integration"),
         Message(2, 1, "webhook integration-created"),
         Message(1, 1, "verified; the same record"),

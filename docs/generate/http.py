@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from kombo_embed.web.openapi import openapi_document
@@ -18,6 +19,7 @@ Errors are problems of RFC 9457 with a stable `code`: [errors](../errors.md). Th
 login does.
 """
 PROBLEM = "application/problem+json"
+CODE = re.compile(r"(?:^| )(`[a-z_]+`): ")  # of the problems that a description lists
 
 
 def page() -> str:
@@ -48,9 +50,19 @@ def _section(method: str, path: str, operation: Schema, schemas: Schema) -> str:
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     if body:
         parts += ["", "The body:", "", *_fields(_resolve(body, schemas))]
-    responses = [(status, _meaning(one)) for status, one in sorted(operation["responses"].items())]
+    responses = sorted(operation["responses"].items())
     parts += ["", "| response | meaning |", "|---|---|"]
-    parts += [f"| {status} | {meaning} |" for status, meaning in responses]
+    parts += [
+        f"| {status} | {_meaning(one)} |"
+        for status, one in responses
+        if PROBLEM not in one.get("content", {})
+    ]
+    problems = [
+        (status, one["description"]) for status, one in responses if PROBLEM in one.get("content", {})
+    ]
+    if problems:
+        listed = (f"{status} {', '.join(CODE.findall(description))}" for status, description in problems)
+        parts += ["", f"[Errors](../errors.md): {'; '.join(listed)}."]
     return "\n".join([*parts, ""])
 
 
