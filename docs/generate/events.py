@@ -6,8 +6,8 @@ import inspect
 import re
 from typing import Any, get_type_hints
 
-from kombo_embed import integration
-from kombo_embed.integration import EVENT_CLASSES, Event
+from kombo_embed import event
+from kombo_embed.event import EVENT_CLASSES, Event
 
 INTRODUCTION = """\
 # Events
@@ -32,7 +32,7 @@ def _section(name: str) -> str:
     kind = EVENT_CLASSES[name]
     heading = f"## {name}"
     parts = [heading, "", f"Class `{kind.__name__}`. {_markdown(inspect.getdoc(kind) or '')}", ""]
-    data = get_type_hints(kind, vars(integration)).get("data")
+    data = get_type_hints(kind, vars(event)).get("data")
     if data is not None and hasattr(data, "__annotations__") and data.__annotations__:
         fields = {key: f"`{_type_name(value)}`" for key, value in get_type_hints(data).items()}
         parts += ["Its `data`:", "", _table("key", fields, "type")]
@@ -46,7 +46,7 @@ def _attributes(kind: type[Any]) -> dict[str, str]:
 
 
 def _type_name(hint: object) -> str:
-    if hint == dict[str, integration.FieldChange]:
+    if hint == dict[str, event.FieldChange]:
         return '{field: {"from", "to"}}'
     return getattr(hint, "__name__", None) or str(hint) if isinstance(hint, type) else str(hint)
 

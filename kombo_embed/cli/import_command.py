@@ -10,11 +10,11 @@ from typing import Annotated, get_args
 
 import typer
 
-from kombo_embed import KomboEmbed, Settings
+from kombo_embed import KomboEmbed
+from kombo_embed.cli.database import opened_embed
 from kombo_embed.cli.import_file import UnreadableFile, read_lines
 from kombo_embed.cli.output import AsJson, exit_on_error, fail, print_error, print_json
 from kombo_embed.store.audit import COMMAND_LINE
-from kombo_embed.store.support import verify_file
 from kombo_embed.upstream import ImportResult, Status
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -52,14 +52,8 @@ def import_integrations(
 
 
 async def _import(file: Path, *, dry_run: bool, with_lines: bool) -> list[ImportResult]:
-    # No request is served, so the app's login does not matter.
-    settings = Settings(auth="callable", reconcile_every="off")
-    verify_file(settings.database_url.get_secret_value())
     results = []
-    async with (
-        KomboEmbed(end_user=lambda _: None, settings=settings) as embed,
-        aclosing(_run(embed, file, dry_run=dry_run)) as run,
-    ):
+    async with opened_embed() as embed, aclosing(_run(embed, file, dry_run=dry_run)) as run:
         async for result in run:
             results.append(result)
             if with_lines:

@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, Iterable
 
 from kombo_embed import errors
 from kombo_embed.core.reconcile import Sleep, Waits
+from kombo_embed.core.records import ImportStore
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.ports import Clock, ImportStore
+from kombo_embed.ports import Clock
 from kombo_embed.upstream import (
     DELETED,
     ERASED,

@@ -1,4 +1,4 @@
-"""Imported integrations; implements `kombo_embed.ports.ImportStore`.
+"""Imported integrations; implements `kombo_embed.core.records.ImportStore`.
 
 An import records what existed before. It calls no handler: the host knows these integrations already. Only a
 duplicate is reported, as after every change.
@@ -6,15 +6,12 @@ duplicate is reported, as after every change.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Protocol, TypeVar
-
 from sqlalchemy import RowMapping
 
-from kombo_embed.ports import Clock
+from kombo_embed.ports import Clock, utc_now
 from kombo_embed.store import audit, erasure_marks, integrations, merge
 from kombo_embed.store.database import Database, read_only
+from kombo_embed.store.erasures import Change
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import (
     DELETED,
@@ -25,17 +22,6 @@ from kombo_embed.upstream import (
     Recorded,
     Refused,
 )
-
-Result = TypeVar("Result")
-
-
-class Change(Protocol):
-    """`Store`'s way to do work in a transaction and to apply what it invalidates."""
-
-    async def __call__(
-        self, work: Callable[[Transaction], Awaitable[Result]], *, actor: str | None = None
-    ) -> Result:
-        """Do work in a transaction that writes."""
 
 
 class Imports:
@@ -55,8 +41,7 @@ class Imports:
     async def preview(self, line: ImportLine, details: IntegrationDetails) -> Recorded:
         """Return what `save` would do; change nothing."""
         async with self._database.reading() as connection:
-            now = datetime.fromtimestamp(self._clock.time(), UTC)
-            transaction = Transaction(connection, self._environment, now)
+            transaction = Transaction(connection, self._environment, utc_now(self._clock))
             row = await _admit(transaction, line, details)
             if row is None:
                 return "imported"
