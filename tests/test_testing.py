@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "testing.md"
 APP = """
@@ -164,6 +166,17 @@ def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     journeys = programs[-1][1].count("async def test_")
     assert f"{journeys} passed" in run_pytest(tmp_path)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["fastapi", "starlette"])
+def test_the_app_and_the_test_of_a_tutorial_work(name: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "tutorial" / f"{name}.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL)
+    assert [file for file, _ in programs] == ["app.py", "test_app.py"]
+    for file, text in programs:
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    assert "1 passed" in run_pytest(tmp_path)
 
 
 def test_settling_waits_for_slow_handlers_and_their_retries_and_ignores_other_apps(tmp_path: Path) -> None:
