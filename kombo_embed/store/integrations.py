@@ -116,7 +116,7 @@ async def save(
         return await _save_first(transaction, reported.integration_id, values, has_states=has_states)
     if row["deleted_at"] is not None:
         return None
-    values = merge.report_changes(row, reported, origin_id=origin_id)
+    values = merge.report_changes(row, reported, origin_id=origin_id, now=transaction.now)
     if row["category"] is None and values.get("origin_id") and "category" not in values:
         values |= await minted_links.guess_category(transaction, values["origin_id"], reported.tool)
     integration = await save_changes(transaction, row, values)
@@ -134,7 +134,7 @@ async def save_imported(
         transaction, details.integration_id, tool=details.tool, checked_at=transaction.now, **values
     )
     row = await _merge_reported_states(transaction, row)
-    changes = merge.details_changes(row, details, changed_meanwhile=False)
+    changes = merge.details_changes(row, details, changed_meanwhile=False, now=transaction.now)
     row = await _update(transaction, row, changes) if changes else row
     await _report_duplicates(transaction, row)
     return row
@@ -164,13 +164,18 @@ async def save_deleted(
         transaction.invalidate(origin_id)
 
 
-async def save_state(transaction: Transaction, state: ReportedState) -> Integration | None:
-    """Merge a reported state into a known integration; `_save_first` merges it into a later one."""
+async def save_state(
+    transaction: Transaction, state: ReportedState, *, read_again: bool = False
+) -> Integration | None:
+    """Merge a reported state into a known integration; `_save_first` merges it into a later one.
+
+    With ``read_again``, the details are due also if all are known.
+    """
     row = await lock_row(transaction, state.integration_id)
     if row is None or row["deleted_at"] is not None:
         return None
-    values = merge.state_changes(row, state)
-    await details_due.request(transaction, {**row, **values})
+    values = merge.state_changes(row, state, now=transaction.now)
+    await details_due.request(transaction, {**row, **values}, again=read_again)
     return await save_changes(transaction, row, values)
 
 
@@ -189,7 +194,7 @@ async def save_details(
         await erasing.remove_integration(transaction, details.integration_id, origin_id=about)
         return None
     changed_meanwhile = row["updated_at"] != states_unless_changed_since
-    values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile)
+    values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile, now=transaction.now)
     integration = await save_changes(transaction, row, values) if values else None
     await details_due.save_read(transaction, {**row, **values}, details)
     return integration
@@ -219,7 +224,7 @@ async def _save_first(
 async def _merge_reported_states(transaction: Transaction, row: RowMapping) -> RowMapping:
     """Merge the states that Kombo reported before the integration was known; return its row."""
     for state in await webhook_events.find_states(transaction, row["integration_id"]):
-        changes = merge.state_changes(row, state)
+        changes = merge.state_changes(row, state, now=transaction.now)
         if changes:
             row = await _update(transaction, row, changes)
     return row
