@@ -26,7 +26,7 @@ PYTHONS := 3.12 3.13 3.14
 SMOKE := tests/test_public_surface.py tests/journeys/test_connect_journey.py tests/settings tests/cli/test_commands.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations test-lowest test-pythons test-python soak check format bench bench-quick build dist docs reference lock screenshots clean
+.PHONY: help demo test test-integrations test-lowest test-pythons test-python soak check format bench bench-quick build dist docs links reference lock screenshots clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -99,6 +99,9 @@ dist: $(VENV)/.release $(MODULE) ## what is released: wheel, source distribution
 docs: $(VENV)/.docs ## the site, in docs/_build/html; a warning is an error
 	@$(BIN)/python -m docs.generate
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html $(ARGS)
+
+links: $(VENV)/.docs ## ask the web whether the links of the pages to it still work
+	@$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
 
 reference: $(VENV)/.dev ## write the pages of docs/reference that say what the code says
 	@$(BIN)/python -m docs.generate

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = sorted(PROJECT["optional-dependencies"])
-IGNORED = (".*", "node_modules", "dist", "__pycache__", "tests", "_build", "*.db", "static")
+IGNORED = (".*", "node_modules", "dist", "__pycache__", "tests", "_build", "*.db")
 BROWSER_FILES = {"kombo-embed.js", "kombo-integrations.js", "kombo-embed.tgz"}
 # What an installation without any extra can do; each extra adds its module.
 CORE = """
@@ -89,7 +89,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def build(checkout: Path) -> Path:
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(*IGNORED))
-    shutil.copytree(ROOT / "kombo_embed" / "sandbox" / "static", checkout / "kombo_embed/sandbox/static")
+    shutil.rmtree(checkout / "kombo_embed" / "web" / "static", ignore_errors=True)  # built again
     modules = ROOT / "frontend_snippet" / "node_modules"
     (checkout / "frontend_snippet" / "node_modules").symlink_to(modules)
     environment = {**os.environ, "KOMBO_EMBED_SKIP_NPM_CI": "1"}
