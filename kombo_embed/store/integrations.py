@@ -56,11 +56,25 @@ async def save(
     values = merge.report_changes(row, reported, origin_id=origin_id, now=transaction.now)
     if row["category"] is None and values.get("origin_id") and "category" not in values:
         values |= await minted_links.guess_category(transaction, values["origin_id"], reported.tool)
-    integration = await _save_changes(transaction, row, values)
+    integration = await save_changes(transaction, row, values)
     # A flow that was completed for a known integration was one to reconnect it or to finish its setup.
     has_acted = source == "browser" and integration.next_action != "none"
     await details_due.request(transaction, {**row, **values}, again=has_acted)
     return Completion(integration, first=False)
+
+
+async def save_imported(
+    transaction: Transaction, details: IntegrationDetails, values: merge.Values
+) -> RowMapping:
+    """Record an integration that existed before, with Kombo's details. No handler is called for it."""
+    row = await _insert(
+        transaction, details.integration_id, tool=details.tool, checked_at=transaction.now, **values
+    )
+    row = await _merge_reported_states(transaction, row)
+    changes = merge.details_changes(row, details, changed_meanwhile=False, now=transaction.now)
+    row = await _update(transaction, row, changes) if changes else row
+    await _report_duplicates(transaction, row)
+    return row
 
 
 async def save_deleted(
@@ -99,7 +113,7 @@ async def save_state(
         return None
     values = merge.state_changes(row, state, now=transaction.now)
     await details_due.request(transaction, {**row, **values}, again=read_again)
-    return await _save_changes(transaction, row, values)
+    return await save_changes(transaction, row, values)
 
 
 async def save_details(
@@ -118,7 +132,7 @@ async def save_details(
         return None
     changed_meanwhile = row["updated_at"] != states_unless_changed_since
     values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile, now=transaction.now)
-    integration = await _save_changes(transaction, row, values) if values else None
+    integration = await save_changes(transaction, row, values) if values else None
     await details_due.save_read(transaction, {**row, **values}, details)
     return integration
 
@@ -137,26 +151,32 @@ async def _save_first(
     transaction: Transaction, integration_id: str, values: merge.Values, *, has_states: bool
 ) -> Completion:
     row = await _insert(transaction, integration_id, **values)
-    # States that Kombo reported before count from now on.
-    for state in await webhook_events.find_states(transaction, integration_id) if has_states else []:
-        changes = merge.state_changes(row, state, now=transaction.now)
-        if changes:
-            row = await _update(transaction, row, changes)
+    row = await _merge_reported_states(transaction, row) if has_states else row
     integration = await _write_event(transaction, "integration.connected", row)
     await audit.write_about(transaction, "connected", row, actor=transaction.actor or row["email"])
     await _report_duplicates(transaction, row)
     return Completion(integration, first=True)
 
 
-async def _save_changes(transaction: Transaction, row: RowMapping, values: merge.Values) -> Integration:
+async def _merge_reported_states(transaction: Transaction, row: RowMapping) -> RowMapping:
+    """Merge the states that Kombo reported before the integration was known; return its row."""
+    for state in await webhook_events.find_states(transaction, row["integration_id"]):
+        changes = merge.state_changes(row, state, now=transaction.now)
+        if changes:
+            row = await _update(transaction, row, changes)
+    return row
+
+
+async def save_changes(transaction: Transaction, row: RowMapping, values: merge.Values) -> Integration:
+    """Save what changes in an integration's row, with its events and entries in the audit trail."""
     if not values:
         return from_row(row)
     before, row = row, await _update(transaction, row, values)
-    await audit.write_progress(transaction, before, row)
+    actor = await audit.write_progress(transaction, before, row)
     if values.keys() & REPORTED_TO_HOST:
         named = sorted(values.keys() & (REPORTED_TO_HOST | REPORTED_WITH_OTHERS))
         changes = {name: {"from": before[name], "to": row[name]} for name in named}
-        await _write_event(transaction, "integration.updated", row, {"changes": changes})
+        await _write_event(transaction, "integration.updated", row, {"changes": changes}, actor=actor)
     if values.keys() & {"origin_id", "category", "category_guessed"}:
         await _report_duplicates(transaction, row)
     return from_row(row)
@@ -186,11 +206,21 @@ async def _update(transaction: Transaction, row: RowMapping, values: Mapping[str
 
 
 async def _write_event(
-    transaction: Transaction, event_type: str, row: RowMapping, data: dict[str, object] | None = None
+    transaction: Transaction,
+    event_type: str,
+    row: RowMapping,
+    data: dict[str, object] | None = None,
+    *,
+    actor: str | None = None,
 ) -> Integration:
     integration = from_row(row)
     await write_event(
-        transaction, event_type, origin_id=integration.origin_id, integration=integration, data=data or {}
+        transaction,
+        event_type,
+        origin_id=integration.origin_id,
+        integration=integration,
+        data=data or {},
+        actor=actor,
     )
     return integration
 

@@ -102,7 +102,7 @@ async def list_page(
             return None
         numbers = numbers.where(tuple_(*OLDEST_FIRST) > tuple_(*last))
     if query.next_actions:
-        numbers = numbers.where(or_(*(_has_next_action(action) for action in query.next_actions)))
+        numbers = numbers.where(or_(*(has_next_action(action) for action in query.next_actions)))
     # The inner query reads only the index, however few integrations match.
     page = select(integrations).where(COLUMNS.id.in_(numbers.order_by(*OLDEST_FIRST)))
     rows = (await transaction.connection.execute(page.order_by(*OLDEST_FIRST))).mappings().all()
@@ -173,7 +173,7 @@ def _live(transaction: Transaction, origin_id: str) -> Select[int]:
     )
 
 
-def _has_next_action(action: str) -> ColumnElement[bool]:
+def has_next_action(action: str) -> ColumnElement[bool]:
     """Return the condition that `Integration.next_action` is this one."""
     for status, name in ACTION_BY_STATUS.items():
         if action == name:

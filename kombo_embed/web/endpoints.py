@@ -18,6 +18,7 @@ from kombo_embed.auth.callable import link_options
 from kombo_embed.clock import rfc3339
 from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
+from kombo_embed.core.importer import Importer
 from kombo_embed.core.link_request import LinkChoice
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
@@ -69,6 +70,7 @@ class Services:
     openapi: Mapping[str, object]
     reconciler: Reconciler
     eraser: Eraser
+    importer: Importer
     is_redis_up: Callable[[], bool] | None  # None without Redis
     webhook_rejections: WebhookRejections
     run_due: Callable[[], Awaitable[bool]]  # for the tests of hosts, see `KomboEmbed.run_due`
