@@ -1,7 +1,7 @@
 """The tables of events, from Kombo and for the host's handlers, of the audit trail and of rollups.
 
-Events for handlers are facts and are only added. What is still to be delivered is in a small table of its own, so that the
-search for due deliveries does not depend on how many were delivered.
+Events for handlers are facts and are only added. What is still to be delivered is in a small table of its
+own, so that the search for due deliveries does not depend on how many were delivered.
 """
 
 from __future__ import annotations
