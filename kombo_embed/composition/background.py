@@ -7,8 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
 
 from kombo_embed.core.details import DetailsReader
+from kombo_embed.core.figures import ObservedFigures
 from kombo_embed.core.housekeeping import Housekeeping
-from kombo_embed.core.periodic_reconcile import PeriodicReconciler
+from kombo_embed.core.periodic_reconcile import Pace, PeriodicReconciler
 from kombo_embed.deliveries import EventHandlers
 from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
@@ -16,6 +17,7 @@ from kombo_embed.ports import Clock
 from kombo_embed.settings import Settings
 from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.store import Store
+from kombo_embed.telemetry import Telemetry
 
 
 def build_details_reader(
@@ -44,6 +46,7 @@ def build_periodic_work(
     *,
     clock: Clock,
     wake_dispatcher: Callable[[], None],
+    telemetry: Telemetry,
 ) -> tuple[Housekeeping, PeriodicReconciler | None]:
     """Build what the clock starts."""
     housekeeping = Housekeeping(
@@ -60,12 +63,17 @@ def build_periodic_work(
         client,
         store,
         store.details,
-        every=settings.reconcile_interval,
-        per_second=settings.reconciled_per_second,
+        pace=Pace(settings.reconcile_interval, settings.reconciled_per_second),
         clock=clock,
         wake_dispatcher=wake_dispatcher,
+        telemetry=telemetry,
     )
     return housekeeping, reconciler
+
+
+def build_observed_figures(client: KomboClient, store: Store, *, clock: Clock) -> ObservedFigures:
+    """Build what keeps the figures that metrics observe."""
+    return ObservedFigures(store.figures, circuits=client.circuit_states, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)

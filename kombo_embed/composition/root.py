@@ -29,6 +29,7 @@ from kombo_embed.ports import Collaborators, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
 from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
+from kombo_embed.telemetry import Telemetry
 from kombo_embed.web.endpoints import Services, load_browser_modules
 from kombo_embed.web.openapi import openapi_document
 from kombo_embed.web.webhook_rejections import WebhookRejections
@@ -71,6 +72,7 @@ class Composition:
         self._collaborators = collaborators
         self._stack = stack
         self._clock = collaborators.clock or SystemClock()
+        self._telemetry = self._closing(Telemetry(settings.environment, monotonic=self._clock.monotonic))
 
     async def open(self, handlers: EventHandlers) -> Services:
         """Build everything in order and start the background work last."""
@@ -81,12 +83,15 @@ class Composition:
         client = self._kombo_client(redis_cache)
         poller = await self._poller(client, store, redis_cache)
         rates = self._rate_storage(redis_client, redis_cache)
-        dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
+        dispatcher = self._closing(
+            Dispatcher(store.outbox, handlers, clock=self._clock, telemetry=self._telemetry)
+        )
         links = self._links(client, store, poller.cache, rates)
         details = self._details_reader(client, store, dispatcher)
         flow = self._flow(client, store, links, rates, Wake(dispatcher.wake, details.wake))
         housekeeping = await self._start_background_work(client, store, dispatcher)
         details.start()
+        self._observe_figures(client, store)
         due_work = background.DueWork(
             store.outbox, handlers, housekeeping, details, dispatcher, clock=self._clock
         )
@@ -96,7 +101,8 @@ class Composition:
             list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
             eraser=Eraser(store=store.erasures, client=client, clock=self._clock),
-            reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
+            reconciler=self._reconciler(client, store, dispatcher),
+            telemetry=self._telemetry,
             store=store,
             is_redis_up=(lambda: redis_cache.is_up) if redis_cache else None,
             end_user=end_user,
@@ -186,6 +192,7 @@ class Composition:
             store=store,
             rate=self._rate("link", self._settings.link_rate, rates),
             clock=self._clock,
+            telemetry=self._telemetry,
         )
         return self._closing(links)
 
@@ -204,6 +211,7 @@ class Composition:
             rate=rate,
             clock=self._clock,
             wake=wake,
+            telemetry=self._telemetry,
         )
         return ConnectionFlow(
             settings=self._settings,
@@ -226,13 +234,22 @@ class Composition:
     ) -> Housekeeping:
         build = self._settings, client, store
         housekeeping, reconciler = background.build_periodic_work(
-            *build, clock=self._clock, wake_dispatcher=dispatcher.wake
+            *build, clock=self._clock, wake_dispatcher=dispatcher.wake, telemetry=self._telemetry
         )
         self._closing(housekeeping).start()
         if reconciler is not None:
             self._closing(reconciler).start()
         await dispatcher.start()
         return housekeeping
+
+    def _reconciler(self, client: KomboClient, store: Store, dispatcher: Dispatcher) -> Reconciler:
+        wake, clock = dispatcher.wake, self._clock
+        return Reconciler(client, store, clock=clock, wake_dispatcher=wake, telemetry=self._telemetry)
+
+    def _observe_figures(self, client: KomboClient, store: Store) -> None:
+        figures = self._closing(background.build_observed_figures(client, store, clock=self._clock))
+        figures.start()
+        self._telemetry.observe = figures.observe
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:
         allowed = self._settings.allowed_tools

@@ -18,6 +18,7 @@ from kombo_embed.events.backoff import backoff_seconds, crash_backoff_seconds
 from kombo_embed.events.handler import HandlerRunner
 from kombo_embed.events.upkeep import Upkeep
 from kombo_embed.ports import Clock
+from kombo_embed.telemetry import NO_TELEMETRY, Telemetry
 
 logger = logging.getLogger("kombo_embed.events")
 
@@ -43,6 +44,7 @@ class Dispatcher:
         poll_seconds: float = POLL_SECONDS,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         runner: HandlerRunner | None = None,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._outbox = outbox
         self._handlers = handlers
@@ -50,6 +52,7 @@ class Dispatcher:
         self._poll_seconds = poll_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._runner = runner or HandlerRunner()
+        self._telemetry = telemetry
         self._upkeep = Upkeep(outbox, handlers, clock=clock, wake=self.wake)
         self._woken = asyncio.Event()
         self._finished = asyncio.Event()
@@ -149,12 +152,18 @@ class Dispatcher:
         handler = self._handlers.find(delivery.handler, delivery.event.type)
         if handler is None:
             return DeliveryOutcome(delivery, retry_seconds=POSTPONE_SECONDS)
-        error = await self._runner.call(delivery.handler, handler, delivery.event)
-        if error is None:
-            return DeliveryOutcome(delivery, successor=successor)
-        failures = delivery.failures + 1
-        is_dead = failures >= MAX_FAILURES
-        return DeliveryOutcome(delivery, error, None if is_dead else backoff_seconds(failures))
+        about = {"handler": delivery.handler, "event.type": delivery.event.type}
+        with self._telemetry.operation("delivery", about, caused_by=delivery.trace_context) as operation:
+            operation.describe(event_id=delivery.event.id, attempt=delivery.attempts)
+            error = await self._runner.call(delivery.handler, handler, delivery.event)
+            if error is None:
+                operation.count_as("delivered")
+                return DeliveryOutcome(delivery, successor=successor)
+            is_dead = delivery.failures + 1 >= MAX_FAILURES
+            operation.describe(error=error)
+            operation.count_as("dead_letter" if is_dead else "failed", error_type=error.partition(" ")[0])
+        retry_seconds = None if is_dead else backoff_seconds(delivery.failures + 1)
+        return DeliveryOutcome(delivery, error, retry_seconds)
 
     async def _defer(self, delivery: Delivery, crashes: int) -> None:
         """Set a redelivery time before the call: this event may be what killed the earlier processes."""

@@ -24,6 +24,7 @@ from kombo_embed.core.reconcile import Reconciler
 from kombo_embed.core.tools import ToolCatalogue
 from kombo_embed.errors import (
     BrowserModuleMissing,
+    InvalidRequest,
     StoreUnavailable,
     Unauthenticated,
     WebhookRejected,
@@ -34,6 +35,7 @@ from kombo_embed.models import EndUser, LinkOptions
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable
 from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
+from kombo_embed.telemetry import Operation, Telemetry
 from kombo_embed.web import queries, requests
 from kombo_embed.web.responses import (
     EmbedResponse,
@@ -70,6 +72,7 @@ class Services:
     eraser: Eraser
     is_redis_up: Callable[[], bool] | None  # None without Redis
     webhook_rejections: WebhookRejections
+    telemetry: Telemetry
     run_due: Callable[[], Awaitable[bool]]  # for the tests of hosts, see `KomboEmbed.run_due`
     large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(requests.LARGE_BODIES))
 
@@ -158,19 +161,30 @@ async def receive_webhook(services: Services, request: Request) -> Response:
 
     Responds after the commit, never before.
     """
+    with services.telemetry.operation("webhook") as operation:
+        body = await _verified_body(services, request, operation)
+        try:
+            await services.flow.apply_webhook(body)
+        except InvalidRequest:
+            operation.count_as("malformed")
+            raise
+        operation.count_as("accepted")
+    return EmbedResponse(status_code=204)
+
+
+async def _verified_body(services: Services, request: Request, operation: Operation) -> bytes:
     [signature, *more] = request.headers.getlist(webhooks.SIGNATURE_HEADER) or [""]
     if more or not signature:
         signature = ""
     try:
-        body = await _read_signed_body(services, request, signature)
-    except WebhooksNotConfigured:
-        services.webhook_rejections.add("not_configured")
+        return await _read_signed_body(services, request, signature)
+    except (WebhookRejected, WebhooksNotConfigured) as error:
+        reason = "wrong_signature" if signature else "no_signature"
+        if isinstance(error, WebhooksNotConfigured):
+            reason = "not_configured"
+        services.webhook_rejections.add(reason)
+        operation.count_as(reason)
         raise
-    except WebhookRejected:
-        services.webhook_rejections.add("wrong_signature" if signature else "no_signature")
-        raise
-    await services.flow.apply_webhook(body)
-    return EmbedResponse(status_code=204)
 
 
 async def _read_signed_body(services: Services, request: Request, signature: str) -> bytes:
