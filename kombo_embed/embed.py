@@ -254,8 +254,8 @@ class KomboEmbed(HandlerRegistration):
 
     async def _open_all(self, stack: AsyncExitStack) -> tuple[Services, ASGIApp]:
         from kombo_embed.composition import open_services  # noqa: PLC0415 - heavy, needed from the start on
+        from kombo_embed.otel import detached  # noqa: PLC0415 - as above
         from kombo_embed.settings import read_settings  # noqa: PLC0415 - as above
-        from kombo_embed.telemetry import detached  # noqa: PLC0415 - as above
         from kombo_embed.web.app import create_app  # noqa: PLC0415 - as above
 
         settings = read_settings(self._settings)

@@ -18,7 +18,7 @@ import httpx
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.logs import mute_loggers, muted
-from kombo_embed.telemetry import without_http_spans
+from kombo_embed.otel import without_http_spans
 from kombo_embed.urls import is_loopback
 
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from kombo_embed.telemetry import NO_TELEMETRY, Telemetry, current_trace_context
+from kombo_embed.otel import create_telemetry, current_trace_context
+from kombo_embed.telemetry import NO_TELEMETRY
 from tests.telemetry import Recorded
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +78,7 @@ def test_no_telemetry_records_nothing(recorded: Recorded) -> None:
 
 
 def test_the_trace_context_of_an_operation_links_another_one_to_it(recorded: Recorded) -> None:
-    telemetry = Telemetry("default")
+    telemetry = create_telemetry("default", monotonic=time.monotonic)
     with telemetry.operation("completion"):
         trace_context = current_trace_context()
     assert trace_context is not None
@@ -92,13 +94,16 @@ def test_the_trace_context_of_an_operation_links_another_one_to_it(recorded: Rec
     "trace_context", ["", "nonsense", "00-0-0-0", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"]
 )
 def test_a_trace_context_that_cannot_be_read_is_no_link(recorded: Recorded, trace_context: str) -> None:
-    with Telemetry("default").operation("delivery", caused_by=trace_context):
+    with create_telemetry("default", monotonic=time.monotonic).operation("delivery", caused_by=trace_context):
         pass
     assert recorded.span("kombo_embed.delivery").links == ()
 
 
 def test_an_unexpected_exception_is_recorded_by_its_type_alone(recorded: Recorded) -> None:
-    with pytest.raises(ZeroDivisionError), Telemetry("default").operation("mint"):
+    with (
+        pytest.raises(ZeroDivisionError),
+        create_telemetry("default", monotonic=time.monotonic).operation("mint"),
+    ):
         raise ZeroDivisionError("ada@acme.example")
     span = recorded.span("kombo_embed.mint")
     assert (span.attributes or {})["error.type"] == "ZeroDivisionError"

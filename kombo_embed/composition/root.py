@@ -25,11 +25,11 @@ from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
+from kombo_embed.otel import create_telemetry
 from kombo_embed.ports import Collaborators, LinkCache
 from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
 from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
-from kombo_embed.telemetry import Telemetry
 from kombo_embed.web.endpoints import Services, load_browser_modules
 from kombo_embed.web.openapi import openapi_document
 from kombo_embed.web.webhook_rejections import WebhookRejections
@@ -72,7 +72,9 @@ class Composition:
         self._collaborators = collaborators
         self._stack = stack
         self._clock = collaborators.clock or SystemClock()
-        self._telemetry = self._closing(Telemetry(settings.environment, monotonic=self._clock.monotonic))
+        self._telemetry = self._closing(
+            create_telemetry(settings.environment, monotonic=self._clock.monotonic)
+        )
 
     async def open(self, handlers: EventHandlers) -> Services:
         """Build everything in order and start the background work last."""

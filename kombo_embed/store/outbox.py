@@ -29,10 +29,10 @@ from sqlalchemy import (
 )
 
 from kombo_embed.integration import ABOUT_AN_INTEGRATION, EVENT_CLASSES, Event, Integration
+from kombo_embed.otel import current_trace_context
 from kombo_embed.store.lanes import AFTER_ALL, UNCLAIMED, Columns, is_free, shared_now
 from kombo_embed.store.tables import deliveries, events, handlers, outbox
 from kombo_embed.store.transaction import Transaction
-from kombo_embed.telemetry import current_trace_context
 
 TIMES = ("connected_at", "updated_at")
 # Columns of an event that the outbox of earlier versions has, too.
