@@ -9,14 +9,13 @@ from contextlib import suppress
 from typing import Protocol
 
 from kombo_embed import telemetry
-from kombo_embed.errors import StoreUnavailable
+from kombo_embed.core.periodic_work import PeriodicWork
 from kombo_embed.kombo.circuit_breaker import STATES
 from kombo_embed.ports import Clock
 from kombo_embed.telemetry import Figures, Observed
 
 logger = logging.getLogger("kombo_embed.core")
 
-INTERVAL_SECONDS = 10.0  # between looks into the database
 MAX_AGE_SECONDS = 60.0  # older figures are not exported
 
 
@@ -27,15 +26,19 @@ class FiguresReader(Protocol):
         """Return the current figures; raise `StoreUnavailable`."""
 
 
-class ObservedFigures:
+class ObservedFigures(PeriodicWork):
     """Reads the figures every few seconds, from the first time that an exporter asks for them.
 
     ``circuits`` returns the state of each circuit breaker.
     """
 
+    name = "figures"
+    interval_seconds = 10.0  # between reads
+
     def __init__(
         self, reader: FiguresReader, *, circuits: Callable[[], Mapping[str, str]], clock: Clock
     ) -> None:
+        super().__init__()
         self._reader = reader
         self._circuits = circuits
         self._clock = clock
@@ -43,17 +46,6 @@ class ObservedFigures:
         self._read_at = 0.0
         self._wanted = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Wait for the first exporter."""
-        self._task = self._loop.create_task(self._run(), name="kombo-embed figures")
-
-    async def aclose(self) -> None:
-        """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def observe(self, name: str) -> Observed:
         """Return the last known values of a metric, with their attributes. It may be called in any thread."""
@@ -69,12 +61,14 @@ class ObservedFigures:
             return [(count, {"integration.status": status}) for status, count in figures.integrations.items()]
         return [(figures.pending if name == telemetry.PENDING else figures.lag_seconds, {})]
 
-    async def read(self) -> None:
-        """Read the figures now."""
-        try:
-            self._figures, self._read_at = await self._reader.read(), self._clock.monotonic()
-        except StoreUnavailable:
-            return  # the store has logged it
+    async def run_once(self) -> None:
+        """Read the figures, once an exporter has asked for some."""
+        await self._wanted.wait()
+        self._figures, self._read_at = await self._reader.read(), self._clock.monotonic()
+
+    def log_failure(self, error: Exception) -> None:
+        """Log an unexpected exception of a read."""
+        logger.error("figures.failed", exc_info=error)
 
     def _observe_circuits(self) -> Observed:
         return [
@@ -82,13 +76,3 @@ class ObservedFigures:
             for name, current in self._circuits().items()
             for state in STATES
         ]
-
-    async def _run(self) -> None:
-        await self._wanted.wait()
-        while True:
-            try:
-                await self.read()
-            except Exception:
-                # The next look may succeed, whatever the cause.
-                logger.exception("figures.failed")
-            await asyncio.sleep(INTERVAL_SECONDS)

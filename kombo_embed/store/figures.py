@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, String, bindparam, func, literal_column, select
 
-from kombo_embed.ports import Clock
+from kombo_embed.ports import Clock, utc_now
 from kombo_embed.store.database import Database, read_only
 from kombo_embed.store.lanes import UNCLAIMED, shared_now
 from kombo_embed.store.tables import deliveries, handlers, integrations
@@ -45,7 +44,7 @@ class FiguresReader:
 
     @read_only
     async def _look(self, last_id: int) -> tuple[Row[*tuple[Any, ...]], Counts]:
-        parameters = {"of_environment": self._environment, "now": self._now()}
+        parameters = {"of_environment": self._environment, "now": utc_now(self._clock)}
         async with self._database.reading() as connection:
             outbox = (await connection.execute(_outbox(connection.dialect.name), parameters)).one()
             page = await connection.execute(_PAGE, {"of_environment": self._environment, "last_id": last_id})
@@ -58,9 +57,6 @@ class FiguresReader:
         if sum(count for _, count, _ in page) < PAGE_SIZE:
             self._counted = {status: self._counting[status] for status in (*STATUSES, UNKNOWN, OTHER)}
             self._counting, self._last_id = Counter(), 0
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
 def _outbox(dialect_name: str) -> Select[Any]:
