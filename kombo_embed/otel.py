@@ -142,7 +142,7 @@ class _RecordedOperation(Operation):
     def count_as(self, result: str, *, error_type: str | None = None) -> None:
         self._result, self._error_type = result, error_type
 
-    def describe(self, **attributes: str | int | bool) -> None:
+    def describe(self, attributes: Mapping[str, str | int]) -> None:
         if self._token is not None:
             self._span.set_attributes({f"{SCOPE}.{name}": value for name, value in attributes.items()})
 

@@ -47,7 +47,7 @@ class Operation:
     def count_as(self, result: str, *, error_type: str | None = None) -> None:
         """Set the result; by default it follows from the exception that leaves the context."""
 
-    def describe(self, **attributes: str | int | bool) -> None:
+    def describe(self, attributes: Mapping[str, str | int]) -> None:
         """Add attributes to the span, but not to the count."""
 
 

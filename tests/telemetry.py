@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry import metrics, trace
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from prometheus_client import CollectorRegistry
 
 ENVIRONMENT = "kombo_embed.environment"
 
@@ -37,6 +39,7 @@ class Recorded:
     sampler: Switch = field(default_factory=Switch)
     exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
     reader: InMemoryMetricReader = field(default_factory=InMemoryMetricReader)
+    prometheus: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def spans(self, name: str = "") -> Sequence[ReadableSpan]:
         """Return the ended spans with this name, or all."""
@@ -74,5 +77,6 @@ def set_up() -> Recorded:
     tracing = TracerProvider(sampler=recorded.sampler, shutdown_on_exit=False)
     tracing.add_span_processor(SimpleSpanProcessor(recorded.exporter))
     trace.set_tracer_provider(tracing)
-    metrics.set_meter_provider(MeterProvider([recorded.reader], shutdown_on_exit=False))
+    readers = [recorded.reader, PrometheusMetricReader(registry=recorded.prometheus)]
+    metrics.set_meter_provider(MeterProvider(readers, shutdown_on_exit=False))
     return recorded

@@ -72,7 +72,7 @@ def test_importing_the_package_does_not_import_opentelemetry() -> None:
 
 def test_no_telemetry_records_nothing(recorded: Recorded) -> None:
     with NO_TELEMETRY.operation("link") as operation:
-        operation.describe(attempt=1)
+        operation.describe({"attempt": 1})
         assert current_trace_context() is None
     assert not recorded.spans()
 

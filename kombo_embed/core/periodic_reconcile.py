@@ -93,7 +93,7 @@ class PeriodicReconciler(PeriodicWork):
             elif await self._queue.take_lease(LEASE, seconds=self._lease_seconds()):
                 with self._telemetry.operation("reconcile") as operation:
                     await self._reconcile(batch[: self._batch_size])
-                    operation.describe(checked=min(len(batch), self._batch_size), failed=len(self._failed))
+                    operation.describe({"checked": min(len(batch), self._batch_size)})
 
     def log_failure(self, error: Exception) -> None:
         """Log an unexpected exception of a run."""

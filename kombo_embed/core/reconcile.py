@@ -67,9 +67,8 @@ class Reconciler:
                 deleted = await run.delete_missing(delete_all_unknown=delete_all_unknown)
             finally:
                 self._wake_dispatcher()
-            operation.describe(
-                checked=run.checked, updated=run.updated, deleted=deleted, failed=len(run.failed)
-            )
+            counts = {"checked": run.checked, "updated": run.updated, "failed": len(run.failed)}
+            operation.describe(counts | {"deleted": deleted})
         return Reconciliation(checked=run.checked, updated=run.updated, deleted=deleted, failed=run.failed)
 
 

@@ -157,13 +157,13 @@ class Dispatcher:
             return DeliveryOutcome(delivery, retry_seconds=POSTPONE_SECONDS)
         about = {"handler": delivery.handler, "event.type": delivery.event.type}
         with self._telemetry.operation("delivery", about, caused_by=delivery.trace_context) as operation:
-            operation.describe(event_id=delivery.event.id, attempt=delivery.attempts)
+            operation.describe({"event.id": delivery.event.id, "attempt": delivery.attempts})
             error = await self._runner.call(delivery.handler, handler, delivery.event)
             if error is None:
                 operation.count_as("delivered")
                 return DeliveryOutcome(delivery, successor=successor)
             is_dead = delivery.failures + 1 >= MAX_FAILURES
-            operation.describe(error=error)
+            operation.describe({"error": error})
             operation.count_as("dead_letter" if is_dead else "failed", error_type=error.partition(" ")[0])
         retry_seconds = None if is_dead else backoff_seconds(delivery.failures + 1)
         return DeliveryOutcome(delivery, error, retry_seconds)

@@ -132,7 +132,7 @@ async def test_a_delivery_is_linked_to_the_request_that_wrote_its_event(host: Ho
         assert delivery.parent is None
     attributes = [delivery.attributes or {} for delivery in deliveries]
     assert {one["kombo_embed.handler"] for one in attributes} == {"crm", "billing"}
-    assert {one["kombo_embed.event_id"] for one in attributes} == {host.handled[0].id}
+    assert {one["kombo_embed.event.id"] for one in attributes} == {host.handled[0].id}
     assert host.results("kombo_embed.completions") == {"recorded": 1}
     assert host.results("kombo_embed.deliveries") == {"delivered": 2}
 
