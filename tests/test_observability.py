@@ -6,16 +6,37 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from kombo_embed import otel
 from kombo_embed.sandbox import Sandbox
-from tests.support import eventually, make_host, order_fault, person, running, webhook_request
+from tests.processes import serving
+from tests.support import (
+    API_KEY,
+    DATABASE,
+    WEBHOOK_SECRET,
+    database_with_tables,
+    eventually,
+    free_port,
+    make_host,
+    order_fault,
+    person,
+    running,
+    served,
+    webhook_request,
+)
 from tests.telemetry import Recorded
 
 ROOT = Path(__file__).parent.parent
@@ -122,3 +143,55 @@ def test_prometheus_accepts_the_rules_and_they_fire_when_they_should() -> None:
     for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
         run = subprocess.run(["promtool", *command], cwd=FOLDER, capture_output=True, text=True, check=False)  # noqa: S603, S607 - our own files
         assert run.returncode == 0, run.stdout + run.stderr
+
+
+@asynccontextmanager
+async def running_example(sandbox: Sandbox, **environ: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the example beside the sandbox, and sign in."""
+    DATABASE.write_bytes(database_with_tables())
+    url = f"http://127.0.0.1:{free_port()}"
+    async with served(sandbox.app) as kombo_url:
+        settings = {
+            "KOMBO_API_KEY": API_KEY,
+            "KOMBO_API_URL": f"{kombo_url}/v1",
+            "KOMBO_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "KOMBO_DATABASE_URL": f"sqlite:///{DATABASE.resolve()}",
+        }
+        command = (sys.executable, "-m", "uvicorn", "app:app", "--port", url.rpartition(":")[2])
+        async with (
+            serving(*command, url=f"{url}/kombo/health", environ=settings | environ, cwd=FOLDER),
+            httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        ):
+            await client.post("/sign-in", params={"company": "acme"})
+            yield client
+
+
+@pytest.mark.integration
+async def test_the_example_serves_its_metrics_to_prometheus(sandbox: Sandbox) -> None:
+    port = str(free_port())
+    async with running_example(sandbox, PROMETHEUS_PORT=port) as client:
+        assert (await client.post("/kombo/links", json={})).status_code == 200
+        metrics = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+    assert re.search(
+        r'^kombo_embed_links_total\{.*kombo_embed_result="stored".*} 1\.0$', metrics, re.MULTILINE
+    )
+
+
+@pytest.mark.integration
+async def test_the_example_sends_spans_and_metrics_by_otlp(sandbox: Sandbox) -> None:
+    bodies: dict[str, bytes] = defaultdict(bytes)
+
+    async def collect(request: Request) -> Response:
+        bodies[request.url.path] += await request.body()
+        return Response()
+
+    routes = [Route("/v1/{signal}", collect, methods=["POST"])]
+    async with served(Starlette(routes=routes)) as collector:
+        soon = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_METRIC_EXPORT_INTERVAL": "100"}
+        plain = {"OTEL_EXPORTER_OTLP_COMPRESSION": "none"}
+        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector, **soon, **plain}
+        async with running_example(sandbox, **environ) as client:
+            assert (await client.post("/kombo/links", json={})).status_code == 200
+            await eventually(lambda: b"kombo_embed.mint" in bodies["/v1/traces"])
+            await eventually(lambda: b"kombo_embed.outbox.lag" in bodies["/v1/metrics"])
+    assert b"hr@acme.example" not in bodies["/v1/traces"] + bodies["/v1/metrics"]
