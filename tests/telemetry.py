@@ -25,8 +25,9 @@ class Switch(Sampler):
 
     is_on = False
 
-    def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
-        return SamplingResult(Decision.RECORD_AND_SAMPLE if self.is_on else Decision.DROP)
+    def should_sample(self, *arguments: Any, **_: Any) -> SamplingResult:
+        attributes = arguments[4]  # those with which the span begins
+        return SamplingResult(Decision.RECORD_AND_SAMPLE if self.is_on else Decision.DROP, attributes)
 
     def get_description(self) -> str:
         return "Switch"

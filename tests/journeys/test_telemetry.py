@@ -289,6 +289,7 @@ async def test_calls_to_kombo_have_no_spans_of_an_instrumented_client_since_thei
     assert not any(instrumented.may_record)
 
 
+@pytest.mark.integration  # several rejections take two seconds each
 async def test_no_span_and_no_metric_contains_a_secret_or_personal_data(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, recorded: Recorded, database_url: str
 ) -> None:
