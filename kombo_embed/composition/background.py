@@ -39,17 +39,11 @@ def build_details_reader(
     )
 
 
-def build_periodic_work(
-    settings: Settings,
-    client: KomboClient,
-    store: Store,
-    *,
-    clock: Clock,
-    wake_dispatcher: Callable[[], None],
-    telemetry: Telemetry,
-) -> tuple[Housekeeping, PeriodicReconciler | None]:
-    """Build what the clock starts."""
-    housekeeping = Housekeeping(
+def build_housekeeping(
+    settings: Settings, store: Store, *, clock: Clock, wake_dispatcher: Callable[[], None]
+) -> Housekeeping:
+    """Build what reports abandoned flows and prunes old rows."""
+    return Housekeeping(
         store,
         retention=timedelta(days=settings.retention_days),
         audit_retention=timedelta(days=settings.audit_retention_days),
@@ -57,9 +51,21 @@ def build_periodic_work(
         clock=clock,
         wake_dispatcher=wake_dispatcher,
     )
+
+
+def build_reconciler(
+    settings: Settings,
+    client: KomboClient,
+    store: Store,
+    *,
+    clock: Clock,
+    wake_dispatcher: Callable[[], None],
+    telemetry: Telemetry,
+) -> PeriodicReconciler | None:
+    """Build what reconciles by itself; None if the settings disable it."""
     if settings.reconcile_interval is None:
-        return housekeeping, None
-    reconciler = PeriodicReconciler(
+        return None
+    return PeriodicReconciler(
         client,
         store,
         store.details,
@@ -68,7 +74,6 @@ def build_periodic_work(
         wake_dispatcher=wake_dispatcher,
         telemetry=telemetry,
     )
-    return housekeeping, reconciler
 
 
 def build_observed_figures(client: KomboClient, store: Store, *, clock: Clock) -> ObservedFigures:
