@@ -76,9 +76,13 @@ def build_reconciler(
     )
 
 
-def build_observed_figures(client: KomboClient, store: Store, *, clock: Clock) -> ObservedFigures:
+def build_observed_figures(
+    client: KomboClient, store: Store, *, clock: Clock, telemetry: Telemetry
+) -> ObservedFigures:
     """Build what keeps the figures that metrics observe."""
-    return ObservedFigures(store.figures, circuits=client.circuit_states, clock=clock)
+    figures = ObservedFigures(store.figures, circuits=client.circuit_states, clock=clock)
+    telemetry.observe = figures.observe
+    return figures
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from kombo_embed.clock import SystemClock
 from kombo_embed.composition import background, deployment
 from kombo_embed.composition.identity import choose_resolver
-from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
+from kombo_embed.composition.kombo import make_kombo_client
+from kombo_embed.composition.redis import make_rate_storage, make_redis_client, make_redis_link_cache
 from kombo_embed.core.completions import Completions, Wake
 from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.erasure import Eraser
@@ -27,7 +28,7 @@ from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.otel import create_telemetry
 from kombo_embed.ports import Collaborators, LinkCache
-from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
+from kombo_embed.rate_limit import BoundedStorage, EndUserRate
 from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
 from kombo_embed.web.endpoints import Services, load_browser_modules
@@ -84,7 +85,7 @@ class Composition:
         redis_cache = self._redis_cache(store, redis_client)
         client = self._kombo_client(redis_cache)
         poller = await self._poller(client, store, redis_cache)
-        rates = self._rate_storage(redis_client, redis_cache)
+        rates = make_rate_storage(self._settings, redis_client, redis_cache, clock=self._clock)
         dispatcher = self._closing(
             Dispatcher(store.outbox, handlers, clock=self._clock, telemetry=self._telemetry)
         )
@@ -93,7 +94,9 @@ class Composition:
         flow = self._flow(client, store, links, rates, Wake(dispatcher.wake, details.wake))
         housekeeping = await self._start_background_work(client, store, dispatcher)
         details.start()
-        self._observe_figures(client, store)
+        self._closing(
+            background.build_observed_figures(client, store, clock=self._clock, telemetry=self._telemetry)
+        ).start()
         due_work = background.DueWork(
             store.outbox, handlers, housekeeping, details, dispatcher, clock=self._clock
         )
@@ -103,7 +106,13 @@ class Composition:
             list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
             eraser=Eraser(store=store.erasures, client=client, clock=self._clock),
-            reconciler=self._reconciler(client, store, dispatcher),
+            reconciler=Reconciler(
+                client,
+                store,
+                clock=self._clock,
+                wake_dispatcher=dispatcher.wake,
+                telemetry=self._telemetry,
+            ),
             telemetry=self._telemetry,
             store=store,
             is_redis_up=(lambda: redis_cache.is_up) if redis_cache else None,
@@ -140,16 +149,13 @@ class Composition:
         return self._closing(cache)
 
     def _kombo_client(self, redis_cache: FailoverLinkCache | None) -> KomboClient:
-        client = KomboClient(
-            base_url=self._settings.base_url,
-            api_key=self._settings.api_key.get_secret_value(),
-            timeout_seconds=self._settings.timeout,
-            connect_timeout_seconds=self._settings.connect_timeout,
-            clock=self._clock,
-            share_cool_down=redis_cache.share_cool_down if redis_cache else None,
-            transport=self._collaborators.http_transport,
+        share_cool_down = redis_cache.share_cool_down if redis_cache else None
+        transport, clock = self._collaborators.http_transport, self._clock
+        return self._closing(
+            make_kombo_client(
+                self._settings, clock=clock, share_cool_down=share_cool_down, transport=transport
+            )
         )
-        return self._closing(client)
 
     async def _poller(
         self, client: KomboClient, store: Store, redis_cache: FailoverLinkCache | None
@@ -170,14 +176,6 @@ class Composition:
         if redis_cache is not None:
             await redis_cache.open(apply_cool_down=client.apply_cool_down)
         return poller
-
-    def _rate_storage(
-        self, client: RedisClient | None, redis_cache: FailoverLinkCache | None
-    ) -> BoundedStorage:
-        size = self._settings.link_cache_size
-        if client is None or redis_cache is None:
-            return BoundedStorage(size=size, clock=self._clock)
-        return SharedStorage(client.run, is_up=lambda: redis_cache.is_up, size=size, clock=self._clock)
 
     def _rate(self, name: str, rate: str, storage: BoundedStorage) -> EndUserRate:
         scope = (self._settings.account, self._settings.environment)
@@ -245,15 +243,6 @@ class Composition:
             self._closing(reconciler).start()
         await dispatcher.start()
         return housekeeping
-
-    def _reconciler(self, client: KomboClient, store: Store, dispatcher: Dispatcher) -> Reconciler:
-        wake, clock = dispatcher.wake, self._clock
-        return Reconciler(client, store, clock=clock, wake_dispatcher=wake, telemetry=self._telemetry)
-
-    def _observe_figures(self, client: KomboClient, store: Store) -> None:
-        figures = self._closing(background.build_observed_figures(client, store, clock=self._clock))
-        figures.start()
-        self._telemetry.observe = figures.observe
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:
         allowed = self._settings.allowed_tools

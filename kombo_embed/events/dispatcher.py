@@ -51,8 +51,7 @@ class Dispatcher:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._heartbeat_seconds = heartbeat_seconds
-        self._runner = runner or HandlerRunner()
-        self._telemetry = telemetry
+        self._runner = runner or HandlerRunner(telemetry=telemetry)
         self._upkeep = Upkeep(outbox, handlers, clock=clock, wake=self.wake)
         self._retry_at = math.inf  # monotonic: when the first delivery that failed here is due again
         self._woken = asyncio.Event()
@@ -155,18 +154,12 @@ class Dispatcher:
         handler = self._handlers.find(delivery.handler, delivery.event.type)
         if handler is None:
             return DeliveryOutcome(delivery, retry_seconds=POSTPONE_SECONDS)
-        about = {"handler": delivery.handler, "event.type": delivery.event.type}
-        with self._telemetry.operation("delivery", about, caused_by=delivery.trace_context) as operation:
-            operation.describe({"event.id": delivery.event.id, "attempt": delivery.attempts})
-            error = await self._runner.call(delivery.handler, handler, delivery.event)
-            if error is None:
-                operation.count_as("delivered")
-                return DeliveryOutcome(delivery, successor=successor)
-            is_dead = delivery.failures + 1 >= MAX_FAILURES
-            operation.describe({"error": error})
-            operation.count_as("dead_letter" if is_dead else "failed", error_type=error.partition(" ")[0])
-        retry_seconds = None if is_dead else backoff_seconds(delivery.failures + 1)
-        return DeliveryOutcome(delivery, error, retry_seconds)
+        failures = delivery.failures + 1
+        is_last = failures >= MAX_FAILURES
+        error = await self._runner.deliver(delivery, handler, is_last=is_last)
+        if error is None:
+            return DeliveryOutcome(delivery, successor=successor)
+        return DeliveryOutcome(delivery, error, None if is_last else backoff_seconds(failures))
 
     async def _defer(self, delivery: Delivery, crashes: int) -> None:
         """Set a redelivery time before the call: this event may be what killed the earlier processes."""
