@@ -18,6 +18,7 @@ from kombo_embed.auth.callable import link_options
 from kombo_embed.clock import rfc3339
 from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
+from kombo_embed.core.importer import Importer
 from kombo_embed.core.link_request import LinkChoice
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
@@ -33,6 +34,7 @@ from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
 from kombo_embed.telemetry import Telemetry
 from kombo_embed.web import queries, requests
+from kombo_embed.web.bodies import LARGE_BODIES
 from kombo_embed.web.responses import (
     EmbedResponse,
     LinkResponse,
@@ -66,11 +68,12 @@ class Services:
     openapi: Mapping[str, object]
     reconciler: Reconciler
     eraser: Eraser
+    importer: Importer
     is_redis_up: Callable[[], bool] | None  # None without Redis
     webhook_rejections: WebhookRejections
     telemetry: Telemetry
     run_due: Callable[[], Awaitable[bool]]  # for the tests of hosts, see `KomboEmbed.run_due`
-    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(requests.LARGE_BODIES))
+    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_BODIES))
 
 
 async def issue_link(services: Services, request: Request) -> Response:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from kombo_embed.errors import InvalidRequest, WebhookRejected, WebhooksNotConfigured
 from kombo_embed.kombo import webhooks
 from kombo_embed.telemetry import Operation
-from kombo_embed.web import requests
+from kombo_embed.web.bodies import WEBHOOK_MAX_BYTES, read_body
 from kombo_embed.web.endpoints import Services
 from kombo_embed.web.responses import EmbedResponse
 
@@ -48,8 +48,6 @@ async def _read_signed_body(services: Services, request: Request, signature: str
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
     if not secrets or not signature:
         webhooks.verify_signature(b"", None, secrets)  # raises: an unsigned body is not read
-    body = await requests.read_body(
-        request, limit=requests.WEBHOOK_MAX_BYTES, large_bodies=services.large_bodies
-    )
+    body = await read_body(request, limit=WEBHOOK_MAX_BYTES, large_bodies=services.large_bodies)
     webhooks.verify_signature(body, signature, secrets)
     return body
