@@ -16,6 +16,7 @@ from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
+from kombo_embed.core.importer import Importer
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
@@ -96,6 +97,7 @@ class Composition:
             list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
             eraser=Eraser(store=store.erasures, client=client, clock=self._clock),
+            importer=Importer(client, store.imports, clock=self._clock),
             reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
             store=store,
             is_redis_up=(lambda: redis_cache.is_up) if redis_cache else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -56,7 +56,7 @@ async def write(
 
 
 async def write_about(
-    transaction: Transaction, action: str, row: RowMapping, *, actor: str | None = None
+    transaction: Transaction, action: str, row: Mapping[Any, Any], *, actor: str | None = None
 ) -> None:
     """Write an entry about the integration in a row."""
     await write(

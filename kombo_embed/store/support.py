@@ -21,7 +21,7 @@ from kombo_embed.ports import Clock
 from kombo_embed.store import audit, handlers, host_events, migrations, replay
 from kombo_embed.store.database import Database, parse_url, read_only, run_to_completion
 from kombo_embed.store.host_events import HostEvent
-from kombo_embed.store.lists import has_next_action
+from kombo_embed.store.queries import has_next_action
 from kombo_embed.store.replay import Batch
 from kombo_embed.store.tables import integrations, malformed_events
 from kombo_embed.store.transaction import Transaction
