@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Route, expect
 
+from kombo_embed.sandbox.catalogue import catalogue
 from tests.browser.stage import Stage, Visit, visiting
 from tests.browser.test_accessibility_in_chromium import SCHEMES, violations
 
@@ -191,6 +192,26 @@ async def test_nothing_is_wider_than_the_window(
             await expect(visit.page.get_by_text("Reference")).to_be_visible()
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width
         await expect(visit.page.get_by_test_id("search")).to_be_visible(visible=count >= 8)
+
+
+async def test_without_a_logo_each_tool_has_the_colour_and_the_initials_of_its_tile_in_the_sandbox(
+    browser: Browser, stage: Stage
+) -> None:
+    tools = list(catalogue().values())
+    rows = [row(number, tool=tool.id, tool_label=tool.label) for number, tool in enumerate(tools)]
+    async with showing(browser, stage, rows) as visit:
+        shown = await visit.page.get_by_test_id("integration").evaluate_all(
+            """(rows) => rows.map((row) => {
+              const tile = row.querySelector("[part=logo]");
+              return [row.dataset.tool, tile.textContent, getComputedStyle(tile).backgroundColor];
+            })"""
+        )
+    expected = [
+        (tool.id, tool.initials, f"rgb{tuple(bytes.fromhex(tool.colour.removeprefix('#')))}")
+        for tool in tools
+    ]
+    assert sorted(map(tuple, shown)) == sorted(expected)
+    assert ("payfitcustomer", "PC") in {(tool, letters) for tool, letters, _ in expected}
 
 
 @SIZES
