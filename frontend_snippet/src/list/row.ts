@@ -128,7 +128,8 @@ function metaOf({ integration }: Entry, { texts, language }: Words): string {
   const { category, connected_at: connectedAt } = integration;
   return [
     category && (textOf(texts, "category", category) ?? category),
-    `${texts.state_none}: ${formatDate(connectedAt, language, false)}`,
+    // Wraps as a whole.
+    `${texts.state_none}: ${formatDate(connectedAt, language, false)}`.replaceAll(" ", "\u00a0"),
   ]
     .filter(Boolean)
     .join(" · ");
