@@ -149,8 +149,8 @@ async def test_the_next_webhook_is_lost_on_request(stage: Stage) -> None:
     ("answer", "status"),
     [
         ("429, too many requests", 429),
-        pytest.param("500", 500, marks=pytest.mark.integration),
-        pytest.param("401, wrong API key", 401, marks=pytest.mark.integration),
+        ("500", 500),
+        ("401, wrong API key", 401),
     ],
 )
 async def test_the_next_requests_are_answered_with_an_error_on_request(
@@ -170,7 +170,6 @@ async def test_the_next_requests_are_answered_with_an_error_on_request(
     assert (await stage.api.post("/v1/connect/create-link", json=END_USER)).status_code == 200
 
 
-@pytest.mark.integration
 async def test_slow_answers_are_set_until_they_are_cleared(stage: Stage) -> None:
     await stage.page.locator("[name=times]").select_option("every")
     await stage.page.locator("[name=answer]").select_option("the response, 5 seconds late")
@@ -190,7 +189,6 @@ async def test_what_a_customer_wrote_is_text(stage: Stage) -> None:
     stage.troubles.clear()  # this tool has no tile
 
 
-@pytest.mark.integration
 async def test_an_error_of_a_control_is_reported(stage: Stage) -> None:
     integration_id = await stage.connect()
     await expect(stage.page.get_by_role("button", name="Delete")).to_be_visible()
@@ -201,7 +199,6 @@ async def test_an_error_of_a_control_is_reported(stage: Stage) -> None:
     stage.troubles.clear()
 
 
-@pytest.mark.integration
 async def test_many_records_are_cut_to_the_newest(stage: Stage) -> None:
     for _ in range(52):
         await stage.connect()
