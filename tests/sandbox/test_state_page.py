@@ -189,13 +189,24 @@ async def test_what_a_customer_wrote_is_text(stage: Stage) -> None:
     stage.troubles.clear()  # this tool has no tile
 
 
-async def test_an_error_of_a_control_is_reported(stage: Stage) -> None:
-    integration_id = await stage.connect()
-    await expect(stage.page.get_by_role("button", name="Delete")).to_be_visible()
-    await stage.page.route("**/_sandbox/state*", lambda route: route.abort())
-    stage.sandbox.delete(integration_id)
+async def test_an_error_of_a_control_is_reported_until_the_next_one(stage: Stage) -> None:
+    await stage.connect()
+    refused = {"status": 404, "json": {"error": "There is no integration."}}
+    await stage.page.route("**/_sandbox/delete", lambda route: route.fulfill(**refused))
     await stage.act("Delete")
-    await expect(stage.page.get_by_role("alert")).not_to_be_empty()
+    await expect(stage.page.get_by_role("alert")).to_have_text("There is no integration.")
+    await stage.page.unroute("**/_sandbox/delete")
+    await stage.act("Delete")
+    await expect(stage.page.get_by_role("alert")).to_be_hidden()
+    await expect(stage.page.locator("#integrations")).to_have_text("No tool is connected yet.")
+    stage.troubles.clear()  # the browser logs the 404
+
+
+async def test_a_sandbox_that_has_stopped_is_reported_until_it_is_back(stage: Stage) -> None:
+    await stage.page.route("**/_sandbox/state*", lambda route: route.abort())
+    await expect(stage.page.get_by_role("alert")).to_contain_text("It may have been stopped.")
+    await stage.page.unroute("**/_sandbox/state*")
+    await expect(stage.page.get_by_role("alert")).to_be_hidden()
     stage.troubles.clear()
 
 
