@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DELAY_MS = 400  # of the fake Kombo
 BOUNDS: dict[bool, Bound] = {True: ("<=", 50), False: ("<=", 450)}
-# Kombo's page fails to load: answering for it through Playwright would pass every request of the page through Python.
+# Kombo's page fails to load. If Playwright answered for it, the page's requests would pass through Python.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 # The frame navigates when Kombo's SDK inserts it.
 CLICK = """async (prefetches) => {

@@ -3,7 +3,7 @@
 import { adoptStyles, BaseElement, createElement, define, reflect, upgrade } from "./html.js";
 import { entriesOf, search } from "./list/entries.js";
 import { drawLogo } from "./list/logo.js";
-import { textsFor, toolName } from "./texts.js";
+import { explain, textsFor, toolName } from "./texts.js";
 
 // A plain object: a namespace would cost a helper function.
 export const internals = {
@@ -13,6 +13,7 @@ export const internals = {
   define,
   drawLogo,
   entriesOf,
+  explain,
   reflect,
   search,
   textsFor,

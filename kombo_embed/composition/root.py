@@ -16,6 +16,7 @@ from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
+from kombo_embed.core.importer import Importer
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
@@ -96,6 +97,7 @@ class Composition:
             list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
             eraser=Eraser(store=store.erasures, client=client, clock=self._clock),
+            importer=Importer(client, store.imports, clock=self._clock),
             reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
             store=store,
             is_redis_up=(lambda: redis_cache.is_up) if redis_cache else None,
@@ -174,7 +176,8 @@ class Composition:
     def _rate(self, name: str, rate: str, storage: BoundedStorage) -> EndUserRate:
         scope = (self._settings.account, self._settings.environment)
         secret = "".join(self._settings.encryption_keys[:1])
-        return EndUserRate(rate, name=name, scope=scope, storage=storage, secret=secret)
+        customers = BoundedStorage(size=self._settings.link_cache_size, clock=self._clock)
+        return EndUserRate(rate, name=name, scope=scope, storage=storage, customers=customers, secret=secret)
 
     def _links(
         self, client: KomboClient, store: Store, cache: LinkCache, rates: BoundedStorage
@@ -224,10 +227,9 @@ class Composition:
     async def _start_background_work(
         self, client: KomboClient, store: Store, dispatcher: Dispatcher
     ) -> Housekeeping:
-        build = self._settings, client, store
-        housekeeping, reconciler = background.build_periodic_work(
-            *build, clock=self._clock, wake_dispatcher=dispatcher.wake
-        )
+        settings, clock, wake = self._settings, self._clock, dispatcher.wake
+        housekeeping = background.build_housekeeping(settings, store, clock=clock, wake_dispatcher=wake)
+        reconciler = background.build_reconciler(settings, client, store, clock=clock, wake_dispatcher=wake)
         self._closing(housekeeping).start()
         if reconciler is not None:
             self._closing(reconciler).start()

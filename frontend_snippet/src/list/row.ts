@@ -98,14 +98,14 @@ export class Row {
     this.menuButton.ariaLabel = fill(words.texts.more, entry.name);
   }
 
-  #showStatus({ integration, isDuplicate }: Entry, texts: ListTexts): void {
+  #showStatus({ integration, isDuplicate }: Entry, texts: Words["texts"]): void {
     const { status, advice } = this.#parts;
     const next = integration.next_action;
     status.textContent = textOf(texts, "state", next) ?? next;
     status.dataset["tone"] = TONES.get(next) ?? "plain";
-    advice.textContent = [textOf(texts, "advice", next), isDuplicate && texts.duplicate]
-      .filter(Boolean)
-      .join(" ");
+    // Only Kombo can enable an integration again.
+    const what = next === "enable" ? texts.support : textOf(texts, "advice", next);
+    advice.textContent = [what, isDuplicate && texts.duplicate].filter(Boolean).join(" ");
     advice.hidden = !advice.textContent;
   }
 
@@ -126,7 +126,7 @@ export class Row {
 /** The texts below the name: category and date. */
 function metaOf({ integration }: Entry, { texts, language }: Words): string[] {
   const { category, connected_at: connectedAt } = integration;
-  const date = `${texts.state_none}: ${formatDate(connectedAt, language, false)}`;
+  const date = `${texts.addedAt}: ${formatDate(connectedAt, language, false)}`;
   return category ? [textOf(texts, "category", category) ?? category, date] : [date];
 }
 
@@ -134,7 +134,7 @@ function detailsOf({ integration }: Entry, { texts, language }: Words): HTMLElem
   const { organization_name: organization, connected_at: connected, updated_at: updated, id } = integration;
   const values = [
     [texts.organization, organization],
-    [texts.state_none, formatDate(connected, language, true)],
+    [texts.addedAt, formatDate(connected, language, true)],
     [texts.updatedAt, formatDate(updated, language, true)],
     [texts.reference, id],
   ] as const;
