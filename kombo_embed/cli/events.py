@@ -154,21 +154,12 @@ def resend(
 
 def _print_events(events: list[HostEvent], *, if_empty: str) -> None:
     now = datetime.now(UTC)
-    print_table(
-        ["Event", "Type, customer", "Status", "Attempts", "Next", "Age"],
-        [
-            [
-                event.id[:SHORT_ID],
-                lines(event.type, event.origin_id, event.integration_id),
-                _state(event),
-                event.attempts,
-                _next_attempt(event, now),
-                distance(event.occurred_at, now),
-            ]
-            for event in events
-        ],
-        if_empty=if_empty,
-    )
+    rows = []
+    for event in events:
+        about = lines(event.type, event.origin_id, event.integration_id)
+        when = [event.attempts, _next_attempt(event, now), distance(event.occurred_at, now)]
+        rows.append([event.id[:SHORT_ID], about, _state(event), *when])
+    print_table(["Event", "Type, customer", "Status", "Attempts", "Next", "Age"], rows, if_empty=if_empty)
     if any(_is_overdue(event, now) for event in events):
         typer.echo(OVERDUE_HELP)
     if any(event.state == "no handler" for event in events):
@@ -206,20 +197,12 @@ def _print_malformed(bodies: list[MalformedEvent], *, as_json: bool) -> None:
         print_json({"malformed": [asdict(one) | {"body": _readable(one.body)} for one in bodies]})
         return
     now = datetime.now(UTC)
-    print_table(
-        ["Body (SHA-256)", "Reason", "Times", "First", "Last"],
-        [
-            [
-                one.body_sha256[:SHORT_ID],
-                one.reason,
-                one.times,
-                distance(one.first_received_at, now),
-                distance(one.received_at, now),
-            ]
-            for one in bodies
-        ],
-        if_empty="Kombo has sent no malformed events.",
-    )
+    rows = []
+    for one in bodies:
+        first, last = distance(one.first_received_at, now), distance(one.received_at, now)
+        rows.append([one.body_sha256[:SHORT_ID], one.reason, one.times, first, last])
+    columns = ["Body (SHA-256)", "Reason", "Times", "First", "Last"]
+    print_table(columns, rows, if_empty="Kombo has sent no malformed events.")
 
 
 def _readable(body: bytes) -> dict[str, str]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from sqlalchemy import RowMapping
 
-from kombo_embed.ports import Clock, utc_now
-from kombo_embed.store import audit, erasure_marks, integrations, merge
+from kombo_embed.ports import Clock
+from kombo_embed.store import audit, erasure_marks, integrations, merge, queries
 from kombo_embed.store.database import Database, read_only
 from kombo_embed.store.erasures import Change
+from kombo_embed.store.part import StorePart
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import (
     DELETED,
@@ -24,13 +25,11 @@ from kombo_embed.upstream import (
 )
 
 
-class Imports:
+class Imports(StorePart):
     """Records imported integrations of one environment. All methods raise `StoreUnavailable`."""
 
     def __init__(self, database: Database, *, environment: str, clock: Clock, change: Change) -> None:
-        self._database = database
-        self._environment = environment
-        self._clock = clock
+        super().__init__(database, environment=environment, clock=clock)
         self._change = change
 
     async def save(self, line: ImportLine, details: IntegrationDetails, *, actor: str) -> Recorded:
@@ -40,8 +39,7 @@ class Imports:
     @read_only
     async def preview(self, line: ImportLine, details: IntegrationDetails) -> Recorded:
         """Return what `save` would do; change nothing."""
-        async with self._database.reading() as connection:
-            transaction = Transaction(connection, self._environment, utc_now(self._clock))
+        async with self._reading() as transaction:
             row = await _admit(transaction, line, details)
             if row is None:
                 return "imported"
@@ -74,7 +72,7 @@ async def _admit(
         transaction, line.integration_id, origin_id=line.origin_id, created_at=details.created_at
     ):
         raise Refused(ERASED)
-    row = await integrations.lock_row(transaction, line.integration_id)
+    row = await queries.lock_row(transaction, line.integration_id)
     if row is None:
         return None
     if row["origin_id"] not in (None, line.origin_id):

@@ -15,10 +15,10 @@ from sqlalchemy import RowMapping, bindparam, insert, update
 
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.store import audit, details_due, erasing, erasure_marks, merge, minted_links, webhook_events
-from kombo_embed.store.duplicates import report_duplicates as _report_duplicates
+from kombo_embed.store.duplicates import report_duplicates
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.queries import from_row as from_row  # noqa: PLC0414 - also used as integrations.from_row
-from kombo_embed.store.queries import lock_row as lock_row  # noqa: PLC0414 - as above
+from kombo_embed.store.queries import lock_row
 from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, ReportedState
@@ -73,7 +73,7 @@ async def save_imported(
     row = await _merge_reported_states(transaction, row)
     changes = merge.details_changes(row, details, changed_meanwhile=False)
     row = await _update(transaction, row, changes) if changes else row
-    await _report_duplicates(transaction, row)
+    await report_duplicates(transaction, row)
     return row
 
 
@@ -151,7 +151,7 @@ async def _save_first(
     row = await _merge_reported_states(transaction, row) if has_states else row
     integration = await _write_event(transaction, "integration.connected", row)
     await audit.write_about(transaction, "connected", row, actor=transaction.actor or row["email"])
-    await _report_duplicates(transaction, row)
+    await report_duplicates(transaction, row)
     return Completion(integration, first=True)
 
 
@@ -175,7 +175,7 @@ async def save_changes(transaction: Transaction, row: RowMapping, values: merge.
         changes = {name: {"from": before[name], "to": row[name]} for name in named}
         await _write_event(transaction, "integration.updated", row, {"changes": changes}, actor=actor)
     if values.keys() & {"origin_id", "category", "category_guessed"}:
-        await _report_duplicates(transaction, row)
+        await report_duplicates(transaction, row)
     return from_row(row)
 
 
