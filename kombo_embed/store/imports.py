@@ -6,8 +6,6 @@ duplicate is reported, as after every change.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import RowMapping
 
 from kombo_embed.ports import Clock
@@ -45,7 +43,7 @@ class Imports(StorePart):
             row = await _admit(transaction, line, details)
             if row is None:
                 return "imported"
-            return "completed" if _additions(row, line, details, now=transaction.now) else "known"
+            return "completed" if _additions(row, line, details) else "known"
 
 
 async def _save(transaction: Transaction, line: ImportLine, details: IntegrationDetails) -> Recorded:
@@ -57,7 +55,7 @@ async def _save(transaction: Transaction, line: ImportLine, details: Integration
         await audit.write_about(transaction, "imported", row)
         transaction.invalidate(line.origin_id)
         return "imported"
-    values = _additions(row, line, details, now=transaction.now)
+    values = _additions(row, line, details)
     if not values:
         return "known"
     await integrations.save_changes(transaction, row, values)
@@ -95,10 +93,8 @@ def _first_values(transaction: Transaction, line: ImportLine, details: Integrati
     }
 
 
-def _additions(
-    row: RowMapping, line: ImportLine, details: IntegrationDetails, *, now: datetime
-) -> merge.Values:
+def _additions(row: RowMapping, line: ImportLine, details: IntegrationDetails) -> merge.Values:
     """Return what the line, or Kombo's details, have beyond a row that is known."""
     once = {"origin_id": line.origin_id, "organization_name": line.organization_name, "email": line.email}
-    values = merge.details_changes(row, details, changed_meanwhile=True, now=now)
+    values = merge.details_changes(row, details, changed_meanwhile=True)
     return values | {name: value for name, value in once.items() if value is not None and row[name] is None}

@@ -53,7 +53,7 @@ async def save(
         return await _save_first(transaction, reported.integration_id, values, has_states=has_states)
     if row["deleted_at"] is not None:
         return None
-    values = merge.report_changes(row, reported, origin_id=origin_id, now=transaction.now)
+    values = merge.report_changes(row, reported, origin_id=origin_id)
     if row["category"] is None and values.get("origin_id") and "category" not in values:
         values |= await minted_links.guess_category(transaction, values["origin_id"], reported.tool)
     integration = await save_changes(transaction, row, values)
@@ -71,7 +71,7 @@ async def save_imported(
         transaction, details.integration_id, tool=details.tool, checked_at=transaction.now, **values
     )
     row = await _merge_reported_states(transaction, row)
-    changes = merge.details_changes(row, details, changed_meanwhile=False, now=transaction.now)
+    changes = merge.details_changes(row, details, changed_meanwhile=False)
     row = await _update(transaction, row, changes) if changes else row
     await report_duplicates(transaction, row)
     return row
@@ -101,18 +101,15 @@ async def save_deleted(
         transaction.invalidate(origin_id)
 
 
-async def save_state(
-    transaction: Transaction, state: ReportedState, *, read_again: bool = False
-) -> Integration | None:
-    """Merge a reported state into a known integration; `_save_first` merges it into a later one.
-
-    With ``read_again``, the details are due also if all are known.
-    """
+async def save_state(transaction: Transaction, state: ReportedState) -> Integration | None:
+    """Merge a reported state into a known integration; `_save_first` merges it into a later one."""
     row = await lock_row(transaction, state.integration_id)
     if row is None or row["deleted_at"] is not None:
         return None
     values = merge.state_changes(row, state, now=transaction.now)
-    await details_due.request(transaction, {**row, **values}, again=read_again)
+    # Kombo knows whether a state that was outvoted is the current one after all.
+    is_outvoted = merge.is_outvoted(row, state, now=transaction.now)
+    await details_due.request(transaction, {**row, **values}, again=is_outvoted)
     return await save_changes(transaction, row, values)
 
 
@@ -131,7 +128,7 @@ async def save_details(
         await erasing.remove_integration(transaction, details.integration_id, origin_id=about)
         return None
     changed_meanwhile = row["updated_at"] != states_unless_changed_since
-    values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile, now=transaction.now)
+    values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile)
     integration = await save_changes(transaction, row, values) if values else None
     await details_due.save_read(transaction, {**row, **values}, details)
     return integration

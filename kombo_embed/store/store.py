@@ -29,6 +29,7 @@ from kombo_embed.store.database import BUSY_SECONDS, Database, read_only, run_to
 from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.details import DetailsQueue
 from kombo_embed.store.erasures import Erasures
+from kombo_embed.store.figures import FiguresReader
 from kombo_embed.store.imports import Imports
 from kombo_embed.store.invalidations import InvalidationLog
 from kombo_embed.store.part import StorePart, reading, writing
@@ -65,6 +66,7 @@ class Store(StorePart):
         self.outbox = Outbox(self._database, environment=environment)
         self.invalidations = InvalidationLog(self._database, environment=environment)
         self.details = DetailsQueue(self._database, environment=environment, clock=clock)
+        self.figures = FiguresReader(self._database, environment=environment, clock=clock)
         self.erasures = Erasures(self._database, environment=environment, clock=clock, change=self._change)
         self.imports = Imports(self._database, environment=environment, clock=clock, change=self._change)
         self.name = self._database.name

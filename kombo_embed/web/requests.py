@@ -22,9 +22,7 @@ from kombo_embed.errors import (
     UnsupportedMediaType,
 )
 from kombo_embed.models import Category, Language
-from kombo_embed.web.bodies import LARGE_BODIES as LARGE_BODIES  # noqa: PLC0414 - read as requests.LARGE_BODIES
-from kombo_embed.web.bodies import WEBHOOK_MAX_BYTES as WEBHOOK_MAX_BYTES  # noqa: PLC0414 - as above
-from kombo_embed.web.bodies import read_body as read_body  # noqa: PLC0414 - as above
+from kombo_embed.web.bodies import read_body
 
 QUERY_MAX_BYTES, CONTENT_TYPE_MAX_BYTES = 1024, 255
 JSON_MAX_BYTES = 8 * 1024
