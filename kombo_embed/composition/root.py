@@ -87,17 +87,15 @@ class Composition:
         client = self._kombo_client(redis_cache)
         poller = await self._poller(client, store, redis_cache)
         rates = make_rate_storage(self._settings, redis_client, redis_cache, clock=self._clock)
-        dispatcher = self._closing(
-            Dispatcher(store.outbox, handlers, clock=self._clock, telemetry=self._telemetry)
-        )
+        clock, telemetry = self._clock, self._telemetry
+        dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=clock, telemetry=telemetry))
         links = self._links(client, store, poller.cache, rates)
         details = self._details_reader(client, store, dispatcher)
         flow = self._flow(client, store, links, rates, Wake(dispatcher.wake, details.wake))
         housekeeping = await self._start_background_work(client, store, dispatcher)
         details.start()
-        self._closing(
-            background.build_observed_figures(client, store, clock=self._clock, telemetry=self._telemetry)
-        ).start()
+        figures = background.build_observed_figures(client, store, clock=clock, telemetry=telemetry)
+        self._closing(figures).start()
         due_work = background.DueWork(
             store.outbox, handlers, housekeeping, details, dispatcher, clock=self._clock
         )
@@ -109,13 +107,9 @@ class Composition:
             eraser=Eraser(store=store.erasures, client=client, clock=self._clock),
             importer=Importer(client, store.imports, clock=self._clock),
             reconciler=Reconciler(
-                client,
-                store,
-                clock=self._clock,
-                wake_dispatcher=dispatcher.wake,
-                telemetry=self._telemetry,
+                client, store, clock=clock, wake_dispatcher=dispatcher.wake, telemetry=telemetry
             ),
-            telemetry=self._telemetry,
+            telemetry=telemetry,
             store=store,
             is_redis_up=(lambda: redis_cache.is_up) if redis_cache else None,
             end_user=end_user,

@@ -59,16 +59,15 @@ async def _save_report(
             known = await integrations.save_state(transaction, report)
             return known.origin_id if known and report.status == "ACTIVE" else None
         case upstream.FailedFlow():
-            await write_event(
-                transaction,
-                "flow.failed",
-                origin_id=report.origin_id,
-                actor=report.email,
-                data={"tool": report.tool, "category": report.category, "log_url": report.log_url},
-            )
+            await _report_failure(transaction, report)
         case None:
             await _forward(transaction, event)
     return None
+
+
+async def _report_failure(transaction: Transaction, flow: upstream.FailedFlow) -> None:
+    data: dict[str, object] = {"tool": flow.tool, "category": flow.category, "log_url": flow.log_url}
+    await write_event(transaction, "flow.failed", origin_id=flow.origin_id, actor=flow.email, data=data)
 
 
 async def _forward(transaction: Transaction, event: upstream.WebhookEvent) -> None:

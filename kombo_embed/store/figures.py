@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, String, bindparam, func, literal_column, select
 
-from kombo_embed.ports import Clock, utc_now
+from kombo_embed.ports import Clock
 from kombo_embed.store.database import Database, read_only
 from kombo_embed.store.lanes import UNCLAIMED, shared_now
+from kombo_embed.store.part import StorePart
 from kombo_embed.store.tables import deliveries, handlers, integrations
 from kombo_embed.telemetry import Figures
 
@@ -23,13 +24,11 @@ ENVIRONMENT = bindparam("of_environment", type_=String)
 Counts = Sequence[Row[*tuple[Any, ...]]]
 
 
-class FiguresReader:
+class FiguresReader(StorePart):
     """Reads the figures of one environment. One call at a time: it counts integrations by pages."""
 
     def __init__(self, database: Database, *, environment: str, clock: Clock) -> None:
-        self._database = database
-        self._environment = environment
-        self._clock = clock
+        super().__init__(database, environment=environment, clock=clock)
         self._last_id = 0
         self._counting: Counter[str] = Counter()
         self._counted: Mapping[str, int] = {}
@@ -44,7 +43,7 @@ class FiguresReader:
 
     @read_only
     async def _look(self, last_id: int) -> tuple[Row[*tuple[Any, ...]], Counts]:
-        parameters = {"of_environment": self._environment, "now": utc_now(self._clock)}
+        parameters = {"of_environment": self._environment, "now": self._now()}
         async with self._database.reading() as connection:
             outbox = (await connection.execute(_outbox(connection.dialect.name), parameters)).one()
             page = await connection.execute(_PAGE, {"of_environment": self._environment, "last_id": last_id})

@@ -41,12 +41,9 @@ async def save(
     *,
     origin_id: str | None,
     source: Source,
-    has_states: bool = True,
+    has_states: bool = True,  # whether Kombo may have reported a state of it before
 ) -> Completion | None:
-    """Record a reported integration, or what is new about a known one; return None if it is deleted.
-
-    ``has_states`` is False if Kombo is known to have reported no state of it before.
-    """
+    """Record a reported integration, or what is new about a known one; return None if it is deleted."""
     row = await lock_row(transaction, reported.integration_id)
     if row is None:
         values = await _first_report(transaction, reported, origin_id=origin_id, source=source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import datetime
 from typing import TypeVar
 
@@ -240,11 +241,8 @@ async def migrate(url: str) -> str:
     """
     database = Database(url)
     database.backend.verify_settings()
-    try:
-        async with database.migrating() as connection:
-            return await connection.run_sync(migrations.run)
-    finally:
-        await database.aclose()
+    async with aclosing(database), database.migrating() as connection:
+        return await connection.run_sync(migrations.run)
 
 
 async def _ignore(invalidation: Invalidation) -> None:
