@@ -67,7 +67,7 @@ soak: $(VENV)/.dev $(MODULE) ## an hour of tests at full size: 200 kills, 10,000
 	    tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
 	    tests/store/test_delivery_order.py tests/store/test_every_plan.py tests/link_cache $(ARGS)
 
-check: $(VENV)/.dev $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
+check: $(VENV)/.docs $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -20,7 +20,7 @@ from kombo_embed.cli.output import (
     print_json,
     print_table,
 )
-from kombo_embed.store.host_events import HostEvent
+from kombo_embed.store.host_events import PREFIX_MIN_LENGTH, HostEvent
 from kombo_embed.store.support import MalformedEvent
 
 OVERDUE_AFTER = timedelta(minutes=1)
@@ -66,7 +66,7 @@ def list_events(
         return
     events = read_records(lambda records: records.events(delivered=everything, limit=limit, before=before))
     if events is None:
-        fail(f"There is no event {before}, or several ids begin with it.")
+        fail(_not_found(before or ""))
     missing = read_records(lambda records: records.missing_handlers())
     if as_json:
         named = [{"handler": name, "type": event_type} for name, event_type in missing]
@@ -79,14 +79,14 @@ def list_events(
 
 @app.command("show")
 def show(
-    event_id: Annotated[str, typer.Argument(help="The event's id, or its first characters.")],
+    event_id: Annotated[str, typer.Argument(help="The event's id, or at least its first six characters.")],
     *,
     as_json: AsJson = False,
 ) -> None:
     """Print every field of one event, including all that your handlers receive."""
     event = read_records(lambda records: records.find_event(event_id))
     if event is None:
-        fail(f"There is no event {event_id}, or several ids begin with it.")
+        fail(_not_found(event_id))
     fields = asdict(event)
     if as_json:
         print_json({"event": fields})
@@ -100,7 +100,7 @@ def show(
 
 @app.command("replay")
 def replay(
-    event_ids: Annotated[list[str] | None, typer.Argument(help="Ids, or their first characters.")] = None,
+    event_ids: Annotated[list[str] | None, typer.Argument(help="Ids, or at least six characters.")] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Replay all dead letters.")] = False,
     handler: Annotated[
@@ -133,7 +133,7 @@ def replay(
 
 @app.command("resend")
 def resend(
-    event_id: Annotated[str, typer.Argument(help="The event's id, or its first characters.")],
+    event_id: Annotated[str, typer.Argument(help="The event's id, or at least its first six characters.")],
     *,
     handler: Annotated[str | None, typer.Option(help="Only to the handler of this name.")] = None,
     as_json: AsJson = False,
@@ -141,7 +141,7 @@ def resend(
     """Deliver an event again, now, also to handlers that have succeeded already."""
     resent = read_records(lambda records: records.resend(event_id, handler=handler))
     if resent is None:
-        fail(f"There is no event {event_id}, or several ids begin with it.")
+        fail(_not_found(event_id))
     full_id, names = resent
     if not names:
         which = "a handler for it" if handler is None else f"the handler {handler} for it"
@@ -227,6 +227,12 @@ def _readable(body: bytes) -> dict[str, str]:
         return {"text": body.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(body).decode()}
+
+
+def _not_found(id_or_prefix: str) -> str:
+    if len(id_or_prefix) < PREFIX_MIN_LENGTH:
+        return f"{id_or_prefix} is too short: give an event's id, or at least its first six characters."
+    return f"There is no event {id_or_prefix}, or several ids begin with it."
 
 
 def _without_personal_data(event: HostEvent) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kombo_embed import upstream
-from kombo_embed.store import erasure_marks, integrations, merge, webhook_events
+from kombo_embed.store import erasure_marks, integrations, merge, queries, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.transaction import Transaction
 
@@ -86,8 +86,8 @@ async def _save_report(
 async def _forward(transaction: Transaction, event: upstream.WebhookEvent) -> None:
     """Write `kombo.event` for an event of another type, with the integration that it is about."""
     integration_id = webhook_events.integration_id_of(event, None)
-    row = await integrations.lock_row(transaction, integration_id) if integration_id else None
-    integration = integrations.from_row(row) if row and row["deleted_at"] is None else None
+    row = await queries.lock_row(transaction, integration_id) if integration_id else None
+    integration = queries.from_row(row) if row and row["deleted_at"] is None else None
     known = integration.origin_id if integration else None
     await write_event(
         transaction,

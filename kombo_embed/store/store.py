@@ -18,9 +18,9 @@ from kombo_embed.store import (
     erasure_marks,
     integrations,
     invalidations,
-    lists,
     migrations,
     minted_links,
+    queries,
     retention,
     tables,
     webhook_events,
@@ -48,13 +48,13 @@ class Store(StorePart):
     has_minted_link = reading(minted_links.exists_for)
     find_completion = reading(completions.find)
     save_malformed_event = writing(webhook_events.save_malformed)
-    find_integrations = reading(integrations.list_of)
-    list_integrations = reading(lists.list_page)
-    list_integrations_after = reading(integrations.list_after)
-    find_connected = reading(lists.find_connected)
-    connected_tools = reading(lists.connected_tools)
-    find_integration = reading(integrations.find)
-    find_public = reading(integrations.find_public)
+    find_integrations = reading(queries.list_of)
+    list_integrations = reading(queries.list_page)
+    list_integrations_after = reading(queries.list_after)
+    find_connected = reading(queries.find_connected)
+    connected_tools = reading(queries.connected_tools)
+    find_integration = reading(queries.find)
+    find_public = reading(queries.find_public)
 
     def __init__(
         self, url: str, *, environment: str, clock: Clock, busy_seconds: float = BUSY_SECONDS

@@ -36,6 +36,7 @@ from kombo_embed.ports import EndUserResolver, LinkOptionsCallable
 from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
 from kombo_embed.web import queries, requests
+from kombo_embed.web.bodies import LARGE_BODIES, WEBHOOK_MAX_BYTES, read_body
 from kombo_embed.web.responses import (
     EmbedResponse,
     LinkResponse,
@@ -73,7 +74,7 @@ class Services:
     is_redis_up: Callable[[], bool] | None  # None without Redis
     webhook_rejections: WebhookRejections
     run_due: Callable[[], Awaitable[bool]]  # for the tests of hosts, see `KomboEmbed.run_due`
-    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(requests.LARGE_BODIES))
+    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_BODIES))
 
 
 async def issue_link(services: Services, request: Request) -> Response:
@@ -179,9 +180,7 @@ async def _read_signed_body(services: Services, request: Request, signature: str
     secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
     if not secrets or not signature:
         webhooks.verify_signature(b"", None, secrets)  # raises: an unsigned body is not read
-    body = await requests.read_body(
-        request, limit=requests.WEBHOOK_MAX_BYTES, large_bodies=services.large_bodies
-    )
+    body = await read_body(request, limit=WEBHOOK_MAX_BYTES, large_bodies=services.large_bodies)
     webhooks.verify_signature(body, signature, secrets)
     return body
 
