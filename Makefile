@@ -97,7 +97,7 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 	    --constraint requirements/demo.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/dev.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra cli --extra fastapi --extra postgres --extra redis \
+	@$(BIN)/uv pip compile pyproject.toml --extra cli --extra console --extra fastapi --extra postgres --extra redis \
 	    --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/deploy.txt

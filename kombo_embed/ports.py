@@ -6,11 +6,11 @@ A host may implement `Clock`, `LinkCache` and the callables itself. `RecordStore
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.requests import HTTPConnection
 
@@ -357,15 +357,38 @@ class DetailsQueue(Protocol):
         """Take a lease that no other process holds, or extend the own one; return whether it is held now."""
 
 
+class CountChanges(Protocol):
+    """What is to be counted again."""
+
+    @property
+    def has_more(self) -> bool:
+        """Return whether there is more than one fold should count."""
+
+
+class RollupStore(Protocol):
+    """The counts for the console. All methods raise `StoreUnavailable`."""
+
+    async def find_changes(self) -> CountChanges | None:
+        """Look for facts that are not counted yet; return None if there are none."""
+
+    async def add(self, metric: str, numbers: Mapping[str, int]) -> None:
+        """Add to the counts of this hour, one for each reason."""
+
+    async def fold(self, changes: Any) -> None:  # noqa: ANN401 - what `find_changes` of the same object returned
+        """Count again what changed, and replace the counts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
     """What the host or a test supplies; None leaves the choice to the settings.
 
-    ``end_user_from_router`` is whether a router of the host's resolves the end user.
+    ``end_user_from_router`` is whether a router of the host's resolves the end user. Without ``background``,
+    nothing runs but requests: for a console beside the running app.
     """
 
     end_user: EndUserCallable | None = None
     end_user_from_router: bool = False
+    background: bool = True
     link_options: LinkOptionsCallable | None = None
     http_transport: httpx.AsyncBaseTransport | None = None
     clock: Clock | None = None

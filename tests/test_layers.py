@@ -39,7 +39,8 @@ ABOVE_GROUND = {
     "web": {"core", "settings"} | ROOMS,
     # Above it all: these may import everything below.
     "composition": {"core", "settings", "web"} | ROOMS,
-    "embed": {"composition", "lifetime", "middleware", "mount", "web", "settings", "core"},
+    "console": {"composition", "core", "middleware", "mount", "settings", "web"} | ROOMS,
+    "embed": {"composition", "console", "lifetime", "middleware", "mount", "web", "settings", "core"},
     "fastapi": {"embed", "web", "auth"},
     "testing": {"embed", "sandbox", "settings"},
 }
@@ -66,6 +67,7 @@ LIBRARIES = {
     "cryptography": {"link_cache"},
     "fastapi": {"fastapi"},
     "httpx": {"http_client", "sandbox", "testing"},
+    "jinja2": {"console"},
     "joserfc": {"auth"},
     "limits": {"rate_limit"},
     "pydantic": {"kombo", "link_cache", "sandbox", "settings", "web"},

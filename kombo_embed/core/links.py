@@ -16,7 +16,6 @@ from kombo_embed.models import (
     ConnectionLink,
     EndUser,
     IssuedLink,
-    LinkRequest,
 )
 from kombo_embed.ports import Clock, LinkCache, RateLimiter, RecordStore
 from kombo_embed.settings import Settings
@@ -93,7 +92,7 @@ class LinkIssuer:
         await self._rate.check(end_user)
 
     async def mint_magic_link(
-        self, end_user: EndUser, request: LinkRequest, *, actor: str | None = None
+        self, end_user: EndUser, request: AnyLinkRequest, *, actor: str | None = None
     ) -> str:
         """Mint a link that is valid for a year. It is never cached."""
         link = await self._client.mint_link(end_user, request, link_type="MAGIC_LINK")

@@ -31,6 +31,7 @@ from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.details import DetailsQueue
 from kombo_embed.store.erasures import Erasures
 from kombo_embed.store.invalidations import InvalidationLog
+from kombo_embed.store.support.support import Support
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
@@ -53,6 +54,7 @@ class Store:
         self.outbox = Outbox(self._database, environment=environment)
         self.invalidations = InvalidationLog(self._database, environment=environment)
         self.details = DetailsQueue(self._database, environment=environment, clock=clock)
+        self.support = Support(self._database, environment=environment, clock=clock)
         self.erasures = Erasures(self._database, environment=environment, clock=clock, change=self._change)
         self.name = self._database.name
 
