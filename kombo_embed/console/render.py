@@ -39,7 +39,14 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = {"ago": ago, "absolute": absolute, "rfc3339": rfc3339, "payload": payload, "number": number}
+    filters = {
+        "ago": ago,
+        "absolute": absolute,
+        "rfc3339": rfc3339,
+        "payload": payload,
+        "number": number,
+        "stamp": stamp,
+    }
     environment.filters.update(filters | {"duration": duration})
     environment.globals.update(words.GLOBALS)
     return environment
@@ -58,6 +65,11 @@ def absolute(moment: datetime) -> str:
     """Return a time for people, in UTC."""
     utc = moment.astimezone(UTC)
     return f"{utc.day} {utc:%b %Y, %H:%M} UTC"
+
+
+def stamp(moment: datetime, precision: str) -> str:
+    """Return the day, or the hour, that begins at a time in UTC."""
+    return absolute(moment).partition(",")[0] if precision == "date" else absolute(moment)
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from kombo_embed.integration import EVENT_TYPES, Integration
+from kombo_embed.store.host_events import HostEvent
 from kombo_embed.store.support.customers import Customer, CustomerSummary, Step
 
 # By next action: the name of the status, its tone, and what the customer has to do.
@@ -18,10 +19,10 @@ STATUSES = {
     "deleted": ("Disconnected", "plain", "Connect it again if it is still needed."),
 }
 STEPS = {
-    "link.connect": "Link opened",
-    "link.magic_link": "Magic link sent out",
-    "link.relink": "Link to reconnect",
-    "link.setup": "Link to finish the setup",
+    "link.connect": "Link handed out",
+    "link.magic_link": "Magic link minted",
+    "link.relink": "Reconnect link minted",
+    "link.setup": "Setup link minted",
     "flow.failed": "Attempt failed",
     "flow.abandoned": "Gave up: the link expired",
     "integration.connected": "Connected",
@@ -45,6 +46,7 @@ TONES = {
     "integration.deleted": "bad",
     "disconnected": "bad",
 }
+STATUS_TONES = {"INVALID": "bad", "INACTIVE": "bad", "ACTIVE": "good"}
 STATES = {
     "delivered": "good",
     "dead letter": "bad",
@@ -88,6 +90,17 @@ def changes_of(step: Step) -> list[str]:
     ]
 
 
+def tone_of(step: Step) -> str:
+    """Return the tone of a step: good, bad, a warning or plain."""
+    new = step.data.get("changes", {}).get("status", {}).get("to")
+    return STATUS_TONES.get(new) or TONES.get(step.kind, "plain")
+
+
+def name_of(event: HostEvent) -> str | None:
+    """Return the customer's name in an event; versions before did not write it."""
+    return (event.integration or {}).get("organization_name")
+
+
 def is_expired(moment: object, now: datetime) -> bool:
     """Return whether a link has expired."""
     return isinstance(moment, datetime) and moment <= now
@@ -96,12 +109,13 @@ def is_expired(moment: object, now: datetime) -> bool:
 GLOBALS = {
     "STATUSES": STATUSES,
     "STEPS": STEPS,
-    "TONES": TONES,
     "STATES": STATES,
     "DONE": DONE,
     "EVENT_TYPES": EVENT_TYPES,
     "action_of": action_of,
     "summary_of": summary_of,
     "changes_of": changes_of,
+    "tone_of": tone_of,
+    "name_of": name_of,
     "is_expired": is_expired,
 }
