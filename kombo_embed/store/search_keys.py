@@ -35,12 +35,12 @@ def index(table: sa.Table, name: str) -> None:
 def begins_with(column: sa.Column[Any], term: str, *, dialect_name: str) -> sa.ColumnElement[bool]:
     """Return the condition that a column begins with a term, in any case."""
     key = search_key(column)
-    # SQLite's lower() knows ASCII only.
-    lower = _ascii_lower(term) if dialect_name == "sqlite" else term.lower()
-    lower = lower[:KEY_LENGTH]
+    # SQLite's lower() knows ASCII only, and so does PostgreSQL's, depending on the locale of the database.
+    lowers = {_ascii_lower(term)[:KEY_LENGTH], term.lower()[:KEY_LENGTH]}
     if dialect_name == "sqlite":
-        return sa.and_(key >= lower, key < lower + LAST)
-    return sa.and_(key.op("~>=~")(lower), key.op("~<~")(lower + LAST))
+        return sa.or_(*(sa.and_(key >= lower, key < lower + LAST) for lower in lowers))
+    ranges = (sa.and_(key.op("~>=~")(lower), key.op("~<~")(lower + LAST)) for lower in lowers)
+    return sa.or_(*ranges)
 
 
 def _ascii_lower(term: str) -> str:

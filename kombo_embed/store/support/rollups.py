@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import Column, and_, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kombo_embed.store.database import read_only, run_to_completion
 from kombo_embed.store.support import counts
 from kombo_embed.store.support.records import Records
-from kombo_embed.store.tables import events, minted_links, received_events, rollups
+from kombo_embed.store.tables import events, integrations, minted_links, received_events, rollups
 from kombo_embed.store.transaction import Transaction
 
 DAYS = 91  # of which the overview shows up to ninety whole ones
@@ -55,7 +55,7 @@ class Rollups(Records):
             times = await _read_times(transaction)
             today = _day(transaction.now)
             since = max(times.get(KNOWN, transaction.now - HOURS * HOUR), self._looked_until) - OVERLAP
-            first = max(times.get(PAST, EPOCH) + DAY, today - DAYS * DAY)
+            first = max(await _first_day(transaction, times), today - DAYS * DAY)
             new = [first + number * DAY for number in range((today - first).days + 1)]
             changed, until, is_complete = await _find_changed(transaction, since)
             days = {*new[:DAYS_PER_FOLD], *(day for day in changed if today - DAYS * DAY <= day <= today)}
@@ -115,20 +115,32 @@ async def _find_changed(transaction: Transaction, since: datetime) -> tuple[set[
     days = {datetime.fromisoformat(row.day).replace(tzinfo=UTC) for row in rows if row.day}
     days |= {_day(time) for time in times}
     is_complete = sum(row[3] for row in rows) < EVENTS_PER_FOLD
-    newest = await _newest(transaction, minted_links.c.minted_at)
+    newest = await _outermost(transaction, minted_links.c.minted_at)
     if newest is not None and newest > since + OVERLAP:
         days |= {_day(newest), _day(since)}
     return days, transaction.now if is_complete else max(times), is_complete
 
 
+async def _first_day(transaction: Transaction, times: dict[str, datetime]) -> datetime:
+    """Return the first day that was never counted: after the last one that was, or that of the first fact."""
+    if PAST in times:
+        return times[PAST] + DAY
+    columns = integrations.c.connected_at, minted_links.c.minted_at, events.c.occurred_at
+    found = [await _outermost(transaction, column, newest=False) for column in columns]
+    return _day(min((one for one in found if one is not None), default=transaction.now))
+
+
 async def _has_newer(transaction: Transaction, since: datetime) -> bool:
-    newest = await _newest(transaction, received_events.c.received_at)
+    newest = await _outermost(transaction, received_events.c.received_at)
     return newest is not None and newest > since
 
 
-async def _newest(transaction: Transaction, column: Any) -> datetime | None:  # noqa: ANN401 - of any table
+async def _outermost(
+    transaction: Transaction, column: Column[datetime], *, newest: bool = True
+) -> datetime | None:
     query = select(column).where(column.table.c.environment == transaction.environment)
-    return (await transaction.connection.execute(query.order_by(column.desc()).limit(1))).scalar_one_or_none()
+    ordered = query.order_by(column.desc() if newest else column).limit(1)
+    return (await transaction.connection.execute(ordered)).scalar_one_or_none()
 
 
 async def _read_times(transaction: Transaction) -> dict[str, datetime]:
