@@ -10,7 +10,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,6 @@ from kombo_embed.store.store import migrate
 from tests.postgres import find_binaries, running_postgres
 from tests.support import API_KEY, WEBHOOK_SECRET, make_settings
 
-# ruff: noqa: S608 - the names of our own tables
 ROUNDS = 7
 TARGET_MILLISECONDS = 150
 FULL = 1_000_000  # integrations on PostgreSQL; five events for each
@@ -36,90 +35,131 @@ MOUNT = "/admin"
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a database spells a series, a time some seconds ago, and a JSON text."""
+    """How a database spells an insert from a series, a time ago, a JSON object and a padded id."""
 
-    series: str
+    insert: str
     ago: str
     json: str
-
-    def rows(self, number: int) -> str:
-        """Return the beginning of a statement that reads a series up to a number."""
-        return self.series.format(number=number)
+    event_id: str
 
 
 POSTGRESQL = Dialect(
-    "WITH series AS (SELECT n FROM generate_series(1, {number}) AS each(n))",
+    "WITH series AS (SELECT n FROM generate_series(1, {rows}) AS each(n)) {table} {selected} FROM series",
     "now() - ({seconds}) * interval '1 second'",
-    "CAST({text} AS json)",
+    "CAST('{}' AS json)",
+    "lpad(CAST(n AS text), 32, '0')",
 )
 SQLITE = Dialect(
-    "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {number})",
+    "{table} WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {rows}) "
+    "{selected} FROM series",
     "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || ({seconds}) || ' seconds')",
-    "{text}",
+    "'{}'",
+    "printf('%032d', n)",
 )
-TOOLS = "CASE {n} % 5 WHEN 0 THEN 'personio' WHEN 1 THEN 'hibob' WHEN 2 THEN 'workday' ELSE 'bamboohr' END"
+TABLES: tuple[tuple[str, int, dict[str, str]], ...] = (
+    (
+        "integrations",
+        2,
+        {
+            "integration_id": "'tool:' || n",
+            "public_id": "'public-' || n",
+            "origin_id": "{origin}",
+            "tool": "{tool}",
+            "category": "'HRIS'",
+            "organization_name": "'Organization ' || n",
+            "email": "'person-' || n || '@example.com'",
+            "status": "CASE WHEN n % 50 = 0 THEN 'INVALID' ELSE 'ACTIVE' END",
+            "setup_status": "'COMPLETED'",
+            "learnt_by": "'browser'",
+            "connected_at": "{at}",
+            "updated_at": "{at}",
+        },
+    ),
+    (
+        "minted_links",
+        2,
+        {
+            "origin_id": "{origin}",
+            "email": "'person-' || n || '@example.com'",
+            "purpose": "'connect'",
+            "tool": "{tool}",
+            "language": "'en'",
+            "minted_at": "{before}",
+            "expires_at": "{at}",
+        },
+    ),
+    (
+        "events",
+        10,
+        {
+            "event_id": "{event_id}",
+            "type": "CASE WHEN n % 5 = 0 THEN 'integration.connected' "
+            "WHEN n % 5 = 1 THEN 'integration.updated' WHEN n % 500 = 2 THEN 'flow.failed' "
+            "WHEN n % 500 = 3 THEN 'flow.abandoned' ELSE 'kombo.event' END",
+            "origin_id": "{origin}",
+            "integration_id": "'tool:' || (n / 5)",
+            "integration": "{json}",
+            "data": "{json}",
+            "occurred_at": "{at}",
+        },
+    ),
+    (
+        "ended_deliveries",
+        10,
+        {
+            "event_row_id": "n",
+            "handler": "'app.sync'",
+            "outcome": "CASE WHEN n % 1000 = 0 THEN 'dead' ELSE 'delivered' END",
+            "ended_at": "{at}",
+            "failures": "0",
+        },
+    ),
+    (
+        "received_events",
+        4,
+        {
+            "event_id": "'event-' || n",
+            "type": "'data-changed'",
+            "integration_id": "'tool:' || (n / 2)",
+            "origin_id": "{origin}",
+            "data": "{json}",
+            "received_at": "{at}",
+        },
+    ),
+)
 
 
-def statements(dialect: Dialect, integrations: int) -> list[str]:
-    """Return what fills the tables: a customer in ten has several integrations, one in fifty is broken."""
-    events, span = 5 * integrations, DAYS * 86_400
-    at = dialect.ago.format(seconds=f"{span} - CAST(n AS BIGINT) * {span} / {integrations} + 60")
-    before = dialect.ago.format(seconds=f"{span} - CAST(n AS BIGINT) * {span} / {integrations} + 360")
-    event_at = dialect.ago.format(seconds=f"{span} - CAST(n AS BIGINT) * {span} / {events} + 60")
-    origin, tool = "'customer-' || (n % {integrations} / 10 * 9)", TOOLS.format(n="n")
-    origin = origin.format(integrations=integrations)
-    about = dialect.json.format(text='\'{"tool": "personio", "connected_at": "2026-01-01T00:00:00+00:00"}\'')
-    event_type = (
-        "CASE WHEN n % 5 = 0 THEN 'integration.connected' WHEN n % 5 = 1 THEN 'integration.updated' "
-        "WHEN n % 500 = 2 THEN 'flow.failed' WHEN n % 500 = 3 THEN 'flow.abandoned' ELSE 'kombo.event' END"
-    )
-    return [
-        "INSERT INTO kombo_embed_integrations (environment, integration_id, public_id, origin_id, tool, category, "
-        "organization_name, email, status, setup_status, learnt_by, connected_at, updated_at) "
-        f"{dialect.rows(integrations)} SELECT 'default', 'tool:' || n, 'public-' || n, {origin}, {tool}, 'HRIS', "
-        "'Organization ' || n, 'person-' || n || '@example.com', CASE WHEN n % 50 = 0 THEN 'INVALID' ELSE 'ACTIVE' END, "
-        f"'COMPLETED', 'browser', {at}, {at} FROM series",
-        "INSERT INTO kombo_embed_minted_links (environment, origin_id, email, purpose, tool, language, minted_at, "
-        f"expires_at) {dialect.rows(integrations)} SELECT 'default', {origin}, 'person-' || n || '@example.com', "
-        f"'connect', {tool}, 'en', {before}, {at} FROM series",
-        "INSERT INTO kombo_embed_events (environment, event_id, type, origin_id, integration_id, integration, data, "
-        f"occurred_at) {dialect.rows(events)} SELECT 'default', substr('00000000000000000000000000000000' || n, -32), "
-        f"{event_type}, {origin}, 'tool:' || (n / 5), {about}, {dialect.json.format(text=chr(39) + '{}' + chr(39))}, "
-        f"{event_at} FROM series",
-        "INSERT INTO kombo_embed_ended_deliveries (environment, event_row_id, handler, outcome, ended_at, failures, "
-        f"last_error) {dialect.rows(events)} SELECT 'default', n, 'app.sync', "
-        f"CASE WHEN n % 1000 = 0 THEN 'dead' ELSE 'delivered' END, {event_at}, n % 1000 / 999, NULL FROM series",
-        "INSERT INTO kombo_embed_received_events (environment, event_id, type, integration_id, origin_id, data, "
-        f"received_at) {dialect.rows(2 * integrations)} SELECT 'default', 'event-' || n, 'data-changed', "
-        f"'tool:' || (n / 2), {origin}, {dialect.json.format(text=chr(39) + '{}' + chr(39))}, "
-        + dialect.ago.format(seconds=f"{span} - CAST(n AS BIGINT) * {span} / {2 * integrations} + 60")
-        + " FROM series",
-        "INSERT INTO kombo_embed_handlers (environment, type, handler, registered_at, last_seen_at) "
-        f"SELECT 'default', 'kombo.event', 'app.sync', {at}, {at} FROM (SELECT {integrations} AS n) AS one",
-    ]
+def statements(dialect: Dialect, integrations: int) -> Iterator[str]:
+    """Yield what fills the tables: each customer has ten integrations, and one in fifty is broken."""
+    for name, halves, columns in TABLES:
+        rows, span = integrations * halves // 2, DAYS * 86_400
+        back = f"{span} - CAST(n AS BIGINT) * {span} / {rows} + 60"
+        values = {
+            "at": dialect.ago.format(seconds=back),
+            "before": dialect.ago.format(seconds=f"{back} + 300"),
+            "origin": f"'customer-' || (n % {integrations} / 10 * 9)",
+            "tool": "CASE n % 5 WHEN 0 THEN 'personio' WHEN 1 THEN 'hibob' ELSE 'bamboohr' END",
+            "json": dialect.json,
+            "event_id": dialect.event_id,
+        }
+        selected = ", ".join(expression.format(**values) for expression in columns.values())
+        table = f"INSERT INTO kombo_embed_{name} (environment, {', '.join(columns)})"
+        yield dialect.insert.format(table=table, rows=rows, selected=f"SELECT 'default', {selected}")
 
 
 async def fill(url: str, integrations: int) -> None:
     """Fill the tables of a new database."""
     await migrate(url)
     database = Database(url, busy_seconds=3600)
-    is_sqlite = url.startswith("sqlite")
-    dialect = SQLITE if is_sqlite else POSTGRESQL
-    for statement in statements(dialect, integrations):
-        text = (
-            statement
-            if is_sqlite
-            else statement.replace(
-                "substr('00000000000000000000000000000000' || n, -32)", "lpad(n::text, 32, '0')"
-            )
-        )
-        if not is_sqlite:  # WITH stands before INSERT
-            head, _, rest = text.partition("WITH series")
-            series, _, select = rest.partition(") SELECT")
-            text = f"WITH series{series}) {head} SELECT{select}" if rest else text
+    for statement in statements(SQLITE if url.startswith("sqlite") else POSTGRESQL, integrations):
         async with database.writing() as connection:
-            await connection.exec_driver_sql(text)
+            await connection.exec_driver_sql(statement)
     async with database.writing() as connection:
+        await connection.exec_driver_sql(
+            "INSERT INTO kombo_embed_handlers (environment, type, handler, registered_at, last_seen_at) "
+            "SELECT 'default', 'kombo.event', 'app.sync', ended_at, ended_at "
+            "FROM kombo_embed_ended_deliveries WHERE event_row_id = 1"
+        )
         await connection.exec_driver_sql("ANALYZE")
     await database.aclose()
 
@@ -145,8 +185,7 @@ async def measure(url: str) -> list[str]:
         started = time.perf_counter()
         await (await embed.services()).counting.run_once()
         rows.append(f"| look for changes, none | {(time.perf_counter() - started) * 1000:.1f} ms |")
-        for path in PATHS:
-            rows.append(f"| `{path}` | {await _milliseconds(client, path):.0f} ms |")
+        rows += [f"| `{path}` | {await _milliseconds(client, path):.0f} ms |" for path in PATHS]
         page = (await client.get(f"{MOUNT}/customers")).text
         token = page.partition('name="token" value="')[2].partition('"')[0]
         for term in ("customer-9", "organization 4", "person-77@example.com", "o", "nothing at all"):

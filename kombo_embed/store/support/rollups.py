@@ -55,7 +55,7 @@ class Rollups(Records):
             times = await _read_times(transaction)
             today = _day(transaction.now)
             since = max(times.get(KNOWN, transaction.now - HOURS * HOUR), self._looked_until) - OVERLAP
-            first = max(await _first_day(transaction, times), today - DAYS * DAY)
+            first = await _first_day(transaction, times, earliest=today - DAYS * DAY)
             new = [first + number * DAY for number in range((today - first).days + 1)]
             changed, until, is_complete = await _find_changed(transaction, since)
             days = {*new[:DAYS_PER_FOLD], *(day for day in changed if today - DAYS * DAY <= day <= today)}
@@ -65,20 +65,35 @@ class Rollups(Records):
             has_more = len(new) > DAYS_PER_FOLD or not is_complete
             return Changes(frozenset(days), frozenset(new[:DAYS_PER_FOLD]), since, until, has_more)
 
-    @run_to_completion
     async def fold(self, changes: Changes) -> None:
-        """Count again what changed, and replace the counts."""
+        """Count again what changed, a day in a transaction, and replace the counts."""
         today = _day(self._now())
-        found: counts.Counts = {}
+        found = await self._count_hours(changes.since)
         counted: set[tuple[str, datetime]] = set()
+        for day in sorted(changes.days):
+            # How long a connection took does not change later.
+            with_durations = day in changes.new_days or day >= today - DAY
+            found |= await self._count_day(day, with_durations=with_durations)
+            counted |= {(name, day) for name in counts.metrics(with_durations=with_durations)}
+        await self._save(changes, found, counted)
+        self._looked_until = changes.until
+
+    @read_only
+    async def _count_hours(self, since: datetime) -> counts.Counts:
         async with self._reading() as transaction:
-            for hour in _hours(changes.since, transaction.now):
+            found: counts.Counts = {}
+            for hour in _hours(since, transaction.now):
                 found |= await counts.count_webhooks(transaction, hour)
-            for day in sorted(changes.days):
-                # How long a connection took does not change later.
-                with_durations = day in changes.new_days or day >= today - DAY
-                found |= await counts.count_day(transaction, day, with_durations=with_durations)
-                counted |= {(name, day) for name in counts.metrics(with_durations=with_durations)}
+            return found
+
+    @read_only
+    async def _count_day(self, day: datetime, *, with_durations: bool) -> counts.Counts:
+        async with self._reading() as transaction:
+            return await counts.count_day(transaction, day, with_durations=with_durations)
+
+    @run_to_completion
+    async def _save(self, changes: Changes, found: counts.Counts, counted: set[tuple[str, datetime]]) -> None:
+        async with self._reading() as transaction:
             stored = await _read_stored(transaction, changes)
         gone = [key for key in stored if key[:2] in counted and key not in found]
         changed = {key: count for key, count in found.items() if stored.get(key) != count}
@@ -88,7 +103,6 @@ class Rollups(Records):
         async with self._writing() as transaction:
             await _delete(transaction, gone)
             await _write(transaction, changed | times)
-        self._looked_until = changes.until
 
     @run_to_completion
     async def add(self, metric: str, numbers: Mapping[str, int]) -> None:
@@ -121,12 +135,12 @@ async def _find_changed(transaction: Transaction, since: datetime) -> tuple[set[
     return days, transaction.now if is_complete else max(times), is_complete
 
 
-async def _first_day(transaction: Transaction, times: dict[str, datetime]) -> datetime:
+async def _first_day(transaction: Transaction, times: dict[str, datetime], *, earliest: datetime) -> datetime:
     """Return the first day that was never counted: after the last one that was, or that of the first fact."""
     if PAST in times:
-        return times[PAST] + DAY
+        return max(times[PAST] + DAY, earliest)
     columns = integrations.c.connected_at, minted_links.c.minted_at, events.c.occurred_at
-    found = [await _outermost(transaction, column, newest=False) for column in columns]
+    found = [await _outermost(transaction, column, since=earliest) for column in columns]
     return _day(min((one for one in found if one is not None), default=transaction.now))
 
 
@@ -136,11 +150,14 @@ async def _has_newer(transaction: Transaction, since: datetime) -> bool:
 
 
 async def _outermost(
-    transaction: Transaction, column: Column[datetime], *, newest: bool = True
+    transaction: Transaction, column: Column[datetime], *, since: datetime | None = None
 ) -> datetime | None:
+    """Return the newest time in a column, or the oldest one since a time."""
     query = select(column).where(column.table.c.environment == transaction.environment)
-    ordered = query.order_by(column.desc() if newest else column).limit(1)
-    return (await transaction.connection.execute(ordered)).scalar_one_or_none()
+    ordered = (
+        query.order_by(column.desc()) if since is None else query.where(column >= since).order_by(column)
+    )
+    return (await transaction.connection.execute(ordered.limit(1))).scalar_one_or_none()
 
 
 async def _read_times(transaction: Transaction) -> dict[str, datetime]:

@@ -18,7 +18,8 @@ def upgrade() -> None:
         _create_search(INTEGRATIONS, column)
     for column in ("origin_id", "email"):
         _create_search(MINTED_LINKS, column)
-    _create(INTEGRATIONS, "cohort", "connected_at", "tool", "status", "setup_status", "deleted_at")
+    cohort = ["connected_at", "environment", "tool", "status", "setup_status", "deleted_at"]
+    op.create_index(f"ix_{INTEGRATIONS}_cohort", INTEGRATIONS, cohort)
     broken = "deleted_at IS NULL AND status IN ('INVALID', 'INACTIVE')"
     _create(INTEGRATIONS, "broken", "id", where=broken)
     _create(MINTED_LINKS, "minted_at", "minted_at", "purpose", "tool")
@@ -32,7 +33,7 @@ def _create_search(table: str, column: str) -> None:
     # The order of bytes, whatever the collation of the database.
     operators = " text_pattern_ops" if op.get_bind().dialect.name == "postgresql" else ""
     key = sa.text(f"substr(lower({column}), 1, 64){operators}")
-    op.create_index(f"ix_{table}_{column}_key", table, ["environment", key, "origin_id"])
+    op.create_index(f"ix_{table}_{column}_key", table, [key, "environment", "origin_id"])
 
 
 def _create(table: str, name: str, *columns: str, where: str | None = None) -> None:
