@@ -57,7 +57,7 @@ def console(
     async def main() -> None:
         stop = stop_at_signals()
         with bind_port(LOOPBACK, port, option="--port") as (sockets, bound):
-            async with _opened(write=write) as app:
+            async with opened(write=write) as app:
                 guarded = LocalOnly(
                     local.SignIn(app, code=code), is_protected=changes_something, exempt=NO_PATH
                 )
@@ -72,7 +72,7 @@ def console(
 
 
 @asynccontextmanager
-async def _opened(*, write: bool) -> AsyncIterator[ASGIApp]:
+async def opened(*, write: bool) -> AsyncIterator[ASGIApp]:
     """Open the database, and for ``write`` what calls Kombo; no work of the app runs here."""
     from kombo_embed.console import ConsoleApp, Desk  # noqa: PLC0415 - an extra
 
