@@ -111,6 +111,7 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 
 screenshots: $(VENV)/.dev $(MODULE) ## take the pictures in docs/screenshots again
 	@$(BIN)/python -m tests.browser.screenshots
+	@$(BIN)/python -m tests.browser.console_screenshots
 
 clean: ## forget the virtual environment and everything built
 	rm -rf $(VENV) $(VENV)-* dist build $(dir $(MODULE)) frontend_snippet/node_modules frontend_snippet/dist \

@@ -31,11 +31,11 @@ class Host:
     embed: KomboEmbed
     works: bool = False
 
-    async def connect(self, organization: str, *, state: str | None = None) -> None:
+    async def connect(self, organization: str, *, tool: str = "personio", state: str | None = None) -> None:
         ada = person(f"ada@{organization}")
         async with httpx.AsyncClient(base_url=self.url) as client:
             link = (await client.post("/kombo/links", headers=ada, json={})).json()["link"]
-            flow = await self.sandbox.complete(link, "personio")
+            flow = await self.sandbox.complete(link, tool)
             token = {"activation_token": flow.activation_token}
             await client.post("/kombo/completions", headers=ada, json=token)
         await self.sandbox.settle()
