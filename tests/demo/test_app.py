@@ -72,6 +72,7 @@ async def test_the_page_contains_the_signed_in_person_but_not_their_email(visit:
     page = (await browser.get("/")).text
     assert context_of(page) == {
         "sandbox_url": SANDBOX_URL,
+        "console_url": "/console/",
         "module": "/kombo/kombo-embed.js",
         **(await browser.get("/me")).json(),
     }

@@ -102,7 +102,8 @@ async def _count_durations(transaction: Transaction, day: datetime) -> Counts:
     each = select(COLUMNS.tool, seconds.label("seconds")).where(
         *_within(transaction, COLUMNS.connected_at, day)
     )
-    some = each.subquery()
+    # Otherwise PostgreSQL would look the link up again for each bin.
+    some = each.cte("durations").prefix_with("MATERIALIZED", dialect="postgresql")
     steps = [(some.c.seconds <= most, name) for most, name in zip(DURATIONS, BINS, strict=False)]
     name = case(*steps, else_=BINS[-1])
     named = select(some.c.tool, name.label("bin")).where(some.c.seconds.is_not(None)).subquery()

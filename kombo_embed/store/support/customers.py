@@ -79,7 +79,8 @@ class Customers(Records):
                 await _add(transaction, found, query.limit(1))
             has_more = False
             for query, column in _searches(transaction, term):
-                has_more |= await _add_all(transaction, found, query, column)
+                if len(found) <= SHOWN:
+                    has_more |= await _add_all(transaction, found, query, column)
             return await self._summarize(transaction, found), has_more or len(found) > SHOWN
 
     @read_only
