@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from kombo_embed.cli.database import read_records
-from kombo_embed.cli.output import AsJson, distance, fail, print_error, print_fields, print_json, print_table
+from kombo_embed.cli.output import (
+    AsJson,
+    distance,
+    fail,
+    lines,
+    print_error,
+    print_fields,
+    print_json,
+    print_table,
+)
 from kombo_embed.store.host_events import HostEvent
 from kombo_embed.store.support import MalformedEvent
 
@@ -29,7 +38,7 @@ PERSONAL = {
     "data",
     "done_handlers",
     "actor",
-}  # these may name people: only `events show` prints them
+}  # may name people: only `events show` prints them
 
 app = typer.Typer(help="List, inspect, replay and resend events for your handlers.", add_completion=False)
 
@@ -63,10 +72,10 @@ def list_events(
     if as_json:
         named = [{"handler": name, "type": event_type} for name, event_type in missing]
         print_json({"events": [_without_personal_data(event) for event in events], "missing_handlers": named})
-    else:
-        none = "There are no events." if everything else "No event waits, fails or is a dead letter."
-        _print_events(events, if_empty=none)
-        _print_missing(missing)
+        return
+    none = "There are no events." if everything else "No event waits, fails or is a dead letter."
+    _print_events(events, if_empty=none)
+    _print_missing(missing)
 
 
 @app.command("show")
@@ -109,13 +118,12 @@ def replay(
     if new_name is not None and handler is None:
         fail("--as needs --handler NAME: the name that the handler had before.")
     unknown: list[str] = []
-    if everything:
-        replayed = read_records(lambda records: records.replay_all())
+    if event_ids:
+        replayed, unknown = read_records(lambda records: records.replay(event_ids))
     elif handler is not None:
-        name = handler
-        replayed = read_records(lambda records: records.replay_handler(name, new_name=new_name))
+        replayed = read_records(lambda records: records.replay_handler(handler, new_name=new_name))
     else:
-        replayed, unknown = read_records(lambda records: records.replay(event_ids or []))
+        replayed = read_records(lambda records: records.replay_all())
     if as_json:
         print_json({"replayed": replayed, "unknown": unknown})
     else:
@@ -152,7 +160,7 @@ def _print_events(events: list[HostEvent], *, if_empty: str) -> None:
         [
             [
                 event.id[:SHORT_ID],
-                "\n".join(filter(None, [event.type, event.origin_id, event.integration_id])),
+                lines(event.type, event.origin_id, event.integration_id),
                 _state(event),
                 event.attempts,
                 _next_attempt(event, now),

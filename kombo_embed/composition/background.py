@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.housekeeping import Housekeeping
@@ -12,7 +12,7 @@ from kombo_embed.core.periodic_reconcile import PeriodicReconciler
 from kombo_embed.deliveries import EventHandlers
 from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.ports import Clock
+from kombo_embed.ports import Clock, utc_now
 from kombo_embed.settings import Settings
 from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.store import Store
@@ -37,16 +37,11 @@ def build_details_reader(
     )
 
 
-def build_periodic_work(
-    settings: Settings,
-    client: KomboClient,
-    store: Store,
-    *,
-    clock: Clock,
-    wake_dispatcher: Callable[[], None],
-) -> tuple[Housekeeping, PeriodicReconciler | None]:
-    """Build what the clock starts."""
-    housekeeping = Housekeeping(
+def build_housekeeping(
+    settings: Settings, store: Store, *, clock: Clock, wake_dispatcher: Callable[[], None]
+) -> Housekeeping:
+    """Build what reports abandoned flows and prunes old rows."""
+    return Housekeeping(
         store,
         retention=timedelta(days=settings.retention_days),
         audit_retention=timedelta(days=settings.audit_retention_days),
@@ -54,9 +49,20 @@ def build_periodic_work(
         clock=clock,
         wake_dispatcher=wake_dispatcher,
     )
+
+
+def build_reconciler(
+    settings: Settings,
+    client: KomboClient,
+    store: Store,
+    *,
+    clock: Clock,
+    wake_dispatcher: Callable[[], None],
+) -> PeriodicReconciler | None:
+    """Build what reconciles by itself; None if the settings disable it."""
     if settings.reconcile_interval is None:
-        return housekeeping, None
-    reconciler = PeriodicReconciler(
+        return None
+    return PeriodicReconciler(
         client,
         store,
         store.details,
@@ -65,7 +71,6 @@ def build_periodic_work(
         clock=clock,
         wake_dispatcher=wake_dispatcher,
     )
-    return housekeeping, reconciler
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +90,5 @@ class DueWork:
         await self.housekeeping.run_once()
         is_reading = await self.details.read_due()
         self.dispatcher.wake()
-        now = datetime.fromtimestamp(self.clock.time(), UTC)
+        now = utc_now(self.clock)
         return is_reading or await self.outbox.has_unfinished(self.handlers.types_by_name(), now=now)

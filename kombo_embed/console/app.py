@@ -16,8 +16,8 @@ from kombo_embed.console.access import Action, Authorize
 from kombo_embed.console.desk import Desk
 from kombo_embed.console.visit import Visit, read_form
 from kombo_embed.errors import KomboEmbedError, RouteNotFound
-from kombo_embed.middleware import accept_lifespan
-from kombo_embed.mount import with_whole_path
+from kombo_embed.lifetime import accept_lifespan
+from kombo_embed.middleware import with_whole_path
 from kombo_embed.web.cross_origin import verify_origin
 from kombo_embed.web.problems import STATUSES
 

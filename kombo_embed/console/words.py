@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from kombo_embed.integration import EVENT_TYPES, Integration
+from kombo_embed.event import EVENT_TYPES
+from kombo_embed.integration import Integration
 from kombo_embed.store.host_events import HostEvent
 from kombo_embed.store.support.customers import Customer, CustomerSummary, Step
 

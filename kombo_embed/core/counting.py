@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from kombo_embed.errors import StoreUnavailable
-from kombo_embed.ports import DetailsQueue, RollupStore
+from kombo_embed.core.periodic_work import PeriodicWork
+from kombo_embed.core.records import DetailsQueue, RollupStore
 
 logger = logging.getLogger("kombo_embed.core")
 
@@ -16,29 +16,22 @@ LEASE, LEASE_SECONDS = "rollups", 60.0
 PAUSE_SECONDS = 0.2  # between folds of a backlog, so that others can use the database
 
 
-class Counting:
+class Counting(PeriodicWork):
     """Folds what changed into the counts, every ten seconds until `aclose`.
 
     ``take_rejections`` returns how many webhooks this process has rejected since the last call, by reason.
     """
 
+    name = "counting"
+    interval_seconds = INTERVAL_SECONDS
+
     def __init__(
         self, rollups: RollupStore, leases: DetailsQueue, *, take_rejections: Callable[[], Mapping[str, int]]
     ) -> None:
+        super().__init__()
         self._rollups = rollups
         self._leases = leases
         self._take_rejections = take_rejections
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Start the periodic work."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="kombo-embed counting")
-
-    async def aclose(self) -> None:
-        """Stop. Another process, or the next start, continues."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def run_once(self) -> None:
         """Fold what changed, unless another process does so, and add what this process rejected."""
@@ -53,13 +46,10 @@ class Counting:
             has_more = changes.has_more
             await asyncio.sleep(PAUSE_SECONDS if has_more else 0)
 
+    def log_failure(self, error: Exception) -> None:
+        """Log an unexpected exception of a run."""
+        logger.error("rollups.failed", exc_info=error)
+
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
-            try:
-                await self.run_once()
-            except StoreUnavailable:
-                pass  # the store has logged it
-            except Exception:
-                # The next run may succeed, whatever the cause.
-                logger.exception("rollups.failed")
+        await self.pause()  # a start has other things to do
+        await super()._run()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kombo_embed import upstream
-from kombo_embed.store import erasure_marks, integrations, webhook_events
+from kombo_embed.store import erasure_marks, integrations, merge, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.transaction import Transaction
 
@@ -17,38 +17,59 @@ async def apply(
     report: upstream.Report | None,
     *,
     created_at: datetime | None = None,
-) -> None:
+    unless_erased: bool = False,
+) -> bool:
     """Save an event and what it reports, once. A duplicate delivery changes and invalidates nothing.
 
     Of an event about an erased customer only the id is saved, unless Kombo created the integration later, at
-    ``created_at``.
+    ``created_at``. With ``unless_erased``, nothing is saved then, and the result is False.
     """
     integration_id = webhook_events.integration_id_of(event, report)
     origin_id = webhook_events.origin_id_of(event, report)
     if not await erasure_marks.admits(
         transaction, integration_id, origin_id=origin_id, created_at=created_at
     ):
+        if unless_erased:
+            return False
         await webhook_events.save_id(transaction, event)
-        return
-    if await webhook_events.save(transaction, event, report):
-        transaction.invalidate(await _save_report(transaction, event, report))
+        return True
+    possible = merge.with_possible_time(report, now=transaction.now)
+    if saved := await webhook_events.save(transaction, event, possible):
+        if isinstance(possible, upstream.ReportedState):
+            # Kombo knows whether a state with an impossible time is the current one.
+            changed = await _save_state(transaction, possible, read_again=possible is not report)
+        else:
+            changed = await _save_report(transaction, event, possible, has_states=saved.has_states)
+        transaction.invalidate(changed)
+    return True
+
+
+async def _save_state(
+    transaction: Transaction, state: upstream.ReportedState, *, read_again: bool
+) -> str | None:
+    """Save a state; return the origin id whose links it invalidates."""
+    known = await integrations.save_state(transaction, state, read_again=read_again)
+    return known.origin_id if known and state.status == "ACTIVE" else None
 
 
 async def _save_report(
-    transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
+    transaction: Transaction,
+    event: upstream.WebhookEvent,
+    report: upstream.ReportedIntegration | upstream.ReportedDeletion | upstream.FailedFlow | None,
+    *,
+    has_states: bool,
 ) -> str | None:
     """Save what an event reports; return the origin id whose links it invalidates, if no change does."""
     match report:
         case upstream.ReportedIntegration():
             # Here Kombo names the end user who connected it; in other events it may be another one.
             caused = replace(transaction, actor=report.email)
-            saved = await integrations.save(caused, report, origin_id=report.origin_id, source="webhook")
+            saved = await integrations.save(
+                caused, report, origin_id=report.origin_id, source="webhook", has_states=has_states
+            )
             return saved.integration.origin_id if saved else report.origin_id
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)
-        case upstream.ReportedState():
-            known = await integrations.save_state(transaction, report)
-            return known.origin_id if known and report.status == "ACTIVE" else None
         case upstream.FailedFlow():
             await write_event(
                 transaction,

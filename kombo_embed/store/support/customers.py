@@ -10,11 +10,12 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, RowMapping, Select, func, literal_column, select
 
-from kombo_embed.integration import EVENT_TYPES, Integration, next_action
+from kombo_embed.event import EVENT_TYPES
+from kombo_embed.integration import Integration, next_action
 from kombo_embed.store import audit, host_events, search_keys
 from kombo_embed.store.database import read_only, run_to_completion
 from kombo_embed.store.integrations import from_row
-from kombo_embed.store.support.records import Records
+from kombo_embed.store.part import StorePart
 from kombo_embed.store.tables import events, integrations, minted_links
 from kombo_embed.store.transaction import Transaction
 
@@ -66,7 +67,7 @@ class Customer:
     history: list[Step] = field(repr=False)
 
 
-class Customers(Records):
+class Customers(StorePart):
     """The customers of one environment: everyone with an integration or a link."""
 
     @read_only

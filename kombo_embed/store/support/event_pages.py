@@ -13,7 +13,7 @@ from kombo_embed.store import audit, host_events, replay
 from kombo_embed.store.database import read_only, run_to_completion
 from kombo_embed.store.host_events import HostEvent
 from kombo_embed.store.lanes import AFTER_ALL, UNDELIVERED
-from kombo_embed.store.support.records import Records
+from kombo_embed.store.part import StorePart
 from kombo_embed.store.tables import deliveries, ended_deliveries, malformed_events, received_events
 from kombo_embed.store.transaction import Transaction
 
@@ -58,7 +58,7 @@ class MalformedEvent:
     body: bytes = field(repr=False)
 
 
-class EventPages(Records):
+class EventPages(StorePart):
     """The events and webhooks of one environment."""
 
     @read_only

@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, ScalarSelect, Select, Subquery, Table, fun
 
 from kombo_embed.store.database import read_only
 from kombo_embed.store.lanes import UNDELIVERED
+from kombo_embed.store.part import StorePart
 from kombo_embed.store.support import counts
 from kombo_embed.store.support.customers import IS_BROKEN
 from kombo_embed.store.support.event_pages import FAILED_BEFORE
-from kombo_embed.store.support.records import Records
 from kombo_embed.store.tables import deliveries, ended_deliveries, handlers, integrations, rollups
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.store.webhook_events import LAST_RECEIVED
@@ -46,7 +46,7 @@ class OverviewData:
     now: datetime
 
 
-class Overview(Records):
+class Overview(StorePart):
     """Reads the overview."""
 
     @read_only

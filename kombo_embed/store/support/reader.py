@@ -19,8 +19,8 @@ from kombo_embed.ports import Clock
 from kombo_embed.store import audit, handlers, host_events, migrations, replay
 from kombo_embed.store.database import Database, parse_url, read_only, run_to_completion
 from kombo_embed.store.host_events import HostEvent
+from kombo_embed.store.part import StorePart
 from kombo_embed.store.replay import Batch
-from kombo_embed.store.support.records import Records
 from kombo_embed.store.support.support import Support
 from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
@@ -30,7 +30,7 @@ BUSY_PAUSE_SECONDS = 0.1  # while the integrations of all events to replay are b
 IS_NOT_FOUND = integrations.c.details_not_found >= literal_column(str(DETAILS_NOT_FOUND_MAX))
 
 
-class RecordsReader(Records):
+class RecordsReader(StorePart):
     """Reads the records of one environment and replays events. Creates no database and no tables."""
 
     def __init__(self, url: str, *, environment: str, clock: Clock) -> None:

@@ -16,8 +16,8 @@ from sqlalchemy import Column, and_, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kombo_embed.store.database import read_only, run_to_completion
+from kombo_embed.store.part import StorePart
 from kombo_embed.store.support import counts
-from kombo_embed.store.support.records import Records
 from kombo_embed.store.tables import events, integrations, minted_links, received_events, rollups
 from kombo_embed.store.transaction import Transaction
 
@@ -43,7 +43,7 @@ class Changes:
     has_more: bool
 
 
-class Rollups(Records):
+class Rollups(StorePart):
     """The counts of one environment. The process that holds the lease calls `fold`."""
 
     _looked_until: datetime = EPOCH
