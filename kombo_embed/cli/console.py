@@ -47,28 +47,28 @@ def console(
     It reads the database of KOMBO_DATABASE_URL. With --write it also needs the app's other settings.
     """
     try:
-        from kombo_embed.console import local  # noqa: PLC0415 - an extra
+        import kombo_embed.console  # noqa: F401, PLC0415 - an extra
     except ModuleNotFoundError as error:
         if error.name != "jinja2":
             raise
         fail("The console needs Jinja2: install kombo-embed with its extra 'console'.")
-    code = local.make_code()
-
-    async def main() -> None:
-        stop = stop_at_signals()
-        with bind_port(LOOPBACK, port, option="--port") as (sockets, bound):
-            async with opened(write=write) as app:
-                guarded = LocalOnly(
-                    local.SignIn(app, code=code), is_protected=changes_something, exempt=NO_PATH
-                )
-
-                def announce() -> None:
-                    _announce(address_of(LOOPBACK, bound), code, write=write, open_browser=open_browser)
-
-                await serve_until(stop, [Server(guarded, sockets)], announce)
-
     with exit_on_error():
-        raise typer.Exit(run_until_stopped(main()))
+        raise typer.Exit(run_until_stopped(_serve(port, write=write, open_browser=open_browser)))
+
+
+async def _serve(port: int, *, write: bool, open_browser: bool) -> None:
+    from kombo_embed.console import local  # noqa: PLC0415 - an extra
+
+    stop, code = stop_at_signals(), local.make_code()
+    with bind_port(LOOPBACK, port, option="--port") as (sockets, bound):
+        async with opened(write=write) as app:
+            signed_in = local.SignIn(app, code=code)
+            guarded = LocalOnly(signed_in, is_protected=changes_something, exempt=NO_PATH)
+
+            def announce() -> None:
+                _announce(address_of(LOOPBACK, bound), code, write=write, open_browser=open_browser)
+
+            await serve_until(stop, [Server(guarded, sockets)], announce)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ async def mint_magic_link(visit: Visit) -> Response:
     end_user = _end_user(visit, customer)
     choice = LinkChoice(category=visit.form.get("category") or None, tool=visit.form.get("tool") or None)
     link = await services.flow.mint_magic_link(
-        end_user, choice, services.default_link_options, actor=visit.actor
+        end_user, choice, services.default_link_options, actor=visit.acts_as
     )
     return visit.page("link.html", link=link, customer=customer, email=end_user.email, integration=None)
 
@@ -31,7 +31,7 @@ async def mint_repair_link(visit: Visit) -> Response:
     end_user = _end_user(visit, customer)
     scope_config_id = services.default_link_options.scope_config_id
     link = await services.flow.mint_repair_link(
-        end_user, integration, scope_config_id=scope_config_id, actor=visit.actor
+        end_user, integration, scope_config_id=scope_config_id, actor=visit.acts_as
     )
     return visit.page(
         "link.html", link=link, customer=customer, email=end_user.email, integration=integration
@@ -43,7 +43,7 @@ async def read_again(visit: Visit) -> Response:
     services, customer = _services(visit), await _customer(visit)
     integration = _integration(visit, customer)
     about = {"origin_id": customer.origin_id, "integration_id": integration.integration_id}
-    await visit.desk.support.customers.write_audit("integration_read", actor=visit.actor, **about)
+    await visit.desk.support.customers.write_audit("integration_read", actor=visit.acts_as, **about)
     is_known = await services.reconciler.read_one(integration)
     return visit.redirect("/customer", id=customer.origin_id, done="read" if is_known else "unknown")
 
@@ -51,14 +51,14 @@ async def read_again(visit: Visit) -> Response:
 async def replay(visit: Visit) -> Response:
     """Make an event's unfinished deliveries now."""
     event_id = required(visit.form.get("event", ""))
-    found = await visit.desk.support.events.replay(event_id, actor=visit.actor)
+    found = await visit.desk.support.events.replay(event_id, actor=visit.acts_as)
     return visit.redirect("/event", id=event_id, done="replayed" if found else "nothing")
 
 
 async def resend(visit: Visit) -> Response:
     """Deliver an event again, to all its handlers or to one."""
     event_id, handler = required(visit.form.get("event", "")), visit.form.get("handler") or None
-    names = await visit.desk.support.events.resend(event_id, handler=handler, actor=visit.actor)
+    names = await visit.desk.support.events.resend(event_id, handler=handler, actor=visit.acts_as)
     return visit.redirect("/event", id=event_id, done="resent" if names else "nothing")
 
 

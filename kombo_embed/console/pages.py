@@ -12,6 +12,7 @@ from kombo_embed.core.link_request import CATEGORIES
 from kombo_embed.errors import RouteNotFound
 from kombo_embed.store.support import counts
 from kombo_embed.store.support.event_pages import EventQuery
+from kombo_embed.store.support.overview import OverviewData
 
 PERIODS, PERIOD = (7, 30, 90), 30  # days
 HOURS = 48
@@ -26,8 +27,7 @@ async def overview(visit: Visit) -> Response:
     support = visit.desk.support
     data = await support.overview.read(days=days, hours=HOURS)
     broken, _ = await support.customers.newest(broken=True)
-    midnight = data.now.replace(hour=0, minute=0, second=0, microsecond=0)
-    hour = data.now.replace(minute=0, second=0, microsecond=0)
+    connected, webhooks = _charts(data, days=days)
     return visit.page(
         "overview.html",
         data=data,
@@ -38,18 +38,8 @@ async def overview(visit: Visit) -> Response:
         given_up=sum(data.totals.get(counts.ABANDONED, {}).values()),
         failed=sum(data.totals.get(counts.FAILED, {}).values()),
         broken=broken[:BROKEN_SHOWN],
-        connected=charts.bars(
-            data.series[counts.CONNECTED],
-            first=midnight - timedelta(days=days - 1),
-            step=timedelta(days=1),
-            number=days,
-        ),
-        webhooks=charts.bars(
-            data.series[counts.WEBHOOKS],
-            first=hour - timedelta(hours=HOURS - 1),
-            step=timedelta(hours=1),
-            number=HOURS,
-        ),
+        connected=connected,
+        webhooks=webhooks,
     )
 
 
@@ -142,4 +132,15 @@ async def health(visit: Visit) -> Response:
     order = {"error": 0, "warning": 1, "ok": 2}
     return visit.page(
         "health.html", findings=sorted(findings, key=lambda one: order[one.level]), checked_at=checked_at
+    )
+
+
+def _charts(data: OverviewData, *, days: int) -> tuple[list[charts.Bar], list[charts.Bar]]:
+    """Return the bars of the connections per day, and of the webhooks per hour."""
+    hour = data.now.replace(minute=0, second=0, microsecond=0)
+    first_day, day = hour.replace(hour=0) - timedelta(days=days - 1), timedelta(days=1)
+    first_hour, an_hour = hour - timedelta(hours=HOURS - 1), timedelta(hours=1)
+    return (
+        charts.bars(data.series[counts.CONNECTED], first=first_day, step=day, number=days),
+        charts.bars(data.series[counts.WEBHOOKS], first=first_hour, step=an_hour, number=HOURS),
     )

@@ -22,7 +22,10 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 
 @dataclass(slots=True)
 class Visit:
-    """A request, who makes it, and the path of the mount, encoded."""
+    """A request, who makes it, and the path of the mount, encoded.
+
+    ``acts_as`` is the name that ``authorize`` returned for the form's own action, for the audit trail.
+    """
 
     request: Request
     desk: Desk
@@ -30,13 +33,14 @@ class Visit:
     prefix: str
     authorize: Authorize
     form: dict[str, str] = field(default_factory=dict[str, str])
+    acts_as: str = ""
 
     async def may(self, action: Action) -> bool:
-        """Return whether this person may do this here; remember who they are for it."""
+        """Return whether this person may do this here, and remember as whom."""
         if self.desk.services is None:
             return False
         actor = await access.find_actor(self.authorize, self.request.scope, action)
-        self.actor = actor or self.actor
+        self.acts_as = actor or ""
         return actor is not None
 
     def query(self, name: str) -> str:

@@ -7,7 +7,8 @@ from datetime import datetime
 from kombo_embed.event import EVENT_TYPES
 from kombo_embed.integration import Integration
 from kombo_embed.store.host_events import HostEvent
-from kombo_embed.store.support.customers import Customer, CustomerSummary, Step
+from kombo_embed.store.support.customers import Customer, CustomerSummary
+from kombo_embed.store.support.history import Step
 
 # By next action: the name of the status, its tone, and what the customer has to do.
 STATUSES = {

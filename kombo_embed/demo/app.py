@@ -49,7 +49,8 @@ def create_app(
     app.state.embed, app.state.activity = embed, activity
     app.state.mount_path, app.state.sandbox_url = settings.mount_path, sandbox_url
     embed.install(app, settings.mount_path)
-    app.mount(CONSOLE_PATH, embed.console(authorize=support_team))
+    if sandbox_url is not None:  # with real Kombo, it would show real customers to anyone
+        app.mount(CONSOLE_PATH, embed.console(authorize=support_team))
     return app
 
 
@@ -81,7 +82,8 @@ async def home(request: Request) -> Response:
     """``GET /``: the integrations of the person's organization, or the login page."""
     state = request.app.state
     person = signed_in(request)
-    context: dict[str, object] = {"sandbox_url": state.sandbox_url, "console_url": f"{CONSOLE_PATH}/"}
+    console_url = f"{CONSOLE_PATH}/" if state.sandbox_url else None
+    context: dict[str, object] = {"sandbox_url": state.sandbox_url, "console_url": console_url}
     if person is None:
         return page("login", frames_from="'none'", context=context)
     context |= {"module": f"{state.mount_path}/kombo-embed.js", **introduce(person)}

@@ -132,6 +132,15 @@ async def test_a_dead_event_is_replayed_and_a_delivered_one_resent(
         assert (await visitor.post("/resend", event="0" * 32)).status_code == 303
 
 
+async def test_the_audit_trail_has_the_name_for_the_action(visitor: Visitor) -> None:
+    public_id = await visitor.connect()
+    token = await visitor.token()
+    visitor.names = {"replay": "Sam, on call"}
+    await visitor.post("/re-read", token=token, customer="acme", integration=public_id)
+    visitor.name = "Sam, on call"
+    assert [one.action for one in await visitor.audit()] == ["integration_read"]
+
+
 async def test_without_the_right_to_act_there_are_no_buttons(visitor: Visitor) -> None:
     await visitor.connect(state="INVALID")
     page = await visitor.page("/customer?id=acme")

@@ -31,10 +31,11 @@ class Visitor:
     allowed: set[str] = field(default_factory=lambda: {"read", "link", "replay"})
     asked: list[str] = field(default_factory=list[str])
     name: str = "Sam"
+    names: dict[str, str] = field(default_factory=dict[str, str])  # by action, instead of the name
 
     def authorize(self, _request: Any, action: str) -> str | None:
         self.asked.append(action)
-        return self.name if action in self.allowed else None
+        return self.names.get(action, self.name) if action in self.allowed else None
 
     async def get(self, path: str, **options: Any) -> httpx.Response:
         return await self.client.get(f"{MOUNT}{path}", **options)

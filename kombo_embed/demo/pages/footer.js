@@ -17,9 +17,13 @@ export function showFooter({ sandbox_url: sandboxUrl, console_url: consoleUrl })
               ". ",
             ]
           : ["It uses the real Kombo. "]),
-        "What Fieldnotes' support team sees is in ",
-        element("a", { href: consoleUrl }, "the console"),
-        ". ",
+        ...(consoleUrl
+          ? [
+              "What the support team of Fieldnotes sees is in ",
+              element("a", { href: consoleUrl }, "its console"),
+              ". ",
+            ]
+          : []),
         "The code is in ",
         element("code", {}, "kombo_embed/demo"),
         ".",

@@ -5,7 +5,20 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Float, and_, case, cast, extract, func, or_, select, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Float,
+    ScalarSelect,
+    and_,
+    case,
+    cast,
+    extract,
+    func,
+    or_,
+    select,
+    text,
+)
 
 from kombo_embed.store.event_tables import FLOWS
 from kombo_embed.store.tables import events, integrations, minted_links, received_events
@@ -84,8 +97,24 @@ async def _count_integrations(transaction: Transaction, day: datetime) -> Counts
 
 async def _count_durations(transaction: Transaction, day: datetime) -> Counts:
     """Count how long it took from the last link before a connection to that connection."""
+    seconds = _seconds_between(_last_link(), COLUMNS.connected_at, transaction.connection.dialect.name)
+    each = select(COLUMNS.tool, seconds.label("seconds")).where(
+        *_within(transaction, COLUMNS.connected_at, day)
+    )
+    # Otherwise PostgreSQL would look the link up again for each bin.
+    some = each.cte("durations").prefix_with("MATERIALIZED", dialect="postgresql")
+    steps = [(some.c.seconds <= most, name) for most, name in zip(DURATIONS, BINS, strict=False)]
+    name = case(*steps, else_=BINS[-1])
+    named = select(some.c.tool, name.label("bin")).where(some.c.seconds.is_not(None)).subquery()
+    query = select(named.c.bin, named.c.tool, func.count()).group_by(named.c.bin, named.c.tool)
+    rows = await transaction.connection.execute(query)
+    return {(one, day, tool): count for one, tool, count in rows}
+
+
+def _last_link() -> ScalarSelect[datetime]:
+    """Return the query for the time of the last link before an integration was connected."""
     links = minted_links.c
-    minted_at = (
+    return (
         select(links.minted_at)
         .where(
             links.environment == COLUMNS.environment,
@@ -98,18 +127,6 @@ async def _count_durations(transaction: Transaction, day: datetime) -> Counts:
         .correlate(integrations)
         .scalar_subquery()
     )
-    seconds = _seconds_between(minted_at, COLUMNS.connected_at, transaction.connection.dialect.name)
-    each = select(COLUMNS.tool, seconds.label("seconds")).where(
-        *_within(transaction, COLUMNS.connected_at, day)
-    )
-    # Otherwise PostgreSQL would look the link up again for each bin.
-    some = each.cte("durations").prefix_with("MATERIALIZED", dialect="postgresql")
-    steps = [(some.c.seconds <= most, name) for most, name in zip(DURATIONS, BINS, strict=False)]
-    name = case(*steps, else_=BINS[-1])
-    named = select(some.c.tool, name.label("bin")).where(some.c.seconds.is_not(None)).subquery()
-    query = select(named.c.bin, named.c.tool, func.count()).group_by(named.c.bin, named.c.tool)
-    rows = await transaction.connection.execute(query)
-    return {(one, day, tool): count for one, tool, count in rows}
 
 
 def _within(

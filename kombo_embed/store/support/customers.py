@@ -10,24 +10,22 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, RowMapping, Select, func, literal_column, select
 
-from kombo_embed.event import EVENT_TYPES
 from kombo_embed.integration import Integration, next_action
-from kombo_embed.store import audit, host_events, search_keys
+from kombo_embed.store import audit, search_keys
 from kombo_embed.store.database import read_only, run_to_completion
 from kombo_embed.store.integrations import from_row
 from kombo_embed.store.part import StorePart
-from kombo_embed.store.tables import events, integrations, minted_links
+from kombo_embed.store.support.history import Step, read_history, read_links
+from kombo_embed.store.tables import integrations, minted_links
 from kombo_embed.store.transaction import Transaction
 
 SHOWN = 30  # customers on a page
 MATCHES = 300  # rows that are read for them at a time
 ROUNDS = 4  # a customer with many integrations must not hide the others
-INTEGRATIONS_SHOWN, HISTORY_SHOWN = 100, 60
+INTEGRATIONS_SHOWN = 100
 COLUMNS = integrations.c
 # Literals, for which the databases choose the partial index.
 IS_BROKEN = COLUMNS.status.in_([literal_column("'INVALID'"), literal_column("'INACTIVE'")])
-IN_HISTORY = tuple(name for name in EVENT_TYPES if name != "kombo.event")
-TWICE = {"connected"}  # entries of the audit trail that are events, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +36,6 @@ class CustomerSummary:
     name: str | None = field(repr=False)
     email: str | None = field(repr=False)
     next_actions: Counter[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something that happened to a customer. ``kind`` is an event's type, an action, or a link's purpose."""
-
-    at: datetime
-    kind: str
-    actor: str | None = field(repr=False)
-    integration_id: str | None = None
-    tool: str | None = None
-    event_id: str | None = None
-    data: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +91,8 @@ class Customers(StorePart):
             query = _ours(transaction, select(integrations)).where(COLUMNS.origin_id == origin_id)
             newest = query.order_by(COLUMNS.connected_at.desc(), COLUMNS.id.desc()).limit(INTEGRATIONS_SHOWN)
             rows = (await transaction.connection.execute(newest)).mappings().all()
-            links = await _read_links(transaction, origin_id)
-            history = await _read_history(transaction, origin_id, links)
+            links = await read_links(transaction, origin_id)
+            history = await read_history(transaction, origin_id, links)
             if not rows and not history:
                 return None
             return _customer(origin_id, rows, links=links, history=history)
@@ -177,55 +162,6 @@ async def _add_all(
         if len(found) > SHOWN:
             break
     return True
-
-
-async def _read_links(transaction: Transaction, origin_id: str) -> Sequence[RowMapping]:
-    query = _ours(transaction, select(minted_links)).where(minted_links.c.origin_id == origin_id)
-    newest = query.order_by(minted_links.c.id.desc()).limit(HISTORY_SHOWN)
-    return (await transaction.connection.execute(newest)).mappings().all()
-
-
-async def _read_history(transaction: Transaction, origin_id: str, links: Sequence[RowMapping]) -> list[Step]:
-    entries = await audit.find(transaction, origin_id=origin_id, limit=HISTORY_SHOWN, before=None)
-    by_whom = {entry.at: entry.actor for entry in entries if entry.action.endswith("link_minted")}
-    steps = [
-        Step(
-            link["minted_at"],
-            f"link.{link['purpose']}",
-            by_whom.get(link["minted_at"]),
-            integration_id=link["integration_id"],
-            tool=link["tool"],
-            data={"email": link["email"], "expires_at": link["expires_at"]},
-        )
-        for link in links
-        if link["purpose"] != "prefetch"
-    ]
-    steps += [
-        Step(entry.at, entry.action, entry.actor, integration_id=entry.integration_id)
-        for entry in entries
-        if entry.action not in TWICE and not entry.action.endswith("link_minted")
-    ]
-    steps += await _read_events(transaction, origin_id)
-    return sorted(steps, key=lambda step: step.at, reverse=True)[:HISTORY_SHOWN]
-
-
-async def _read_events(transaction: Transaction, origin_id: str) -> list[Step]:
-    ids = await host_events.find_newest(
-        transaction, types=IN_HISTORY, origin_id=origin_id, limit=HISTORY_SHOWN
-    )
-    rows = await transaction.connection.execute(select(events).where(events.c.id.in_(ids)))
-    return [
-        Step(
-            row["occurred_at"],
-            row["type"],
-            row["actor"],
-            integration_id=row["integration_id"],
-            tool=(row["integration"] or row["data"]).get("tool"),
-            event_id=row["event_id"],
-            data=row["data"],
-        )
-        for row in rows.mappings()
-    ]
 
 
 def _customer(
