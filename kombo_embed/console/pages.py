@@ -17,7 +17,7 @@ from kombo_embed.store.support.overview import OverviewData
 PERIODS, PERIOD = (7, 30, 90), 30  # days
 HOURS = 48
 EVENTS_SHOWN = 30
-BROKEN_SHOWN = 5
+BROKEN_SHOWN, BROKEN_MATCHES = 5, 30
 
 
 async def overview(visit: Visit) -> Response:
@@ -26,7 +26,7 @@ async def overview(visit: Visit) -> Response:
     days = int(asked) if asked in {str(one) for one in PERIODS} else PERIOD
     support = visit.desk.support
     data = await support.overview.read(days=days, hours=HOURS)
-    broken, _ = await support.customers.newest(broken=True)
+    broken, _ = await support.customers.newest(broken=True, matches=BROKEN_MATCHES)
     connected, webhooks = _charts(data, days=days)
     return visit.page(
         "overview.html",

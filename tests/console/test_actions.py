@@ -97,7 +97,8 @@ async def test_re_reading_what_kombo_does_not_know_changes_nothing(visitor: Visi
     await order_fault(visitor.sandbox, "/integrations", "unknown_code", 5)
     response = await visitor.post("/re-read", customer="acme", integration=public_id)
     assert response.status_code in {303, 502}
-    assert await visitor.embed.integrations("acme") == [before]
+    [after] = await visitor.embed.integrations("acme")
+    assert (after.integration_id, after.status) == (before.integration_id, before.status)
 
 
 async def test_a_failed_mint_shows_the_reason_and_no_link(visitor: Visitor) -> None:

@@ -70,15 +70,20 @@ class Customers(StorePart):
             return await self._summarize(transaction, found), has_more or len(found) > SHOWN
 
     @read_only
-    async def newest(self, *, broken: bool = False) -> tuple[list[CustomerSummary], bool]:
-        """Return the customers who connected or got a link last; with ``broken``, those to help."""
+    async def newest(
+        self, *, broken: bool = False, matches: int = MATCHES
+    ) -> tuple[list[CustomerSummary], bool]:
+        """Return the customers who connected or got a link last; with ``broken``, those to help.
+
+        They are those of the ``matches`` newest integrations.
+        """
         async with self._reading() as transaction:
             found: dict[str, RowMapping] = {}
             # The inner query reads only the index.
             ids = _ours(transaction, select(COLUMNS.id)).where(COLUMNS.deleted_at.is_(None))
-            ids = (ids.where(IS_BROKEN) if broken else ids).order_by(COLUMNS.id.desc()).limit(MATCHES)
+            ids = (ids.where(IS_BROKEN) if broken else ids).order_by(COLUMNS.id.desc()).limit(matches)
             rows = _rows(COLUMNS.id.in_(ids)).order_by(COLUMNS.id.desc())
-            has_more = await _add(transaction, found, rows) == MATCHES
+            has_more = await _add(transaction, found, rows) == matches
             if not broken:
                 links = _links().order_by(minted_links.c.minted_at.desc())
                 await _add(transaction, found, links.limit(SHOWN))
