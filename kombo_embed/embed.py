@@ -292,14 +292,16 @@ class KomboEmbed(HandlerRegistration):
 
     async def _open_all(self, stack: AsyncExitStack) -> tuple[Services, ASGIApp]:
         from kombo_embed.composition import open_services  # noqa: PLC0415 - heavy, needed from the start on
+        from kombo_embed.otel import detached  # noqa: PLC0415 - as above
         from kombo_embed.settings import read_settings  # noqa: PLC0415 - as above
         from kombo_embed.web.app import create_app  # noqa: PLC0415 - as above
 
         settings = read_settings(self._settings)
         self._allowed_origins = settings.allowed_origins
-        services = await stack.enter_async_context(
-            open_services(settings, self._collaborators, self._handlers)
-        )
+        with detached():  # the background tasks outlive the request that may open it all
+            services = await stack.enter_async_context(
+                open_services(settings, self._collaborators, self._handlers)
+            )
         return services, create_app(services)
 
     def _log_failed_start(self, error: KomboEmbedError) -> None:

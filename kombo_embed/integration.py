@@ -59,7 +59,7 @@ class Integration:
 
     @property
     def next_action(self) -> str:
-        """Return what the customer has to do next: the first action that applies, or ``none``.
+        """Return what the customer has to do next, the first action that applies, or ``none``.
 
         ``pending``: Kombo has not reported a setup status yet.
         """

@@ -15,6 +15,7 @@ from kombo_embed.cli.check import check
 from kombo_embed.cli.console import console
 from kombo_embed.cli.database import copy, migrate
 from kombo_embed.cli.erase import erase
+from kombo_embed.cli.import_command import import_integrations
 from kombo_embed.cli.magic_link import magic_link
 from kombo_embed.cli.npm_pack import npm_pack
 from kombo_embed.cli.reconcile import reconcile
@@ -94,6 +95,7 @@ app.command("sign-webhook")(sign_webhook)
 app.command()(erase)
 app.command()(audit)
 app.command()(console)
+app.command("import")(import_integrations)
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(events.app, name="events")
 app.add_typer(sandbox.app, name="sandbox")

@@ -14,7 +14,7 @@ from kombo_embed.console.access import Action, Authorize
 from kombo_embed.console.desk import Desk
 from kombo_embed.console.render import render
 from kombo_embed.errors import InvalidRequest, RouteNotFound, UnsupportedMediaType
-from kombo_embed.web.requests import read_body
+from kombo_embed.web.bodies import read_body
 
 FORM_MAX_BYTES, FORM_MAX_FIELDS = 16 * 1024, 20
 FORM_TYPE = "application/x-www-form-urlencoded"

@@ -13,7 +13,14 @@ from typing import Any, Protocol
 from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.models import CacheKey, LinkType
 from kombo_embed.ports import ClosedLinks, DetailsJob, DueChecks, DueDetails, ErasureBatch, ErasurePosition
-from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
+from kombo_embed.upstream import (
+    ImportLine,
+    IntegrationDetails,
+    Recorded,
+    Report,
+    ReportedIntegration,
+    WebhookEvent,
+)
 
 
 class ErasureStore(Protocol):
@@ -189,3 +196,13 @@ class RollupStore(Protocol):
 
     async def add(self, metric: str, numbers: Mapping[str, int]) -> None:
         """Add to the counts of this hour, one for each reason."""
+
+
+class ImportStore(Protocol):
+    """Records imported integrations; see `kombo_embed.store.imports`."""
+
+    async def save(self, line: ImportLine, details: IntegrationDetails, *, actor: str) -> Recorded:
+        """Record an integration, or what is new about it; raise `Refused` if it may not be recorded."""
+
+    async def preview(self, line: ImportLine, details: IntegrationDetails) -> Recorded:
+        """Return what `save` would do, or raise as it does; change nothing."""

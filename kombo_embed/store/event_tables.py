@@ -1,7 +1,7 @@
-"""The tables of events for the host's handlers and their deliveries, of the audit trail and of rollups.
+"""The tables of events, from Kombo and for the host's handlers, of the audit trail and of rollups.
 
-Events are facts and are only added. What is still to be delivered is in a small table of its own, so that the
-search for due deliveries does not depend on how many were delivered.
+Events for handlers are facts and are only added. What is still to be delivered is in a small table of its
+own, so that the search for due deliveries does not depend on how many were delivered.
 """
 
 from __future__ import annotations
@@ -116,6 +116,37 @@ ended_deliveries = sa.Table(
         *("environment", "handler", "event_row_id"),
         **UNDELIVERED,
     ),
+)
+
+received_events = sa.Table(
+    "kombo_embed_received_events",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("event_id", short(255), primary_key=True),
+    sa.Column("type", short(255), nullable=False),
+    sa.Column("integration_id", short(255)),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("report", sa.JSON(none_as_null=True)),  # the reported state, for integrations not known yet
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("origin_id", Words()),
+    sa.Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
+    sa.Index("ix_kombo_embed_received_events_received_at", "environment", "received_at"),
+    sa.Index("ix_kombo_embed_received_events_origin_id", "environment", "origin_id"),
+)
+
+# Signed bodies that cannot be parsed, for an operator to inspect. One row per body: Kombo sends each
+# repeatedly, since we reject it.
+malformed_events = sa.Table(
+    "kombo_embed_malformed_events",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("body_sha256", sa.String(64), primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("first_received_at", UtcDateTime, nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Index("ix_kombo_embed_malformed_events_received_at", "environment", "received_at"),
 )
 
 # The outbox of earlier versions. This version only empties it: see outbox_drain.py.

@@ -15,7 +15,9 @@ from kombo_embed.store.event_tables import (
     ended_deliveries,
     events,
     handlers,
+    malformed_events,
     outbox,
+    received_events,
     rollups,
 )
 
@@ -176,37 +178,6 @@ completions = sa.Table(
     sa.Column("integration_id", short(255), nullable=False),
     sa.Column("completed_at", UtcDateTime, nullable=False),
     sa.Index("ix_kombo_embed_completions_completed_at", "environment", "completed_at"),
-)
-
-received_events = sa.Table(
-    "kombo_embed_received_events",
-    metadata,
-    sa.Column("environment", sa.String(64), primary_key=True),
-    sa.Column("event_id", short(255), primary_key=True),
-    sa.Column("type", short(255), nullable=False),
-    sa.Column("integration_id", short(255)),
-    sa.Column("data", sa.JSON, nullable=False),
-    sa.Column("report", sa.JSON(none_as_null=True)),  # the reported state, for integrations not known yet
-    sa.Column("received_at", UtcDateTime, nullable=False),
-    sa.Column("origin_id", Words()),
-    sa.Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
-    sa.Index("ix_kombo_embed_received_events_received_at", "environment", "received_at"),
-    sa.Index("ix_kombo_embed_received_events_origin_id", "environment", "origin_id"),
-)
-
-# Signed bodies that cannot be parsed, for an operator to inspect. One row per body: Kombo sends each
-# repeatedly, since we reject it.
-malformed_events = sa.Table(
-    "kombo_embed_malformed_events",
-    metadata,
-    sa.Column("environment", sa.String(64), primary_key=True),
-    sa.Column("body_sha256", sa.String(64), primary_key=True),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("times", sa.Integer, nullable=False),
-    sa.Column("first_received_at", UtcDateTime, nullable=False),
-    sa.Column("received_at", UtcDateTime, nullable=False),
-    sa.Index("ix_kombo_embed_malformed_events_received_at", "environment", "received_at"),
 )
 
 # Changes of origin ids' integrations, written in the transaction that makes them, for every process to apply:

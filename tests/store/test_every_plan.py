@@ -269,6 +269,7 @@ async def live(url: str, kombo: httpx.AsyncBaseTransport, sandbox: Sandbox) -> N
         [known] = (await reconciled(embed))[:1]
         await (await embed.services()).store.details.save_checked(known)
         await embed.integrations("acme")
+        await (await embed.services()).store.figures.read()
 
 
 async def visit_console(client: httpx.AsyncClient, *, public_id: str) -> None:

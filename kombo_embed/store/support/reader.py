@@ -20,6 +20,7 @@ from kombo_embed.store import audit, handlers, host_events, migrations, replay
 from kombo_embed.store.database import Database, parse_url, read_only, run_to_completion
 from kombo_embed.store.host_events import HostEvent
 from kombo_embed.store.part import StorePart
+from kombo_embed.store.queries import has_next_action
 from kombo_embed.store.replay import Batch
 from kombo_embed.store.support.support import Support
 from kombo_embed.store.tables import integrations
@@ -115,12 +116,13 @@ class RecordsReader(StorePart):
         deleted: bool,
         not_found: bool,
         limit: int,
+        next_actions: Sequence[str] = (),
         before: str | None = None,
     ) -> list[dict[str, Any]]:
         """Return the newest integrations with these values in their columns, as rows; None matches any.
 
-        With ``not_found``, return only those that Kombo does not find; with ``before``, the id of an
-        integration, only those that were recorded before it.
+        With ``not_found``, return only those that Kombo does not find; with ``next_actions``, only those with
+        one of these; with ``before``, the id of an integration, only those that were recorded before it.
         """
         deleted_at = integrations.c.deleted_at
         query = select(integrations).where(
@@ -130,6 +132,8 @@ class RecordsReader(StorePart):
         )
         if not_found:
             query = query.where(IS_NOT_FOUND)
+        if next_actions:
+            query = query.where(or_(*(has_next_action(action) for action in next_actions)))
         if before is not None:
             query = query.where(integrations.c.id < self._by_id(integrations.c.id, before).scalar_subquery())
         async with self._database.reading() as connection:
