@@ -2,7 +2,7 @@
 
 import base64
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -62,7 +62,8 @@ def list_events(
     if context.invoked_subcommand is not None:
         return
     if malformed:
-        _print_malformed(read_records(lambda records: records.malformed(limit=limit)), as_json=as_json)
+        bodies = read_records(lambda records: records.support.events.malformed(limit=limit))
+        _print_malformed(bodies, as_json=as_json)
         return
     events = read_records(lambda records: records.events(delivered=everything, limit=limit, before=before))
     if events is None:
@@ -192,7 +193,7 @@ def _print_replayed(replayed: list[str], unknown: list[str]) -> None:
         print_error(f"{name}: no such undelivered event")
 
 
-def _print_malformed(bodies: list[MalformedEvent], *, as_json: bool) -> None:
+def _print_malformed(bodies: Sequence[MalformedEvent], *, as_json: bool) -> None:
     if as_json:
         print_json({"malformed": [asdict(one) | {"body": _readable(one.body)} for one in bodies]})
         return

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
@@ -15,6 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kombo_embed import ports
+from kombo_embed.clock import SystemClock
 from kombo_embed.deliveries import HandlerRegistration
 from kombo_embed.embed.host_methods import HostMethods
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
@@ -24,6 +26,8 @@ from kombo_embed.middleware import EmbedApp, EmbedMount, KomboEmbedMiddleware
 if TYPE_CHECKING:
     import httpx
 
+    from kombo_embed.console.access import Authorize
+    from kombo_embed.console.desk import Desk
     from kombo_embed.settings import Settings
     from kombo_embed.web.endpoints import Services
 
@@ -70,6 +74,7 @@ class KomboEmbed(HandlerRegistration, HostMethods):
         )
         self._lifetime: Lifetime[tuple[Services, ASGIApp]] = Lifetime(self._open_all)
         self._allowed_origins: tuple[str, ...] = ()
+        self._desk: Desk | None = None
         EMBEDS.add(self)
         self._app = EmbedApp(self, self._serve)
 
@@ -99,6 +104,25 @@ class KomboEmbed(HandlerRegistration, HostMethods):
     def app(self) -> ASGIApp:
         """The routes as an ASGI app, to mount by hand or to run by a server."""
         return self._app
+
+    def console(self, *, authorize: Authorize) -> ASGIApp:
+        """Return the console, pages for your own support team, as an ASGI app to mount.
+
+        ``authorize``, async or plain, returns the name of who makes the request if they may do the action,
+        else None; then the response is 404. Actions are ``read``, ``link`` (mint a link for a customer) and
+        ``replay`` (replay or resend events, read an integration again from Kombo). The name goes to the audit
+        trail. It needs the extra ``console``.
+
+        Raises:
+            ConfigurationError: Jinja2, of the extra ``console``, is not installed.
+        """
+        try:
+            from kombo_embed.console import ConsoleApp  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            if error.name != "jinja2":
+                raise
+            raise ConfigurationError("The console needs Jinja2: install kombo-embed[console].") from None
+        return ConsoleApp(authorize, self._open_desk)
 
     def routes(self) -> list[Route]:
         """Return the routes one by one, for a router of your own."""
@@ -140,9 +164,24 @@ class KomboEmbed(HandlerRegistration, HostMethods):
         """Return whether this is the embed's connection to Kombo. Private: as above."""
         return self._collaborators.http_transport is transport
 
+    def run_no_background(self) -> None:
+        """Do no work beside requests: the running app does it. Private: for `kombo-embed console`."""
+        self._collaborators = replace(self._collaborators, background=False)
+
     def resolve_in_router(self) -> None:
         """Allow a start without ``end_user``: a router of the host's resolves it. Private."""
         self._collaborators = replace(self._collaborators, end_user_from_router=True)
+
+    async def _open_desk(self) -> Desk:
+        from kombo_embed.composition.doctor import diagnose  # noqa: PLC0415 - heavy, needed only here
+        from kombo_embed.console import desk_of  # noqa: PLC0415 - an extra
+
+        services = await self.services()
+        if self._desk is None or self._desk.services is not services:
+            clock, transport = self._collaborators.clock or SystemClock(), self._collaborators.http_transport
+            run_checks = partial(diagnose, lambda: services.settings, clock=clock, transport=transport)
+            self._desk = desk_of(services, diagnose=run_checks, clock=clock)
+        return self._desk
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from kombo_embed.store.columns import UtcDateTime, Words, metadata, number, only_where, short
 
+FLOWS = "type IN ('flow.failed', 'flow.abandoned')"
+
 
 def _event_columns() -> list[sa.Column[Any]]:
     return [
@@ -37,6 +39,10 @@ events = sa.Table(
     sa.Index("ix_kombo_embed_events_occurred_at", "environment", "occurred_at"),
     sa.Index("ix_kombo_embed_events_origin_id", "environment", "origin_id"),
     sa.Index("ix_kombo_embed_events_integration_id", "environment", "integration_id", "id"),
+    # Pages of the console, and how many flows ended without an integration per day.
+    sa.Index("ix_kombo_embed_events_type", "environment", "type", "id"),
+    sa.Index("ix_kombo_embed_events_customer", "environment", "origin_id", "type", "id"),
+    sa.Index("ix_kombo_embed_events_flows", "environment", "occurred_at", **only_where(FLOWS)),
 )
 
 # Which handlers the host's processes have, so that every writer knows whom an event is for.
@@ -81,6 +87,11 @@ deliveries = sa.Table(
     sa.Index("ix_kombo_embed_deliveries_unclaimed", "environment", "type", "event_row_id", **UNCLAIMED),
     sa.Index(
         "ix_kombo_embed_deliveries_unclaimed_lane", "environment", "lane", "type", "event_row_id", **UNCLAIMED
+    ),
+    sa.Index(
+        "ix_kombo_embed_deliveries_failing",
+        *("environment", "handler", "event_row_id"),
+        **only_where("failures > 0"),
     ),
 )
 

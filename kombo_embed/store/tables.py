@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from kombo_embed.store import search_keys
 from kombo_embed.store.columns import ShortWords, UtcDateTime, Words, metadata, number, only_where, short
 from kombo_embed.store.event_tables import (
     audit,
@@ -119,6 +120,17 @@ integrations = sa.Table(
         *("environment", "checked_at"),
         **only_where("deleted_at IS NULL AND details_due_at IS NULL"),
     ),
+    # Counts per day of connection, and those that do not work now, for the console. The time is first:
+    # see search_keys.py.
+    sa.Index(
+        "ix_kombo_embed_integrations_cohort",
+        *("connected_at", "environment", "tool", "status", "setup_status", "deleted_at"),
+    ),
+    sa.Index(
+        "ix_kombo_embed_integrations_broken",
+        *("environment", "id"),
+        **only_where("deleted_at IS NULL AND status IN ('INVALID', 'INACTIVE')"),
+    ),
     # Those that Kombo does not find, for the command line.
     sa.Index(
         "ix_kombo_embed_integrations_not_found",
@@ -147,7 +159,14 @@ minted_links = sa.Table(
     sa.Index("ix_kombo_embed_minted_links_origin_id", "environment", "origin_id", "id"),
     sa.Index("ix_kombo_embed_minted_links_watched", "environment", "watch_until", **WATCHED),
     sa.Index("ix_kombo_embed_minted_links_closed", "environment", "expires_at", **CLOSED),
+    sa.Index("ix_kombo_embed_minted_links_minted_at", "environment", "minted_at", "purpose", "tool"),
 )
+
+for table, column in (
+    *((integrations, name) for name in ("origin_id", "organization_name", "email")),
+    *((minted_links, name) for name in ("origin_id", "email")),
+):
+    search_keys.index(table, column)
 
 # Which integration an activation token was exchanged for. Kombo does not document that a token can be
 # exchanged twice, so a repeated completion is answered from here. Only a hash of the token is stored.
