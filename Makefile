@@ -119,7 +119,7 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 	    --constraint requirements/demo.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/dev.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra cli --extra fastapi --extra otel --extra postgres --extra redis \
+	@$(BIN)/uv pip compile pyproject.toml --extra cli --extra console --extra fastapi --extra otel --extra postgres --extra redis \
 	    --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/deploy.txt
@@ -139,6 +139,7 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 
 screenshots: $(VENV)/.dev $(MODULE) ## take the pictures in docs/screenshots again
 	@$(BIN)/python -m tests.browser.screenshots
+	@$(BIN)/python -m tests.browser.console_screenshots
 
 clean: ## forget the virtual environment and everything built
 	rm -rf $(VENV) $(VENV)-* dist build $(dir $(MODULE)) frontend_snippet/node_modules frontend_snippet/dist \

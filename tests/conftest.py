@@ -54,6 +54,7 @@ INTEGRATION = (
     "sandbox/test_app_process.py",
     "sandbox/test_connect_page.py",
     "sandbox/test_server.py",
+    "sandbox/test_state_page.py",
     "store/test_copying.py",
     "store/test_delivery_order.py",
     "store/test_erasure.py",

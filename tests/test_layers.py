@@ -41,7 +41,8 @@ ABOVE_GROUND = {
     "web": {"core", "settings"} | ROOMS,
     # Above it all: these may import everything below.
     "composition": {"core", "settings", "web"} | ROOMS,
-    "embed": {"composition", "lifetime", "middleware", "web", "settings", "core"},
+    "console": {"composition", "core", "lifetime", "middleware", "settings", "web"} | ROOMS,
+    "embed": {"composition", "console", "lifetime", "middleware", "web", "settings", "core"},
     "fastapi": {"embed", "web", "auth"},
     "testing": {"embed", "sandbox", "settings"},
 }
@@ -68,6 +69,7 @@ LIBRARIES = {
     "cryptography": {"link_cache"},
     "fastapi": {"fastapi"},
     "httpx": {"http_client", "sandbox", "testing"},
+    "jinja2": {"console"},
     "joserfc": {"auth"},
     "limits": {"rate_limit"},
     "opentelemetry": {"otel"},

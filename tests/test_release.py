@@ -73,6 +73,13 @@ def test_workflows_have_no_permission_that_a_job_does_not_ask_for() -> None:
     assert publish["permissions"] == {"id-token": "write"}
 
 
+def test_every_action_is_pinned_to_a_commit() -> None:
+    for file in (ROOT / ".github" / "workflows").glob("*.yml"):
+        used = re.findall(r"uses: (\S+)", file.read_text(encoding="utf-8"))
+        assert used
+        assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", one) for one in used), file.name
+
+
 def test_the_files_of_the_hosting_platform_can_be_parsed() -> None:
     files = [*(ROOT / ".github").rglob("*.yml"), ROOT / ".pre-commit-config.yaml"]
     assert len(files) >= 6

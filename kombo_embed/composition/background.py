@@ -10,6 +10,7 @@ from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.figures import ObservedFigures
 from kombo_embed.core.housekeeping import Housekeeping
 from kombo_embed.core.periodic_reconcile import Pace, PeriodicReconciler
+from kombo_embed.core.periodic_work import PeriodicWork
 from kombo_embed.deliveries import EventHandlers
 from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
@@ -83,6 +84,25 @@ def build_observed_figures(
     figures = ObservedFigures(store.figures, circuits=client.circuit_states, clock=clock)
     telemetry.observe = figures.observe
     return figures
+
+
+def build_periodic_work(
+    settings: Settings,
+    client: KomboClient,
+    store: Store,
+    *,
+    clock: Clock,
+    wake_dispatcher: Callable[[], None],
+    telemetry: Telemetry,
+) -> tuple[Housekeeping, *tuple[PeriodicWork, ...]]:
+    """Build what the clock starts, the housekeeping first."""
+    wake = wake_dispatcher
+    housekeeping = build_housekeeping(settings, store, clock=clock, wake_dispatcher=wake)
+    figures = build_observed_figures(client, store, clock=clock, telemetry=telemetry)
+    reconciler = build_reconciler(
+        settings, client, store, clock=clock, wake_dispatcher=wake, telemetry=telemetry
+    )
+    return (housekeeping, figures) if reconciler is None else (housekeeping, figures, reconciler)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from kombo_embed.composition.identity import choose_resolver
 from kombo_embed.composition.kombo import make_kombo_client
 from kombo_embed.composition.redis import make_rate_storage, make_redis_client, make_redis_link_cache
 from kombo_embed.core.completions import Completions, Wake
+from kombo_embed.core.counting import Counting
 from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
@@ -92,10 +93,11 @@ class Composition:
         links = self._links(client, store, poller.cache, rates)
         details = self._details_reader(client, store, dispatcher)
         flow = self._flow(client, store, links, rates, Wake(dispatcher.wake, details.wake))
-        housekeeping = await self._start_background_work(client, store, dispatcher)
-        details.start()
-        figures = background.build_observed_figures(client, store, clock=clock, telemetry=telemetry)
-        self._closing(figures).start()
+        rejections = self._closing(WebhookRejections(clock=self._clock))
+        counting = Counting(store.support.rollups, store.details, take_rejections=rejections.take)
+        housekeeping = await self._start_background_work(client, store, dispatcher, counting)
+        if self._collaborators.background:
+            details.start()
         due_work = background.DueWork(
             store.outbox, handlers, housekeeping, details, dispatcher, clock=self._clock
         )
@@ -118,7 +120,8 @@ class Composition:
             browser_modules=load_browser_modules(),
             openapi=openapi_document(),
             run_due=due_work.run,
-            webhook_rejections=self._closing(WebhookRejections(clock=self._clock)),
+            webhook_rejections=rejections,
+            counting=counting,
         )
 
     async def _store(self) -> Store:
@@ -227,17 +230,17 @@ class Composition:
         return self._closing(reader)
 
     async def _start_background_work(
-        self, client: KomboClient, store: Store, dispatcher: Dispatcher
+        self, client: KomboClient, store: Store, dispatcher: Dispatcher, counting: Counting
     ) -> Housekeeping:
-        settings, clock, wake = self._settings, self._clock, dispatcher.wake
-        housekeeping = background.build_housekeeping(settings, store, clock=clock, wake_dispatcher=wake)
-        reconciler = background.build_reconciler(
-            settings, client, store, clock=clock, wake_dispatcher=wake, telemetry=self._telemetry
+        clock, telemetry, wake = self._clock, self._telemetry, dispatcher.wake
+        build = self._settings, client, store
+        housekeeping, *others = background.build_periodic_work(
+            *build, clock=clock, wake_dispatcher=wake, telemetry=telemetry
         )
-        self._closing(housekeeping).start()
-        if reconciler is not None:
-            self._closing(reconciler).start()
-        await dispatcher.start()
+        if self._collaborators.background:
+            for work in (housekeeping, counting, *others):
+                self._closing(work).start()
+            await dispatcher.start()
         return housekeeping
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:

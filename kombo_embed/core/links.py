@@ -122,7 +122,7 @@ class LinkIssuer:
         await self._rate.check(end_user)
 
     async def mint_magic_link(
-        self, end_user: EndUser, request: LinkRequest, *, actor: str | None = None
+        self, end_user: EndUser, request: AnyLinkRequest, *, actor: str | None = None
     ) -> str:
         """Mint a link that is valid for a year. It is never cached."""
         link = await self._call_kombo(end_user, request, link_type="MAGIC_LINK")

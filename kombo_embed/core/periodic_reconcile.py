@@ -64,9 +64,7 @@ class PeriodicReconciler(PeriodicWork):
         telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         super().__init__()
-        self._client = client
-        self._store = store
-        self._queue = queue
+        self._client, self._store, self._queue = client, store, queue
         self._every = pace.every
         self._per_second = pace.per_second
         self._clock = clock

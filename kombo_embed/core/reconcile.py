@@ -71,6 +71,21 @@ class Reconciler:
             operation.describe(counts | {"deleted": deleted})
         return Reconciliation(checked=run.checked, updated=run.updated, deleted=deleted, failed=run.failed)
 
+    async def read_one(self, integration: Integration) -> bool:
+        """Read one integration and record what changed; return False, changing nothing, if Kombo lacks it.
+
+        Raises `KomboError` if Kombo cannot answer now.
+        """
+        try:
+            details = await self._client.integration_details(integration.integration_id)
+        except errors.KomboRejected as error:
+            if error.kombo_code == responses.NOT_FOUND:
+                return False
+            raise
+        await self._store.save_details(details, states_unless_changed_since=integration.updated_at)
+        self._wake_dispatcher()
+        return True
+
 
 class Waits:
     """The waits that Kombo asks for, within one budget per run."""

@@ -49,13 +49,11 @@ class Dispatcher:
         self._outbox = outbox
         self._handlers = handlers
         self._clock = clock
-        self._poll_seconds = poll_seconds
-        self._heartbeat_seconds = heartbeat_seconds
+        self._poll_seconds, self._heartbeat_seconds = poll_seconds, heartbeat_seconds
         self._runner = runner or HandlerRunner(telemetry=telemetry)
         self._upkeep = Upkeep(outbox, handlers, clock=clock, wake=self.wake)
         self._retry_at = math.inf  # monotonic: when the first delivery that failed here is due again
-        self._woken = asyncio.Event()
-        self._finished = asyncio.Event()
+        self._woken, self._finished = asyncio.Event(), asyncio.Event()
         self._leased: dict[int, Delivery] = {}  # until their outcome is on disk
         self._occupied: Counter[str] = Counter()  # slots by handler, until the lane's last outcome is on disk
         self._stuck: set[str] = set()  # handlers that were logged as stuck

@@ -34,6 +34,7 @@ from kombo_embed.store.figures import FiguresReader
 from kombo_embed.store.imports import Imports
 from kombo_embed.store.invalidations import InvalidationLog
 from kombo_embed.store.part import StorePart, reading, writing
+from kombo_embed.store.support.support import Support
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
@@ -67,6 +68,7 @@ class Store(StorePart):
         self.outbox = Outbox(self._database, environment=environment)
         self.invalidations = InvalidationLog(self._database, environment=environment)
         self.details = DetailsQueue(self._database, environment=environment, clock=clock)
+        self.support = Support(self._database, environment=environment, clock=clock)
         self.figures = FiguresReader(self._database, environment=environment, clock=clock)
         self.erasures = Erasures(self._database, environment=environment, clock=clock, change=self._change)
         self.imports = Imports(self._database, environment=environment, clock=clock, change=self._change)

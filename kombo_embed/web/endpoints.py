@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from kombo_embed.auth.callable import link_options
 from kombo_embed.clock import rfc3339
+from kombo_embed.core.counting import Counting
 from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.importer import Importer
@@ -67,6 +68,7 @@ class Services:
     browser_modules: Mapping[str, bytes]  # by file name; none if the installation was built without npm
     openapi: Mapping[str, object]
     reconciler: Reconciler
+    counting: Counting
     eraser: Eraser
     importer: Importer
     is_redis_up: Callable[[], bool] | None  # None without Redis

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,13 @@ from tests.cli.runner import run, run_json
 from tests.support import API_KEY, DATABASE, WEBHOOK_SECRET, database_with_tables, served
 
 EMAIL = "ada@lovelace.example"
+
+
+@pytest.fixture
+def sandbox_url(integration_id: str) -> str:
+    """Return the URL of the sandbox that serves the integration."""
+    del integration_id
+    return os.environ["KOMBO_API_URL"].removesuffix("/v1")
 
 
 @pytest.fixture
@@ -114,6 +122,20 @@ async def test_a_refused_api_key_is_one_sentence(
     assert (code, output) == (1, "")
     assert "key" in errors
     assert "ks_dev" not in errors
+
+
+async def test_what_was_recorded_is_reported_even_if_the_import_stops(
+    integration_id: str, sandbox_url: str
+) -> None:
+    write("old.csv", "integration_id,origin_id", f"{integration_id},acme", "hibob:next,acme")
+    async with httpx.AsyncClient(base_url=sandbox_url) as control:
+        fault = {"path": "hibob:next", "mode": "unauthorized", "times": 1}
+        (await control.post("/_sandbox/faults", json=fault)).raise_for_status()
+    code, output, errors = await run_import("old.csv", "--json")
+    document = json.loads(output)
+    assert (code, document["imported"], document["failed"]) == (1, 1, 0)
+    assert "key" in errors
+    assert len(await listed()) == 1
 
 
 def test_import_creates_no_database_and_refuses_files_that_it_cannot_read(
