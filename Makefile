@@ -114,12 +114,12 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --group build \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/demo.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra postgres --extra redis \
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra otel --extra postgres --extra redis \
 	    --group build --group check --group frameworks --group test \
 	    --constraint requirements/demo.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/dev.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra cli --extra fastapi --extra postgres --extra redis \
+	@$(BIN)/uv pip compile pyproject.toml --extra cli --extra console --extra fastapi --extra otel --extra postgres --extra redis \
 	    --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/deploy.txt
@@ -132,13 +132,14 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 	@$(BIN)/uv pip compile --group bench --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/bench.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra postgres --extra redis \
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra otel --extra postgres --extra redis \
 	    --group build --group test --resolution lowest-direct --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/lowest.txt
 
 screenshots: $(VENV)/.dev $(MODULE) ## take the pictures in docs/screenshots again
 	@$(BIN)/python -m tests.browser.screenshots
+	@$(BIN)/python -m tests.browser.console_screenshots
 
 clean: ## forget the virtual environment and everything built
 	rm -rf $(VENV) $(VENV)-* dist build $(dir $(MODULE)) frontend_snippet/node_modules frontend_snippet/dist \

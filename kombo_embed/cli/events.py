@@ -2,7 +2,7 @@
 
 import base64
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -62,7 +62,8 @@ def list_events(
     if context.invoked_subcommand is not None:
         return
     if malformed:
-        _print_malformed(read_records(lambda records: records.malformed(limit=limit)), as_json=as_json)
+        bodies = read_records(lambda records: records.support.events.malformed(limit=limit))
+        _print_malformed(bodies, as_json=as_json)
         return
     events = read_records(lambda records: records.events(delivered=everything, limit=limit, before=before))
     if events is None:
@@ -154,21 +155,12 @@ def resend(
 
 def _print_events(events: list[HostEvent], *, if_empty: str) -> None:
     now = datetime.now(UTC)
-    print_table(
-        ["Event", "Type, customer", "Status", "Attempts", "Next", "Age"],
-        [
-            [
-                event.id[:SHORT_ID],
-                lines(event.type, event.origin_id, event.integration_id),
-                _state(event),
-                event.attempts,
-                _next_attempt(event, now),
-                distance(event.occurred_at, now),
-            ]
-            for event in events
-        ],
-        if_empty=if_empty,
-    )
+    rows = []
+    for event in events:
+        about = lines(event.type, event.origin_id, event.integration_id)
+        when = [event.attempts, _next_attempt(event, now), distance(event.occurred_at, now)]
+        rows.append([event.id[:SHORT_ID], about, _state(event), *when])
+    print_table(["Event", "Type, customer", "Status", "Attempts", "Next", "Age"], rows, if_empty=if_empty)
     if any(_is_overdue(event, now) for event in events):
         typer.echo(OVERDUE_HELP)
     if any(event.state == "no handler" for event in events):
@@ -201,25 +193,17 @@ def _print_replayed(replayed: list[str], unknown: list[str]) -> None:
         print_error(f"{name}: no such undelivered event")
 
 
-def _print_malformed(bodies: list[MalformedEvent], *, as_json: bool) -> None:
+def _print_malformed(bodies: Sequence[MalformedEvent], *, as_json: bool) -> None:
     if as_json:
         print_json({"malformed": [asdict(one) | {"body": _readable(one.body)} for one in bodies]})
         return
     now = datetime.now(UTC)
-    print_table(
-        ["Body (SHA-256)", "Reason", "Times", "First", "Last"],
-        [
-            [
-                one.body_sha256[:SHORT_ID],
-                one.reason,
-                one.times,
-                distance(one.first_received_at, now),
-                distance(one.received_at, now),
-            ]
-            for one in bodies
-        ],
-        if_empty="Kombo has sent no malformed events.",
-    )
+    rows = []
+    for one in bodies:
+        first, last = distance(one.first_received_at, now), distance(one.received_at, now)
+        rows.append([one.body_sha256[:SHORT_ID], one.reason, one.times, first, last])
+    columns = ["Body (SHA-256)", "Reason", "Times", "First", "Last"]
+    print_table(columns, rows, if_empty="Kombo has sent no malformed events.")
 
 
 def _readable(body: bytes) -> dict[str, str]:

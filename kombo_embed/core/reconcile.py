@@ -17,6 +17,7 @@ from kombo_embed.integration import ALL_NOT_FOUND, Integration, Reconciliation
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.ports import Clock
+from kombo_embed.telemetry import NO_TELEMETRY, Telemetry
 from kombo_embed.upstream import IntegrationDetails
 
 logger = logging.getLogger("kombo_embed.core")
@@ -46,24 +47,44 @@ class Reconciler:
         clock: Clock,
         wake_dispatcher: Callable[[], None],
         sleep: Sleep = asyncio.sleep,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._client = client
         self._store = store
         self._clock = clock
         self._wake_dispatcher = wake_dispatcher
         self._sleep = sleep
+        self._telemetry = telemetry
 
     async def run(
         self, on_progress: OnProgress | None = None, *, delete_all_unknown: bool = False
     ) -> Reconciliation:
         """Read every integration that is not deleted; see `KomboEmbed.reconcile`."""
         run = _Run(self._client, self._store, Waits(self._clock, self._sleep), on_progress)
-        try:
-            await run.read_all()
-            deleted = await run.delete_missing(delete_all_unknown=delete_all_unknown)
-        finally:
-            self._wake_dispatcher()
+        with self._telemetry.operation("reconcile") as operation:
+            try:
+                await run.read_all()
+                deleted = await run.delete_missing(delete_all_unknown=delete_all_unknown)
+            finally:
+                self._wake_dispatcher()
+            counts = {"checked": run.checked, "updated": run.updated, "failed": len(run.failed)}
+            operation.describe(counts | {"deleted": deleted})
         return Reconciliation(checked=run.checked, updated=run.updated, deleted=deleted, failed=run.failed)
+
+    async def read_one(self, integration: Integration) -> bool:
+        """Read one integration and record what changed; return False, changing nothing, if Kombo lacks it.
+
+        Raises `KomboError` if Kombo cannot answer now.
+        """
+        try:
+            details = await self._client.integration_details(integration.integration_id)
+        except errors.KomboRejected as error:
+            if error.kombo_code == responses.NOT_FOUND:
+                return False
+            raise
+        await self._store.save_details(details, states_unless_changed_since=integration.updated_at)
+        self._wake_dispatcher()
+        return True
 
 
 class Waits:

@@ -39,6 +39,7 @@ async def write(
     *,
     origin_id: str | None,
     integration_id: str | None = None,
+    event_id: str | None = None,
     actor: str | None = None,
     detail: dict[str, Any] | None = None,
 ) -> None:
@@ -50,6 +51,7 @@ async def write(
         "action": action,
         "origin_id": origin_id,
         "integration_id": integration_id,
+        "event_id": event_id,
         "detail": detail,
     }
     await transaction.connection.execute(INSERT, values)

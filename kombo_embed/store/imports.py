@@ -6,14 +6,13 @@ duplicate is reported, as after every change.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import RowMapping
 
-from kombo_embed.ports import Clock, utc_now
-from kombo_embed.store import audit, erasure_marks, integrations, merge
+from kombo_embed.ports import Clock
+from kombo_embed.store import audit, erasure_marks, integrations, merge, queries
 from kombo_embed.store.database import Database, read_only
 from kombo_embed.store.erasures import Change
+from kombo_embed.store.part import StorePart
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import (
     DELETED,
@@ -26,13 +25,11 @@ from kombo_embed.upstream import (
 )
 
 
-class Imports:
+class Imports(StorePart):
     """Records imported integrations of one environment. All methods raise `StoreUnavailable`."""
 
     def __init__(self, database: Database, *, environment: str, clock: Clock, change: Change) -> None:
-        self._database = database
-        self._environment = environment
-        self._clock = clock
+        super().__init__(database, environment=environment, clock=clock)
         self._change = change
 
     async def save(self, line: ImportLine, details: IntegrationDetails, *, actor: str) -> Recorded:
@@ -42,12 +39,11 @@ class Imports:
     @read_only
     async def preview(self, line: ImportLine, details: IntegrationDetails) -> Recorded:
         """Return what `save` would do; change nothing."""
-        async with self._database.reading() as connection:
-            transaction = Transaction(connection, self._environment, utc_now(self._clock))
+        async with self._reading() as transaction:
             row = await _admit(transaction, line, details)
             if row is None:
                 return "imported"
-            return "completed" if _additions(row, line, details, now=transaction.now) else "known"
+            return "completed" if _additions(row, line, details) else "known"
 
 
 async def _save(transaction: Transaction, line: ImportLine, details: IntegrationDetails) -> Recorded:
@@ -59,7 +55,7 @@ async def _save(transaction: Transaction, line: ImportLine, details: Integration
         await audit.write_about(transaction, "imported", row)
         transaction.invalidate(line.origin_id)
         return "imported"
-    values = _additions(row, line, details, now=transaction.now)
+    values = _additions(row, line, details)
     if not values:
         return "known"
     await integrations.save_changes(transaction, row, values)
@@ -76,7 +72,7 @@ async def _admit(
         transaction, line.integration_id, origin_id=line.origin_id, created_at=details.created_at
     ):
         raise Refused(ERASED)
-    row = await integrations.lock_row(transaction, line.integration_id)
+    row = await queries.lock_row(transaction, line.integration_id)
     if row is None:
         return None
     if row["origin_id"] not in (None, line.origin_id):
@@ -97,10 +93,8 @@ def _first_values(transaction: Transaction, line: ImportLine, details: Integrati
     }
 
 
-def _additions(
-    row: RowMapping, line: ImportLine, details: IntegrationDetails, *, now: datetime
-) -> merge.Values:
+def _additions(row: RowMapping, line: ImportLine, details: IntegrationDetails) -> merge.Values:
     """Return what the line, or Kombo's details, have beyond a row that is known."""
     once = {"origin_id": line.origin_id, "organization_name": line.organization_name, "email": line.email}
-    values = merge.details_changes(row, details, changed_meanwhile=True, now=now)
+    values = merge.details_changes(row, details, changed_meanwhile=True)
     return values | {name: value for name, value in once.items() if value is not None and row[name] is None}

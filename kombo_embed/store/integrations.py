@@ -15,10 +15,10 @@ from sqlalchemy import RowMapping, bindparam, insert, update
 
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.store import audit, details_due, erasing, erasure_marks, merge, minted_links, webhook_events
-from kombo_embed.store.duplicates import report_duplicates as _report_duplicates
+from kombo_embed.store.duplicates import report_duplicates
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.queries import from_row as from_row  # noqa: PLC0414 - also used as integrations.from_row
-from kombo_embed.store.queries import lock_row as lock_row  # noqa: PLC0414 - as above
+from kombo_embed.store.queries import lock_row
 from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, ReportedState
@@ -41,19 +41,16 @@ async def save(
     *,
     origin_id: str | None,
     source: Source,
-    has_states: bool = True,
+    has_states: bool = True,  # whether Kombo may have reported a state of it before
 ) -> Completion | None:
-    """Record a reported integration, or what is new about a known one; return None if it is deleted.
-
-    ``has_states`` is False if Kombo is known to have reported no state of it before.
-    """
+    """Record a reported integration, or what is new about a known one; return None if it is deleted."""
     row = await lock_row(transaction, reported.integration_id)
     if row is None:
         values = await _first_report(transaction, reported, origin_id=origin_id, source=source)
         return await _save_first(transaction, reported.integration_id, values, has_states=has_states)
     if row["deleted_at"] is not None:
         return None
-    values = merge.report_changes(row, reported, origin_id=origin_id, now=transaction.now)
+    values = merge.report_changes(row, reported, origin_id=origin_id)
     if row["category"] is None and values.get("origin_id") and "category" not in values:
         values |= await minted_links.guess_category(transaction, values["origin_id"], reported.tool)
     integration = await save_changes(transaction, row, values)
@@ -71,9 +68,9 @@ async def save_imported(
         transaction, details.integration_id, tool=details.tool, checked_at=transaction.now, **values
     )
     row = await _merge_reported_states(transaction, row)
-    changes = merge.details_changes(row, details, changed_meanwhile=False, now=transaction.now)
+    changes = merge.details_changes(row, details, changed_meanwhile=False)
     row = await _update(transaction, row, changes) if changes else row
-    await _report_duplicates(transaction, row)
+    await report_duplicates(transaction, row)
     return row
 
 
@@ -101,18 +98,15 @@ async def save_deleted(
         transaction.invalidate(origin_id)
 
 
-async def save_state(
-    transaction: Transaction, state: ReportedState, *, read_again: bool = False
-) -> Integration | None:
-    """Merge a reported state into a known integration; `_save_first` merges it into a later one.
-
-    With ``read_again``, the details are due also if all are known.
-    """
+async def save_state(transaction: Transaction, state: ReportedState) -> Integration | None:
+    """Merge a reported state into a known integration; `_save_first` merges it into a later one."""
     row = await lock_row(transaction, state.integration_id)
     if row is None or row["deleted_at"] is not None:
         return None
     values = merge.state_changes(row, state, now=transaction.now)
-    await details_due.request(transaction, {**row, **values}, again=read_again)
+    # Kombo knows whether a state that was outvoted is the current one after all.
+    is_outvoted = merge.is_outvoted(row, state, now=transaction.now)
+    await details_due.request(transaction, {**row, **values}, again=is_outvoted)
     return await save_changes(transaction, row, values)
 
 
@@ -131,7 +125,7 @@ async def save_details(
         await erasing.remove_integration(transaction, details.integration_id, origin_id=about)
         return None
     changed_meanwhile = row["updated_at"] != states_unless_changed_since
-    values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile, now=transaction.now)
+    values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile)
     integration = await save_changes(transaction, row, values) if values else None
     await details_due.save_read(transaction, {**row, **values}, details)
     return integration
@@ -154,7 +148,7 @@ async def _save_first(
     row = await _merge_reported_states(transaction, row) if has_states else row
     integration = await _write_event(transaction, "integration.connected", row)
     await audit.write_about(transaction, "connected", row, actor=transaction.actor or row["email"])
-    await _report_duplicates(transaction, row)
+    await report_duplicates(transaction, row)
     return Completion(integration, first=True)
 
 
@@ -178,7 +172,7 @@ async def save_changes(transaction: Transaction, row: RowMapping, values: merge.
         changes = {name: {"from": before[name], "to": row[name]} for name in named}
         await _write_event(transaction, "integration.updated", row, {"changes": changes}, actor=actor)
     if values.keys() & {"origin_id", "category", "category_guessed"}:
-        await _report_duplicates(transaction, row)
+        await report_duplicates(transaction, row)
     return from_row(row)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import datetime
 from typing import TypeVar
 
@@ -29,9 +30,11 @@ from kombo_embed.store.database import BUSY_SECONDS, Database, read_only, run_to
 from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.details import DetailsQueue
 from kombo_embed.store.erasures import Erasures
+from kombo_embed.store.figures import FiguresReader
 from kombo_embed.store.imports import Imports
 from kombo_embed.store.invalidations import InvalidationLog
 from kombo_embed.store.part import StorePart, reading, writing
+from kombo_embed.store.support.support import Support
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
@@ -65,6 +68,8 @@ class Store(StorePart):
         self.outbox = Outbox(self._database, environment=environment)
         self.invalidations = InvalidationLog(self._database, environment=environment)
         self.details = DetailsQueue(self._database, environment=environment, clock=clock)
+        self.support = Support(self._database, environment=environment, clock=clock)
+        self.figures = FiguresReader(self._database, environment=environment, clock=clock)
         self.erasures = Erasures(self._database, environment=environment, clock=clock, change=self._change)
         self.imports = Imports(self._database, environment=environment, clock=clock, change=self._change)
         self.name = self._database.name
@@ -238,11 +243,8 @@ async def migrate(url: str) -> str:
     """
     database = Database(url)
     database.backend.verify_settings()
-    try:
-        async with database.migrating() as connection:
-            return await connection.run_sync(migrations.run)
-    finally:
-        await database.aclose()
+    async with aclosing(database), database.migrating() as connection:
+        return await connection.run_sync(migrations.run)
 
 
 async def _ignore(invalidation: Invalidation) -> None:
