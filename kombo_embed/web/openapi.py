@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, get_args
@@ -30,6 +31,7 @@ DESCRIPTION = (
 ToSchema = Callable[[type[BaseModel]], dict[str, Any]]
 
 
+@functools.cache  # it takes most of the time of a start
 def openapi_document() -> dict[str, Any]:
     """Return the document of all operations; its paths are relative to where it is served."""
     paths: dict[str, dict[str, Any]] = {}
