@@ -42,12 +42,26 @@ class Effort:
     growth: int = 5000  # webhooks before those that must not cost more
     links: int = 100_000
     hours: int = 24  # simulated
+    idle_seconds: float = 24
+    deliveries: int = 2000
 
 
 EFFORTS = {
     "full": Effort(rounds=11, seconds=1.5, events=400, hours=96),
     "quick": Effort(rounds=5, seconds=0.5, events=100),
-    "smoke": Effort(1, 0.05, 8, connections=4, burst=20, workers=(1, 2), growth=20, links=2000, hours=3),
+    "smoke": Effort(
+        rounds=1,
+        seconds=0.05,
+        events=8,
+        connections=4,
+        burst=20,
+        workers=(1, 2),
+        growth=20,
+        links=2000,
+        hours=3,
+        idle_seconds=4,
+        deliveries=50,
+    ),
 }
 
 

@@ -19,7 +19,6 @@ from benchmarks.report import Line, ratios, spread
 from benchmarks.requests import API_KEY
 from kombo_embed import Event, KomboEmbed, Settings
 
-ROUNDS, EVENTS, IDLE_SECONDS = 1, 2000, 10
 RETAINED = 1_000  # delivered events
 RATE = Measurement("events per second that one process delivers, SQLite", "/s", [RETAINED], events_per_second)
 CPU = Measurement(
@@ -33,14 +32,12 @@ IDLE = "statements per second of an idle process, SQLite"
 
 async def measure_delivery(bench: Bench) -> list[Line]:
     """Deliver events of as many integrations to a handler that returns at once."""
-    rates, ours, by_hand = [], [], []
-    for _ in range(ROUNDS):
-        rates.append(await measure(bench.database_url(), RATE, RETAINED))
-        ours.append(await measure(bench.database_url(), CPU, RETAINED))
-        by_hand.append(await _by_hand(bench.database_url()))
+    rate = await measure(bench.database_url(), RATE, RETAINED)
+    ours = await measure(bench.database_url(), CPU, RETAINED)
+    by_hand = await _by_hand(bench.database_url(), events=bench.effort.deliveries)
     return [
-        Line(18, RATE.name, (">=", 200), spread(rates), unit="/s"),
-        Line(18, CPU.name, ("<=", 3), ratios(ours, by_hand)),
+        Line(18, RATE.name, (">=", 200), spread([rate]), unit="/s"),
+        Line(18, CPU.name, ("<=", 3), ratios([ours], [by_hand])),
     ]
 
 
@@ -53,20 +50,20 @@ async def measure_idle(bench: Bench) -> list[Line]:
         async with embed:
             await asyncio.sleep(2)
             before = len(statements)
-            await asyncio.sleep(IDLE_SECONDS)
-            rate = (len(statements) - before) / IDLE_SECONDS
+            await asyncio.sleep(bench.effort.idle_seconds)
+            rate = (len(statements) - before) / bench.effort.idle_seconds
     return [Line(19, IDLE, ("<=", 1), spread([rate]), unit="/s")]
 
 
-async def _by_hand(url: str) -> float:
+async def _by_hand(url: str, *, events: int) -> float:
     """Return the CPU per event, in ms, of a loop that reads an event, calls a handler and marks the event."""
     engine = create_async_engine(url)
     async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE event (id INTEGER PRIMARY KEY, data TEXT, done INTEGER)"))
-        rows = [{"data": json.dumps({"number": number})} for number in range(EVENTS)]
+        rows = [{"data": json.dumps({"number": number})} for number in range(events)]
         await connection.execute(text("INSERT INTO event (data, done) VALUES (:data, 0)"), rows)
     started = time.process_time()
-    for number in range(1, EVENTS + 1):
+    for number in range(1, events + 1):
         async with engine.begin() as connection:
             one = {"id": number}
             data = (await connection.execute(text("SELECT data FROM event WHERE id = :id"), one)).scalar_one()
@@ -74,7 +71,7 @@ async def _by_hand(url: str) -> float:
             await connection.execute(text("UPDATE event SET done = 1 WHERE id = :id"), one)
     used = time.process_time() - started
     await engine.dispose()
-    return used * 1000 / EVENTS
+    return used * 1000 / events
 
 
 async def _hear(_event: Event | object) -> None:

@@ -14,17 +14,17 @@ from kombo_embed._version import __version__
 if TYPE_CHECKING:
     from kombo_embed.embed import KomboEmbed
     from kombo_embed.errors import ConfigurationError, KomboEmbedError, KomboError
-    from kombo_embed.integration import (
+    from kombo_embed.event import (
         Event,
         FlowAbandoned,
         FlowFailed,
-        Integration,
         IntegrationConnected,
         IntegrationDeleted,
         IntegrationDuplicate,
         IntegrationUpdated,
         KomboEvent,
     )
+    from kombo_embed.integration import Integration
     from kombo_embed.middleware import KomboEmbedMiddleware
     from kombo_embed.models import EndUser, LinkOptions
     from kombo_embed.settings import Settings
@@ -55,19 +55,19 @@ __all__ = [
 _MODULES = {
     "ConfigurationError": "errors",
     "EndUser": "models",
-    "Event": "integration",
-    "FlowAbandoned": "integration",
-    "FlowFailed": "integration",
+    "Event": "event",
+    "FlowAbandoned": "event",
+    "FlowFailed": "event",
     "Integration": "integration",
-    "IntegrationConnected": "integration",
-    "IntegrationDeleted": "integration",
-    "IntegrationDuplicate": "integration",
-    "IntegrationUpdated": "integration",
+    "IntegrationConnected": "event",
+    "IntegrationDeleted": "event",
+    "IntegrationDuplicate": "event",
+    "IntegrationUpdated": "event",
     "KomboEmbed": "embed",
     "KomboEmbedError": "errors",
     "KomboEmbedMiddleware": "middleware",
     "KomboError": "errors",
-    "KomboEvent": "integration",
+    "KomboEvent": "event",
     "LinkOptions": "models",
     "Settings": "settings",
     "metadata": "store.tables",

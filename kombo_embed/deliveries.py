@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-from kombo_embed.integration import (
+from kombo_embed.event import (
     EVENT_CLASSES,
     Event,
     FlowAbandoned,

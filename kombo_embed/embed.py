@@ -19,9 +19,8 @@ from kombo_embed.deliveries import HandlerRegistration
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
 from kombo_embed.integration import Erasure, Integration, Reconciliation
 from kombo_embed.lifetime import Lifetime
-from kombo_embed.middleware import KomboEmbedMiddleware
+from kombo_embed.middleware import EmbedApp, EmbedMount, KomboEmbedMiddleware
 from kombo_embed.models import EndUser, LinkOptions, is_origin_id
-from kombo_embed.mount import EmbedApp, EmbedMount
 
 if TYPE_CHECKING:
     import httpx

@@ -3,15 +3,12 @@
 KomboEmbedError
 ├── ConfigurationError
 ├── Unauthenticated · Forbidden · CrossOriginRefused · IdentityError · IdentityUnavailable
-├── InvalidRequest
-│   └── MalformedBody · BodyTooLarge · BodyTooSlow · UnsupportedMediaType
-├── RouteNotFound
-│   └── BrowserModuleMissing
+├── InvalidRequest ── MalformedBody · BodyTooLarge · BodyTooSlow · UnsupportedMediaType
+├── RouteNotFound ── BrowserModuleMissing
 ├── MethodNotAllowed · RateLimited
 ├── IntegrationNotFound · AlreadyConnected · SetupNotAvailable · ActivationRejected
 ├── WebhookRejected · WebhooksNotConfigured · StoreUnavailable
-└── KomboError
-    └── KomboRateLimited · KomboUnavailable · KomboTimeout · KomboRejected · KomboInvalidResponse
+└── KomboError ── KomboRateLimited · KomboUnavailable · KomboTimeout · KomboRejected · KomboInvalidResponse
 
 Each class has a stable ``code``. Messages name the cause and the remedy, never a link, token, key or email.
 `kombo_embed.web.problems` maps the classes to HTTP statuses.
@@ -24,6 +21,8 @@ from typing import ClassVar, Literal
 
 from kombo_embed.integration import Integration
 
+Cause = Literal["credentials", "request", "other"]
+
 
 class KomboEmbedError(Exception):
     """The root of the tree."""
@@ -34,13 +33,16 @@ class KomboEmbedError(Exception):
 class RetryLater(KomboEmbedError):
     """An error that passes: the same call may succeed after ``retry_after`` seconds.
 
-    ``has_retry_after`` is whether Kombo itself sent that number.
+    ``has_retry_after``: Kombo itself sent that number. ``retryable``: an immediate retry is safe.
     """
 
-    def __init__(self, message: str, *, retry_after: int = 5, has_retry_after: bool = False) -> None:
+    def __init__(
+        self, message: str, *, retry_after: int = 5, has_retry_after: bool = False, retryable: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.has_retry_after = has_retry_after
+        self.retryable = retryable
 
 
 class ConfigurationError(KomboEmbedError):
@@ -186,13 +188,9 @@ class WebhooksNotConfigured(KomboEmbedError):
 
 
 class StoreUnavailable(RetryLater):
-    """The database cannot be used at the moment. ``retryable`` is whether an immediate retry may succeed."""
+    """The database cannot be used at the moment."""
 
     code = "store_unavailable"
-
-    def __init__(self, message: str, *, retry_after: int = 5, retryable: bool = False) -> None:
-        super().__init__(message, retry_after=retry_after)
-        self.retryable = retryable
 
 
 class KomboError(KomboEmbedError):
@@ -206,10 +204,7 @@ class KomboRateLimited(KomboError, RetryLater):
 
 
 class KomboUnavailable(KomboError, RetryLater):
-    """Kombo cannot be reached, or reports that it is down.
-
-    ``retryable``: an immediate retry is safe. ``sent``: not rejected by the open circuit breaker.
-    """
+    """Kombo cannot be reached, or reports that it is down. ``sent``: not rejected by the circuit breaker."""
 
     code = "kombo_unavailable"
 
@@ -222,8 +217,9 @@ class KomboUnavailable(KomboError, RetryLater):
         retryable: bool = True,
         sent: bool = True,
     ) -> None:
-        super().__init__(message, retry_after=retry_after, has_retry_after=has_retry_after)
-        self.retryable = retryable
+        super().__init__(
+            message, retry_after=retry_after, has_retry_after=has_retry_after, retryable=retryable
+        )
         self.sent = sent
 
 
@@ -239,12 +235,7 @@ class KomboRejected(KomboError):
     code = "kombo_rejected"
 
     def __init__(
-        self,
-        message: str,
-        *,
-        kombo_code: str | None,
-        cause: Literal["credentials", "request", "other"],
-        status: int | None = None,
+        self, message: str, *, kombo_code: str | None, cause: Cause, status: int | None = None
     ) -> None:
         super().__init__(message)
         self.kombo_code = kombo_code

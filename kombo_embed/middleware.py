@@ -1,34 +1,16 @@
-"""The pure ASGI middleware that ties a `KomboEmbed` to its host's lifespan."""
+"""How a host serves an embed: the pure ASGI middleware, and the routes as an app and its mount."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+import re
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
-from kombo_embed.errors import KomboEmbedError
+from kombo_embed.lifetime import HostApp, Lifespan, Mountable, accept_lifespan
 
 STATE_KEY = "kombo"
-# Each framework has its own types of scopes and messages.
-HostApp = Callable[[Any, Any, Any], Awaitable[None]]
-
-
-class Mountable(Protocol):
-    """What the middleware needs of a `KomboEmbed`."""
-
-    @property
-    def app(self) -> ASGIApp:
-        """Return the routes as an ASGI app."""
-
-    async def open(self) -> None:
-        """Open everything; raise `KomboEmbedError` if that fails."""
-
-    async def close(self) -> None:
-        """Close everything; the next request may open it again."""
-
-    async def shut_down(self) -> None:
-        """Close everything and reject later requests."""
 
 
 class KomboEmbedMiddleware:
@@ -65,61 +47,46 @@ class KomboEmbedMiddleware:
         await self.app(scope, receive, send)
 
 
-class Lifespan:
-    """One lifespan of the host, with the embed's opening before it and its closing after it.
+class EmbedApp:
+    """The routes as an ASGI app that a router mounts or a server runs.
 
-    A host that has no lifespan, such as Django, is given one: the embed alone is opened and closed.
+    Under a server it opens the embed at the start and closes it at the end.
     """
 
-    def __init__(self, embed: Mountable, receive: Receive, send: Send) -> None:
+    __name__ = "kombo_embed"  # hosts' middlewares read the name of ``scope["endpoint"]``
+
+    def __init__(self, embed: Mountable, serve: ASGIApp) -> None:
         self._embed = embed
-        self._receive = receive
-        self._send = send
-        self._has_begun = False
-        self._is_open = False
+        self._serve = serve
 
-    async def run(self, app: HostApp, scope: Scope) -> None:
-        """Run the lifespan of ``app``."""
-        try:
-            await self._run_host(app, scope)
-        except KomboEmbedError as error:
-            if self._is_open:
-                raise
-            # Servers print this message and exit, instead of printing a traceback or starting without us.
-            await self._send({"type": "lifespan.startup.failed", "message": str(error)})
-        finally:
-            # A host whose lifespan ended early is still served: the first request opens the embed again.
-            if self._is_open:
-                await self._embed.close()
-
-    async def _run_host(self, app: HostApp, scope: Scope) -> None:
-        try:
-            await app(scope, self._open_at_startup, self._close_at_end)
-        except Exception:
-            if self._has_begun:
-                raise
-        if not self._has_begun:  # it refused or ignored the scope (ASGI, Lifespan Protocol)
-            await accept_lifespan(scope, self._open_at_startup, self._close_at_end)
-
-    async def _open_at_startup(self) -> Message:
-        self._has_begun = True
-        message = await self._receive()
-        if message["type"] == "lifespan.startup":
-            await self._embed.open()
-            self._is_open = True
-        return message
-
-    async def _close_at_end(self, message: Message) -> None:
-        ended = {"lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"}
-        if self._is_open and message["type"] in ended:
-            self._is_open = False
-            await self._embed.shut_down()
-        await self._send(message)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the lifespan."""
+        if scope["type"] == "lifespan":
+            await Lifespan(self._embed, receive, send).run(accept_lifespan, scope)
+        elif scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+        else:
+            await self._serve(with_whole_path(scope), receive, send)
 
 
-async def accept_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-    """Run the lifespan of an app that has nothing to open and to close."""
-    del scope
-    for event in ("startup", "shutdown"):
-        await receive()
-        await send({"type": f"lifespan.{event}.complete"})
+class EmbedMount(Mount):
+    """A mount that also matches paths with a line feed, which Starlette would leave to the host."""
+
+    def __init__(self, path: str, app: ASGIApp) -> None:
+        super().__init__(path, app=app)
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)
+
+
+def with_whole_path(scope: Scope) -> Scope:
+    """Return the scope with a path that begins with the root path (ASGI, HTTP connection scope).
+
+    Behind a proxy that strips a prefix, servers pass the root path without putting it in front of the path.
+    """
+    path, root_path = scope["path"], scope.get("root_path", "")
+    if path.startswith(root_path + "/") or not root_path:
+        return scope
+    for start in (at for at, character in enumerate(root_path) if character == "/"):
+        # What was stripped is the beginning of the root path; the rest of it is where the routers mounted us.
+        if f"{path}/".startswith(f"{root_path[start:]}/"):
+            return scope if start == 0 else {**scope, "path": root_path[:start] + path}
+    return scope

@@ -44,3 +44,38 @@ class SingleFlight(Generic[Key, Value]):
             del self._flights[key]
         if not flight.cancelled():
             flight.exception()  # retrieved, or asyncio logs a failure whose callers have all disconnected
+
+
+class NextFlight(Generic[Key, Value]):
+    """Like `SingleFlight`, but no caller gets the result of work that began before the call.
+
+    Those that come while work is running share the next run. If the running one fails, so does the next.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[Key, asyncio.Task[Value]] = {}
+        self._next: dict[Key, asyncio.Task[Value]] = {}
+
+    async def join(self, key: Key, work: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
+        """Return the result of the key's next work."""
+        flight = self._next.get(key)
+        if flight is None:
+            running = self._running.get(key)
+            flight = asyncio.get_running_loop().create_task(self._run_after(running, key, work))
+            flight.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved, as above
+            self._next[key] = flight
+        return await asyncio.shield(flight)
+
+    async def _run_after(
+        self, earlier: asyncio.Task[Value] | None, key: Key, work: Callable[[], Coroutine[Any, Any, Value]]
+    ) -> Value:
+        if earlier is not None:
+            await asyncio.wait({earlier})
+        flight = self._running[key] = self._next.pop(key)
+        try:
+            if earlier is not None:
+                earlier.result()  # raises what it raised, instead of missing a deadline again
+            return await work()
+        finally:
+            if self._running.get(key) is flight:
+                del self._running[key]

@@ -1,7 +1,11 @@
-"""Which hosts are this machine, which URLs are safe from eavesdroppers, and which links a browser may get."""
+"""Which hosts are this machine, which URLs are safe from eavesdroppers, and which links a browser may get.
+
+Origins are as browsers write them in the ``Origin`` header (WHATWG HTML, 7.1.1; WHATWG URL, 3.5).
+"""
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
@@ -9,6 +13,15 @@ from urllib.parse import SplitResult, urlsplit
 LINK_MAX_LENGTH = 8192
 NOT_IN_LINKS = re.compile(r"[\s\x00-\x1f\x7f\\]")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+# Pages of these have the origin null, or are no pages.
+NO_ORIGINS = {"about", "blob", "data", "file", "ftp", "javascript", "mailto", "view-source", "ws", "wss"}
+ORIGIN = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:(?P<port>[1-9][0-9]{0,4}))?",
+    re.ASCII,
+)
+IPV4_LIKE = re.compile(r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)\.?", re.ASCII)
+PORT_MAX = 65_535
 
 
 def is_loopback(host: str) -> bool:
@@ -69,5 +82,31 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
 
 
+def parse_origin(value: str) -> str:
+    """Return the origin as browsers write it; raise `ValueError` if no browser ever sends it."""
+    match = ORIGIN.fullmatch(value)
+    if match is None or int(match["port"] or 1) > PORT_MAX:
+        raise ValueError("not an origin")
+    scheme = match["scheme"].lower()
+    if scheme in DEFAULT_PORTS:
+        port = "" if match["port"] in (None, str(DEFAULT_PORTS[scheme])) else f":{match['port']}"
+        return f"{scheme}://{_web_host(match['host'].lower())}{port}"
+    if scheme in NO_ORIGINS or difflib.get_close_matches(scheme, DEFAULT_PORTS, cutoff=0.7):
+        raise ValueError("not an origin of pages")
+    return f"{scheme}{value[len(scheme) :]}"  # an app's or an extension's; its host may be case-sensitive
+
+
 def _port(parts: SplitResult) -> int | None:
     return parts.port or DEFAULT_PORTS.get(parts.scheme)
+
+
+def _web_host(host: str) -> str:
+    if host.startswith("["):
+        canonical = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+    elif IPV4_LIKE.fullmatch(host):
+        canonical = str(ipaddress.IPv4Address(host))
+    else:
+        canonical = host if all(host.removesuffix(".").split(".")) else ""
+    if host != canonical:
+        raise ValueError("not a host as browsers write it")
+    return host

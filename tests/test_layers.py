@@ -16,6 +16,7 @@ GROUND = (
     "_version",
     "clock",
     "integration",
+    "event",
     "errors",
     "models",
     "upstream",
@@ -33,13 +34,12 @@ ABOVE_GROUND = {
     "settings": set[str](),
     "sandbox": set[str](),
     "lifetime": set[str](),
-    "middleware": set[str](),
-    "mount": {"middleware"},
+    "middleware": {"lifetime"},
     "core": {"settings", "kombo", "link_cache"},
     "web": {"core", "settings"} | ROOMS,
     # Above it all: these may import everything below.
     "composition": {"core", "settings", "web"} | ROOMS,
-    "embed": {"composition", "lifetime", "middleware", "mount", "web", "settings", "core"},
+    "embed": {"composition", "lifetime", "middleware", "web", "settings", "core"},
     "fastapi": {"embed", "web", "auth"},
     "testing": {"embed", "sandbox", "settings"},
 }

@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kombo_embed import KomboEmbed, KomboEmbedMiddleware
-from kombo_embed.mount import with_whole_path
+from kombo_embed.middleware import with_whole_path
 from tests.support import end_user_from_header, make_settings
 
 ADA = {"X-Person": "ada@acme"}

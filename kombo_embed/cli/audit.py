@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kombo_embed.cli.database import read_records
-from kombo_embed.cli.output import AsJson, print_json, print_table
+from kombo_embed.cli.output import AsJson, lines, print_json, print_table
 
 
 def audit(
@@ -27,17 +27,10 @@ def audit(
     if as_json:
         print_json({"audit": [asdict(entry) for entry in entries], "next_before": last})
         return
-    print_table(
-        ["Date", "Action, actor", "Customer, integration"],
-        [
-            [
-                entry.at,
-                "\n".join(filter(None, [entry.action, entry.actor])),
-                "\n".join(filter(None, [entry.origin_id, entry.integration_id])),
-            ]
-            for entry in entries
-        ],
-        if_empty="There are no entries.",
-    )
+    rows = [
+        [entry.at, lines(entry.action, entry.actor), lines(entry.origin_id, entry.integration_id)]
+        for entry in entries
+    ]
+    print_table(["Date", "Action, actor", "Customer, integration"], rows, if_empty="There are no entries.")
     if last:
         typer.echo(f"There are more: add --before {last}")

@@ -1,20 +1,21 @@
-"""``kombo-embed migrate`` and ``copy``, and database access for other commands, which create no database."""
+"""``kombo-embed migrate`` and ``copy``, and what other commands open: the database, or the app's embed."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
 from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 
+from kombo_embed import KomboEmbed, Settings
 from kombo_embed.cli.output import AsJson, exit_on_error, print_json, print_table
 from kombo_embed.settings import RecordSettings
 from kombo_embed.store.copying import CopiedRecords
 from kombo_embed.store.copying import copy as copy_records
 from kombo_embed.store.store import migrate as migrate_store
-from kombo_embed.store.support import RecordsReader
+from kombo_embed.store.support import RecordsReader, missing_file, verify_file
 
 Result = TypeVar("Result")
 
@@ -61,6 +62,19 @@ async def _copy(source: str, target: str, *, with_progress: bool) -> CopiedRecor
                 status.update(f"Copying {table} ... {copied} of {total} rows")
 
         return await copy_records(source, target, on_progress=print_progress)
+
+
+@asynccontextmanager
+async def opened_embed(*, may_create: bool = False) -> AsyncIterator[KomboEmbed]:
+    """Open the app's embed, without its login and reconciliation; ``may_create`` a database."""
+    settings = Settings(auth="callable", reconcile_every="off")
+    url = settings.database_url.get_secret_value()
+    if not may_create:
+        verify_file(url)
+    elif (new_file := missing_file(url)) is not None:
+        typer.echo(f"Creating a database at {new_file}. Is this the app's KOMBO_DATABASE_URL?", err=True)
+    async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
+        yield embed
 
 
 def read_records(query: Callable[[RecordsReader], Awaitable[Result]]) -> Result:

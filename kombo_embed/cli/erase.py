@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from kombo_embed import KomboEmbed, Settings
+from kombo_embed.cli.database import opened_embed
 from kombo_embed.cli.output import AsJson, exit_on_error, fail, print_json, print_table
 from kombo_embed.integration import Erasure
 from kombo_embed.models import is_origin_id
 from kombo_embed.store.audit import COMMAND_LINE
-from kombo_embed.store.support import verify_file
 
 
 def erase(
@@ -31,9 +30,7 @@ def erase(
         fail("No customer can have this id.")
 
     async def run() -> Erasure:
-        settings = Settings(auth="callable")  # no request is served, so the app's login does not matter
-        verify_file(settings.database_url.get_secret_value())
-        async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
+        async with opened_embed() as embed:
             return await embed.erase(origin_id, at_kombo=at_kombo, dry_run=dry_run, actor=COMMAND_LINE)
 
     with exit_on_error():

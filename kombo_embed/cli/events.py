@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from kombo_embed.cli.database import read_records
-from kombo_embed.cli.output import AsJson, distance, fail, print_error, print_fields, print_json, print_table
+from kombo_embed.cli.output import (
+    AsJson,
+    distance,
+    fail,
+    lines,
+    print_error,
+    print_fields,
+    print_json,
+    print_table,
+)
 from kombo_embed.store.host_events import HostEvent
 from kombo_embed.store.support import MalformedEvent
 
@@ -29,7 +38,7 @@ PERSONAL = {
     "data",
     "done_handlers",
     "actor",
-}  # these may name people: only `events show` prints them
+}  # may name people: only `events show` prints them
 
 app = typer.Typer(help="List, inspect, replay and resend events for your handlers.", add_completion=False)
 
@@ -151,7 +160,7 @@ def _print_events(events: list[HostEvent], *, if_empty: str) -> None:
         [
             [
                 event.id[:SHORT_ID],
-                "\n".join(filter(None, [event.type, event.origin_id, event.integration_id])),
+                lines(event.type, event.origin_id, event.integration_id),
                 _state(event),
                 event.attempts,
                 _next_attempt(event, now),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kombo_embed.cli.database import read_records
-from kombo_embed.cli.output import AsJson, distance, fail, print_fields, print_json, print_table
+from kombo_embed.cli.output import AsJson, distance, fail, lines, print_fields, print_json, print_table
 from kombo_embed.integration import DETAILS_NOT_FOUND, DETAILS_NOT_FOUND_MAX, Integration
 
 app = typer.Typer(help="List and inspect integrations.", no_args_is_help=True, add_completion=False)
@@ -82,9 +82,9 @@ def _print_integrations(rows: list[dict[str, Any]]) -> None:
         ["Integration", "Customer", "Status", "Last update"],
         [
             [
-                _lines(row["tool_label"] or row["tool"], row["integration_id"], row["public_id"]),
-                _lines(row["origin_id"], row["organization_name"]),
-                _lines(row["category"], row["status"], _next_step(row), _problem(row)),
+                lines(row["tool_label"] or row["tool"], row["integration_id"], row["public_id"]),
+                lines(row["origin_id"], row["organization_name"]),
+                lines(row["category"], row["status"], _next_step(row), _problem(row)),
                 f"{row['updated_at']:%Y-%m-%d}\n{distance(row['updated_at'], now)} ago",
             ]
             for row in rows
@@ -100,11 +100,6 @@ def _fields(row: dict[str, Any]) -> dict[str, Any]:
 def _problem(row: dict[str, Any]) -> str | None:
     is_lost = row["details_not_found"] >= DETAILS_NOT_FOUND_MAX and row["deleted_at"] is None
     return DETAILS_NOT_FOUND if is_lost else None
-
-
-def _lines(*values: str | None) -> str:
-    # A line feed within a customer's name would look like another line of ours.
-    return "\n".join(value.replace("\n", "?") for value in values if value)
 
 
 def _next_step(row: dict[str, Any]) -> str | None:

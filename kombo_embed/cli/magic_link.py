@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from kombo_embed import EndUser, KomboEmbed, LinkOptions, Settings
+from kombo_embed import EndUser, LinkOptions
+from kombo_embed.cli.database import opened_embed
 from kombo_embed.cli.output import AsJson, exit_on_error, fail, print_json
 from kombo_embed.errors import AlreadyConnected
 from kombo_embed.store.audit import COMMAND_LINE
-from kombo_embed.store.support import missing_file
 
 
 def magic_link(  # noqa: PLR0913 - one parameter per option
@@ -30,17 +30,9 @@ def magic_link(  # noqa: PLR0913 - one parameter per option
 
     async def mint() -> str:
         end_user = EndUser(email=email, organization_name=organization, origin_id=origin_id)
-        settings = Settings(auth="callable")  # no request is served, so the app's login does not matter
-        _report_new_file(settings)
-        async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
-            return await embed.magic_link(
-                end_user,
-                category=category,
-                tool=tool,
-                language=language,
-                options=options,
-                actor=COMMAND_LINE,
-            )
+        choice = {"category": category, "tool": tool, "language": language}
+        async with opened_embed(may_create=True) as embed:
+            return await embed.magic_link(end_user, **choice, options=options, actor=COMMAND_LINE)
 
     with exit_on_error():
         try:
@@ -51,9 +43,3 @@ def magic_link(  # noqa: PLR0913 - one parameter per option
         print_json({"link": link})
     else:
         typer.echo(link)
-
-
-def _report_new_file(settings: Settings) -> None:
-    new_file = missing_file(settings.database_url.get_secret_value())
-    if new_file is not None:
-        typer.echo(f"Creating a database at {new_file}. Is this the app's KOMBO_DATABASE_URL?", err=True)

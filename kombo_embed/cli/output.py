@@ -73,6 +73,12 @@ def print_fields(fields: Mapping[str, object], *, as_json: str | None) -> None:
     Console().print(table)
 
 
+def lines(*values: str | None) -> str:
+    """Return the lines of a cell, without those that are missing."""
+    # A line feed within a customer's name would look like another line of ours.
+    return "\n".join(value.replace("\n", "?") for value in values if value)
+
+
 def distance(moment: datetime, now: datetime) -> str:
     """Return the time between two moments in its largest unit, such as ``3 h``."""
     seconds = abs((now - moment).total_seconds())

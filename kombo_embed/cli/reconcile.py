@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kombo_embed import KomboEmbed, Settings
+from kombo_embed.cli.database import opened_embed
 from kombo_embed.cli.output import AsJson, exit_on_error, print_error, print_json
 from kombo_embed.integration import ALL_NOT_FOUND, Reconciliation
-from kombo_embed.store.support import verify_file
 
 ALL_NOT_FOUND_HELP = (
     "Kombo recognizes none of your integrations, so none was marked as deleted. Usually this means that "
@@ -54,9 +53,6 @@ def _print_result(result: Reconciliation, *, retry: bool) -> None:
 
 
 async def _reconcile(*, with_progress: bool, delete_all_unknown: bool) -> Reconciliation:
-    # No request is served, so the app's login does not matter.
-    settings = Settings(auth="callable", reconcile_every="off")
-    verify_file(settings.database_url.get_secret_value())
     console = Console(stderr=True)
     with_progress = with_progress and console.is_terminal
     with console.status("Reading from Kombo ...") if with_progress else nullcontext() as status:
@@ -65,5 +61,5 @@ async def _reconcile(*, with_progress: bool, delete_all_unknown: bool) -> Reconc
             if status is not None:
                 status.update(f"Reading from Kombo ... {checked} read")
 
-        async with KomboEmbed(end_user=lambda _: None, settings=settings) as embed:
+        async with opened_embed() as embed:
             return await embed.reconcile(on_progress=print_progress, delete_all_unknown=delete_all_unknown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.housekeeping import Housekeeping
@@ -12,7 +12,7 @@ from kombo_embed.core.periodic_reconcile import PeriodicReconciler
 from kombo_embed.deliveries import EventHandlers
 from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.ports import Clock
+from kombo_embed.ports import Clock, utc_now
 from kombo_embed.settings import Settings
 from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.store import Store
@@ -85,5 +85,5 @@ class DueWork:
         await self.housekeeping.run_once()
         is_reading = await self.details.read_due()
         self.dispatcher.wake()
-        now = datetime.fromtimestamp(self.clock.time(), UTC)
+        now = utc_now(self.clock)
         return is_reading or await self.outbox.has_unfinished(self.handlers.types_by_name(), now=now)

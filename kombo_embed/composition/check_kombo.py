@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import aclosing, suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kombo_embed import errors
 from kombo_embed.composition.deployment import Finding
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.ports import Clock
+from kombo_embed.ports import Clock, utc_now
 from kombo_embed.settings import Settings
 from kombo_embed.settings.settings import REGIONS
 from kombo_embed.upstream import ApiKeyCheck
@@ -114,7 +113,7 @@ class KomboCheck:
     def _compare_clocks(self, check: ApiKeyCheck) -> Finding:
         if check.answered_at is None:
             return Finding("clock", "ok", "Kombo's response has no time to compare the clock with.")
-        now = datetime.fromtimestamp(self._clock.time(), UTC)
+        now = utc_now(self._clock)
         skew_seconds = (now - check.answered_at).total_seconds()
         if abs(skew_seconds) <= CLOCK_SKEW_SECONDS:
             return Finding("clock", "ok", "This machine's clock agrees with Kombo's.")

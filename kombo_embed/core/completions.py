@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from kombo_embed.core.customer_calls import CustomerCalls
+from kombo_embed.core.records import RecordStore
 from kombo_embed.errors import ActivationRejected
 from kombo_embed.integration import Completion
 from kombo_embed.kombo import requests
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser
-from kombo_embed.ports import Clock, RateLimiter, RecordStore
+from kombo_embed.ports import Clock, RateLimiter
 from kombo_embed.single_flight import SingleFlight
 from kombo_embed.upstream import ReportedIntegration
 

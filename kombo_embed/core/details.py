@@ -13,15 +13,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 
+from kombo_embed.core.periodic_work import PeriodicWork
+from kombo_embed.core.records import DetailsQueue, RecordStore
 from kombo_embed.errors import IntegrationNotFound, KomboEmbedError, KomboRejected, StoreUnavailable
 from kombo_embed.integration import DETAILS_NOT_FOUND_MAX
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.ports import Clock, DetailsJob, DetailsQueue, RecordStore
+from kombo_embed.ports import Clock, DetailsJob
 
 logger = logging.getLogger("kombo_embed.core")
 
-INTERVAL_SECONDS = 1.0  # between looks at the clock
 LOOK_SECONDS = 30.0  # between looks for details that other processes have made due
 CONCURRENCY = 4
 PER_SECOND = 10.0  # calls to Kombo by this process
@@ -32,12 +33,15 @@ ATTEMPTS_IN_FIRST_HOUR = 124  # after 1, 2, 4, 8 and 16 seconds, then every 30
 LATE_BACKOFF_SECONDS = 900.0
 
 
-class DetailsReader:
+class DetailsReader(PeriodicWork):
     """Reads due details until `aclose`. Several processes may do so on one database.
 
     ``timeout_seconds`` limits a call to Kombo. ``wake_dispatcher`` is called when an event for the host may
     have been written.
     """
+
+    name = "details"
+    interval_seconds = 1.0
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class DetailsReader:
         clock: Clock,
         wake_dispatcher: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._client = client
         self._store = store
         self._queue = queue
@@ -58,30 +63,27 @@ class DetailsReader:
         self._look_at = -math.inf
         self._woken = asyncio.Event()
         self._reads: set[asyncio.Task[None]] = set()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Start reading, with what was left by processes that have ended."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="kombo-embed details")
+        self._begun = 0  # reads, by the last run
 
     async def aclose(self) -> None:
         """Stop. What is not read yet is read after the next start, or by another process."""
-        tasks = [*self._reads, *([self._task] if self._task else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await super().aclose()
+        for read in self._reads:
+            read.cancel()
+        await asyncio.gather(*self._reads, return_exceptions=True)
 
     def wake(self) -> None:
         """Look at once: this process has recorded an integration whose details may be due."""
         self._look_at = -math.inf
         self._woken.set()
 
-    async def run_once(self) -> int:
-        """Begin to read what is due, if it is time to look; return how many reads began."""
+    async def run_once(self) -> None:
+        """Begin to read what is due, if it is time to look."""
+        self._begun = 0
         now = self._clock.monotonic()
         free = self._client.free_background_calls(CONCURRENCY) - len(self._reads)
         if now < self._look_at or free <= 0:
-            return 0
+            return
         self._look_at = now + LOOK_SECONDS  # before the database is asked: `wake` may precede its answer
         due = await self._queue.take(limit=free, lease_seconds=self._lease_seconds)
         if due.next_in_seconds is not None:
@@ -90,7 +92,19 @@ class DetailsReader:
             read = asyncio.get_running_loop().create_task(self._read(job))
             self._reads.add(read)
             read.add_done_callback(self._read_ended)
-        return len(due.jobs)
+        self._begun = len(due.jobs)
+
+    def log_failure(self, error: Exception) -> None:
+        """Log an unexpected exception of a run."""
+        logger.error("details.failed", exc_info=error)
+
+    async def pause(self) -> None:
+        """Wait until a read has ended or details may have become due, and as long as the rate demands."""
+        await asyncio.sleep(self._begun / PER_SECOND)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.interval_seconds):
+                await self._woken.wait()
+        self._woken.clear()
 
     async def read_due(self) -> bool:
         """Begin to read what is due now; return whether reads run."""
@@ -132,22 +146,6 @@ class DetailsReader:
         self._woken.set()
         if not read.cancelled() and (error := read.exception()) is not None:
             logger.error("details.failed", exc_info=error)
-
-    async def _run(self) -> None:
-        while True:
-            begun = 0
-            try:
-                begun = await self.run_once()
-            except StoreUnavailable:
-                pass  # the store has logged it
-            except Exception:
-                # The next run may succeed, whatever the cause.
-                logger.exception("details.failed")
-            await asyncio.sleep(begun / PER_SECOND)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL_SECONDS):
-                    await self._woken.wait()
-            self._woken.clear()
 
 
 def backoff_seconds(attempts: int) -> float:

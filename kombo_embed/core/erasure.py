@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from kombo_embed import errors
+from kombo_embed.core.records import ErasureStore
 from kombo_embed.integration import Erasure
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.ports import Clock, ErasurePosition, ErasureStore
+from kombo_embed.ports import Clock, ErasurePosition
 
 logger = logging.getLogger("kombo_embed.core")
 

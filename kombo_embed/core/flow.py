@@ -13,11 +13,12 @@ from kombo_embed.core.completions import Completions, Wake
 from kombo_embed.core.customer_calls import CustomerCalls
 from kombo_embed.core.link_request import LinkChoice, as_invalid_request, build_link_request
 from kombo_embed.core.links import LinkIssuer
+from kombo_embed.core.records import RecordStore
 from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.kombo import responses, webhooks
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser, IssuedLink, LinkOptions, LinkRequest, RelinkRequest, SetupRequest
-from kombo_embed.ports import RateLimiter, RecordStore
+from kombo_embed.ports import RateLimiter
 from kombo_embed.settings import Settings
 from kombo_embed.upstream import ReportedIntegration, ReportedState
 
@@ -138,17 +139,15 @@ class ConnectionFlow:
             logger.warning("webhook.malformed", extra={"reason": reason})
             await self._store.save_malformed_event(body, reason=reason)
             raise
-        created_at = await self._find_creation(report)
-        await self._store.save_event(event, report, created_at=created_at)
+        if not await self._store.save_event(event, report, unless_erased=True):
+            await self._store.save_event(event, report, created_at=await self._find_creation(report))
         self._wake.dispatcher()
         if isinstance(report, ReportedIntegration | ReportedState):
             self._wake.details()
 
     async def _find_creation(self, report: upstream.Report | None) -> datetime | None:
-        """Ask Kombo when a reported integration was created, if its customer is erased; else return None."""
+        """Ask Kombo when a reported integration of an erased customer was created."""
         if not isinstance(report, upstream.ReportedIntegration) or report.origin_id is None:
-            return None
-        if not await self._store.erasures.is_erased(report.origin_id):
             return None
         try:
             return (await self._client.integration_details(report.integration_id)).created_at

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from kombo_embed.errors import StoreUnavailable
-from kombo_embed.ports import Clock, RecordStore
+from kombo_embed.core.periodic_work import PeriodicWork
+from kombo_embed.core.records import RecordStore
+from kombo_embed.ports import Clock, utc_now
 
 logger = logging.getLogger("kombo_embed.core")
 
-INTERVAL_SECONDS = 2.0  # between looks at the clock
 MAX_PAUSE_SECONDS = 60.0  # between checks for expired links, of which other processes may have minted some
 LINKS_PER_BATCH = 100
 FIRST_PRUNE_SECONDS = 600.0  # after the start: deliver what waited during the downtime first
@@ -20,13 +19,16 @@ PRUNE_INTERVAL_SECONDS = 3600.0
 ROWS_PER_BATCH = 500  # of each kind in one transaction, so that other writers wait only briefly
 
 
-class Housekeeping:
+class Housekeeping(PeriodicWork):
     """Runs the periodic work until `aclose`. Several processes may do so on one database.
 
     Finished rows are kept for ``retention``, the audit trail for ``audit_retention``. ``wake_dispatcher`` is
     called when an event for the host was written. Links are valid for ``lifetime_seconds`` at least, in every
     process.
     """
+
+    name = "housekeeping"
+    interval_seconds = 2.0
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Housekeeping:
         clock: Clock,
         wake_dispatcher: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._store = store
         self._retention = retention
         self._audit_retention = audit_retention
@@ -46,17 +49,6 @@ class Housekeeping:
         self._greatest_pause = timedelta(seconds=min(lifetime_seconds, MAX_PAUSE_SECONDS))
         self._check_links_at = datetime.min.replace(tzinfo=UTC)
         self._prune_at = clock.monotonic() + FIRST_PRUNE_SECONDS
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Start the periodic work."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="kombo-embed housekeeping")
-
-    async def aclose(self) -> None:
-        """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def run_once(self) -> None:
         """Do everything that is due. After `StoreUnavailable`, the next run does the rest."""
@@ -65,6 +57,10 @@ class Housekeeping:
         if self._clock.monotonic() >= self._prune_at:
             self._prune_at = self._clock.monotonic() + PRUNE_INTERVAL_SECONDS
             await self._prune()
+
+    def log_failure(self, error: Exception) -> None:
+        """Log an unexpected exception of a run."""
+        logger.error("housekeeping.failed", exc_info=error)
 
     async def _close_expired_links(self) -> None:
         """Close a batch, and set when to look again: when the next link expires, known or not yet minted."""
@@ -86,15 +82,4 @@ class Housekeeping:
             logger.info("records.pruned", extra={"count": pruned, "retention_days": self._retention.days})
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.run_once()
-            except StoreUnavailable:
-                pass  # the store has logged it
-            except Exception:
-                # The next run may succeed, whatever the cause.
-                logger.exception("housekeeping.failed")
-            await asyncio.sleep(INTERVAL_SECONDS)
+        return utc_now(self._clock)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from kombo_embed.core.records import RecordStore
 from kombo_embed.errors import KomboRateLimited, KomboTimeout, KomboUnavailable, RateLimited
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import (
@@ -18,7 +19,7 @@ from kombo_embed.models import (
     IssuedLink,
     LinkRequest,
 )
-from kombo_embed.ports import Clock, LinkCache, RateLimiter, RecordStore
+from kombo_embed.ports import Clock, LinkCache, RateLimiter
 from kombo_embed.settings import Settings
 from kombo_embed.single_flight import SingleFlight
 

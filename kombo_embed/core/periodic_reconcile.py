@@ -12,17 +12,18 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from kombo_embed.core.periodic_work import PeriodicWork
+from kombo_embed.core.records import DetailsQueue, RecordStore
 from kombo_embed.errors import KomboEmbedError, KomboRejected, StoreUnavailable
 from kombo_embed.integration import Integration
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.ports import Clock, DetailsQueue, RecordStore
+from kombo_embed.ports import Clock, utc_now
 
 logger = logging.getLogger("kombo_embed.core")
 
-INTERVAL_SECONDS = 2.0  # between looks at the clock
 FIRST_SECONDS = 60.0  # after the start, at most: a command ends before it
 MIN_LOOK_SECONDS, MAX_LOOK_SECONDS = 30.0, 300.0  # between looks for integrations to check
 LEASE = "reconcile"
@@ -35,11 +36,14 @@ FAILURE_PAUSE_SECONDS = 300.0  # if of a whole batch nothing could be read
 FAILED_MAX = 100  # integrations that are skipped until the others were read
 
 
-class PeriodicReconciler:
+class PeriodicReconciler(PeriodicWork):
     """Reconciles until `aclose`, each integration ``every`` so often, at most ``per_second`` reads.
 
     ``wake_dispatcher`` is called when an event for the host may have been written.
     """
+
+    name = "reconciliation"
+    interval_seconds = 2.0
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class PeriodicReconciler:
         clock: Clock,
         wake_dispatcher: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._client = client
         self._store = store
         self._queue = queue
@@ -65,17 +70,6 @@ class PeriodicReconciler:
         self._missing: dict[str, Integration] = {}
         self._failed: set[str] = set()
         self._withholds = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Start the periodic work."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="kombo-embed reconciliation")
-
-    async def aclose(self) -> None:
-        """Stop. Another process, or the next start, continues."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def run_once(self) -> None:
         """Reconcile what is due, if it is time to look."""
@@ -90,6 +84,10 @@ class PeriodicReconciler:
                 self._look_at = self._clock.monotonic() + self._seconds_until(checks.next_at)
             elif await self._queue.take_lease(LEASE, seconds=self._lease_seconds()):
                 await self._reconcile(batch[: self._batch_size])
+
+    def log_failure(self, error: Exception) -> None:
+        """Log an unexpected exception of a run."""
+        logger.error("reconcile.failed", exc_info=error)
 
     async def _reconcile(self, batch: Sequence[Integration]) -> None:
         slots = asyncio.Semaphore(CONCURRENCY)
@@ -165,18 +163,7 @@ class PeriodicReconciler:
         return max(MIN_LOOK_SECONDS, min(seconds, MAX_LOOK_SECONDS))
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.run_once()
-            except StoreUnavailable:
-                pass  # the store has logged it
-            except Exception:
-                # The next run may succeed, whatever the cause.
-                logger.exception("reconcile.failed")
-            await asyncio.sleep(INTERVAL_SECONDS)
+        return utc_now(self._clock)
 
 
 def _log_failure(integration: Integration, error: KomboEmbedError) -> None:

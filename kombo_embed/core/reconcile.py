@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from kombo_embed import errors
+from kombo_embed.core.records import RecordStore
 from kombo_embed.integration import ALL_NOT_FOUND, Integration, Reconciliation
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
-from kombo_embed.ports import Clock, RecordStore
+from kombo_embed.ports import Clock
 from kombo_embed.upstream import IntegrationDetails
 
 logger = logging.getLogger("kombo_embed.core")

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 
 from kombo_embed.deliveries import Delivery, DeliveryOutcome, EventHandlers, Outbox
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.events.backoff import backoff_seconds, crash_backoff_seconds
-from kombo_embed.events.handler import HandlerRunner
+from kombo_embed.events.handler import HandlerRunner, backoff_seconds, crash_backoff_seconds
 from kombo_embed.events.upkeep import Upkeep
-from kombo_embed.ports import Clock
+from kombo_embed.ports import Clock, utc_now
 
 logger = logging.getLogger("kombo_embed.events")
 
 SLOTS = 20  # lanes of one handler at a time in this process
 LEASE_SECONDS = 10.0  # after which the deliveries of a process that died are made by another
 HEARTBEAT_SECONDS = 3.0  # between renewals of the leases
-POLL_SECONDS = 2.0  # between looks without a wake-up: other processes write events, too
+POLL_SECONDS = 3.0  # between looks without a wake-up: other processes write events, too
 SAVE_AGAIN_SECONDS = 0.1  # until outcomes are saved whose lane was being written to
 POSTPONE_SECONDS = 5.0  # until another process may make a delivery whose handler this one does not have
 MAX_FAILURES = 20  # about nine hours of attempts; then the delivery is a dead letter
@@ -51,6 +51,7 @@ class Dispatcher:
         self._heartbeat_seconds = heartbeat_seconds
         self._runner = runner or HandlerRunner()
         self._upkeep = Upkeep(outbox, handlers, clock=clock, wake=self.wake)
+        self._retry_at = math.inf  # monotonic: when the first delivery that failed here is due again
         self._woken = asyncio.Event()
         self._finished = asyncio.Event()
         self._leased: dict[int, Delivery] = {}  # until their outcome is on disk
@@ -87,6 +88,8 @@ class Dispatcher:
     async def _take_forever(self) -> None:
         while True:
             self._woken.clear()
+            if self._clock.monotonic() >= self._retry_at:
+                self._retry_at = math.inf
             if not await self._take():
                 await self._wait()
 
@@ -126,7 +129,7 @@ class Dispatcher:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(self._poll_seconds):
+            async with asyncio.timeout(min(self._poll_seconds, self._retry_at - self._clock.monotonic())):
                 await self._woken.wait()
         except TimeoutError:
             pass
@@ -199,6 +202,8 @@ class Dispatcher:
         self._leased.pop(outcome.delivery.row_id, None)
         if outcome.successor is None:
             self._occupied[outcome.delivery.handler] -= 1
+        if outcome.retry_seconds is not None:
+            self._retry_at = min(self._retry_at, self._clock.monotonic() + outcome.retry_seconds)
 
     async def _renew_forever(self) -> None:
         while True:
@@ -220,7 +225,7 @@ class Dispatcher:
             await self._outbox.release(list(self._leased.values()), now=self._now())
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
+        return utc_now(self._clock)
 
 
 def _log_dead_letter(outcome: DeliveryOutcome) -> None:

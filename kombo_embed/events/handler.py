@@ -1,4 +1,7 @@
-"""Calls the host's event handlers, async or plain; one that hangs or fails does not affect the others."""
+"""Calls the host's event handlers, async or plain, and knows how long to wait before a call is repeated.
+
+A handler that hangs or fails does not affect the others.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from collections import Counter
 from collections.abc import Callable
 
 from kombo_embed.deliveries import EventHandler
-from kombo_embed.integration import Event
+from kombo_embed.event import Event
 
 logger = logging.getLogger("kombo_embed.events")
 
 ERROR_MAX_LENGTH = 255
 DEADLINE_SECONDS = 60.0  # for one call; a handler that exceeds it is called again later
+MAX_BACKOFF_SECONDS = 3600.0
+MAX_INNOCENT_CRASHES = 20  # deaths of its process that a delivery may have been present at by chance
+MAX_INNOCENT_BACKOFF_SECONDS = 30.0  # so long such a delivery waits at most
 
 Thread = asyncio.Future[tuple[object, BaseException | None]]  # done when the thread has ended
 
@@ -109,3 +115,18 @@ def _run_in_thread(function: Callable[[], object]) -> Thread:
 
     threading.Thread(target=run, name="kombo-embed handler", daemon=True).start()
     return thread
+
+
+def backoff_seconds(failures: int) -> float:
+    """Return how long to wait after so many failures."""
+    return min(2.0 ** min(failures, 30), MAX_BACKOFF_SECONDS)
+
+
+def crash_backoff_seconds(crashes: int) -> float:
+    """Return how long to wait if the process dies again during a delivery, after so many crashes."""
+    # At most one of the deliveries that a process made when it died is the cause; the others wait briefly.
+    if crashes <= MAX_INNOCENT_CRASHES:
+        return min(backoff_seconds(crashes), MAX_INNOCENT_BACKOFF_SECONDS)
+    return min(
+        MAX_INNOCENT_BACKOFF_SECONDS * backoff_seconds(crashes - MAX_INNOCENT_CRASHES), MAX_BACKOFF_SECONDS
+    )

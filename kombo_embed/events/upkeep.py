@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from kombo_embed.deliveries import MISSING_SECONDS, EventHandlers, Outbox
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.ports import Clock
+from kombo_embed.ports import Clock, utc_now
 
 logger = logging.getLogger("kombo_embed.events")
 
@@ -94,4 +94,4 @@ class Upkeep:
                 self._wake()
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
+        return utc_now(self._clock)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from kombo_embed.kombo.requests import KomboRequest
 from kombo_embed.kombo.retry import RetryPolicy
 from kombo_embed.logs import mute_loggers, muted
 from kombo_embed.models import AnyLinkRequest, EndUser, LinkType
-from kombo_embed.ports import Clock, CoolDown
+from kombo_embed.ports import Clock, CoolDown, utc_now
 from kombo_embed.upstream import ApiKeyCheck, IntegrationDetails, ReportedIntegration, Tool
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ class KomboClient:
             ) from None
         if response.status == HTTPStatus.OK:
             return response
-        now = datetime.fromtimestamp(self._clock.time(), UTC)
+        now = utc_now(self._clock)
         failure = responses.parse_error(response.status, response.retry_after, response.body, now=now)
         fields = {"status": response.status, "error_code": failure.code, "reason": str(failure)}
         logger.warning("kombo.refused", extra=fields)

@@ -199,10 +199,7 @@ def parse_error(status: int, retry_after: str | None, body: bytes, *, now: datet
 
 
 def parse_retry_after(value: str | None, *, now: datetime) -> int | None:
-    """Return the seconds of a ``Retry-After`` of either form (RFC 9110, 10.2.3), from 1 to an hour.
-
-    Return None if there is none, or if it has neither form.
-    """
+    """Return the seconds of a ``Retry-After`` of either form (RFC 9110, 10.2.3), 1 to 3600; else None."""
     if value is None:
         return None
     try:
@@ -238,9 +235,7 @@ def _parse_code(body: bytes) -> str | None:
 
 def _rejection(status: int, code: str | None) -> errors.KomboError:
     if code is None and status < HTTPStatus.BAD_REQUEST:
-        return errors.KomboInvalidResponse(
-            f"Kombo responded with status {status}, which it does not document."
-        )
+        return errors.KomboInvalidResponse(f"Kombo responded with the undocumented status {status}.")
     if code in CREDENTIALS or (code is None and status in CREDENTIALS_STATUSES):
         message = "Kombo refused the API key, or this server's address. Check KOMBO_API_KEY and KOMBO_REGION."
         return errors.KomboRejected(message, kombo_code=code, cause="credentials", status=status)

@@ -11,15 +11,15 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.ports import Clock, Invalidation, InvalidationLog, LinkCache
+from kombo_embed.ports import Clock, Invalidation, InvalidationLog, LinkCache, utc_now
 
 logger = logging.getLogger("kombo_embed.link_cache")
 
-POLL_SECONDS = 1.5
+POLL_SECONDS = 1.6
 CURRENT_SECONDS = 2.0  # after a poll began: what was committed before it is known
 ROWS_PER_READ = 1000
 APPLIED_AT_ONCE = 100
@@ -162,7 +162,7 @@ class InvalidationPoller:
         if self._clock.monotonic() - self._prune_at < PRUNE_SECONDS:
             return
         self._prune_at = self._clock.monotonic()
-        before = datetime.fromtimestamp(self._clock.time(), UTC) - self._retention
+        before = utc_now(self._clock) - self._retention
         while await self._log.prune(before=before, limit=ROWS_PER_PRUNE) == ROWS_PER_PRUNE:
             pass
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import secrets
 
@@ -12,6 +11,7 @@ from kombo_embed.link_cache.mint_lease import LEASE_SECONDS, RedisLease
 from kombo_embed.link_cache.redis_client import RedisClient, RedisUnavailable, RedisUnusable
 from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.ports import Clock, CoolDown, Invalidation
+from kombo_embed.single_flight import NextFlight
 
 ID_BYTES = 16  # of a mint and of a generation
 GENERATION_MARGIN_SECONDS = 60.0  # that a generation outlives its links
@@ -21,8 +21,6 @@ LEASE_MS = math.ceil(LEASE_SECONDS * 1000)
 ATTEMPTS = 3  # to acquire a lease while the values found are rejected
 PROBES = ("probe", "probe-list", "probe-hash")
 FAILURE_MS = 5000  # that waiting processes can read why a mint failed
-
-Lookup = asyncio.Task[ConnectionLink | None]
 
 
 class RedisLinkStore:
@@ -57,7 +55,7 @@ class RedisLinkStore:
         self._generation_ms = _milliseconds(lifetime_seconds + GENERATION_MARGIN_SECONDS)
         self._clock = clock
         self._cool_down_name = cipher.name("cool-down", scope.account, scope.environment)
-        self._running, self._next = dict[CacheKey, Lookup](), dict[CacheKey, Lookup]()
+        self._lookups: NextFlight[CacheKey, ConnectionLink | None] = NextFlight()
         self._rejections = redis_values.RejectionLog(clock)
 
     async def open(self) -> None:
@@ -71,18 +69,9 @@ class RedisLinkStore:
             raise RedisUnusable(f"its user lacks permissions: +{' +'.join(missing)}")
 
     async def get(self, key: CacheKey) -> ConnectionLink | None:
-        """Return the cached link of this key.
-
-        Concurrent callers share a lookup, but never one that was sent before they called: an invalidation may
-        have come in between. So those that come while one is in flight share the next.
-        """
-        lookup = self._next.get(key)
-        if lookup is None:
-            lookup = asyncio.get_running_loop().create_task(self._look_up_after(self._running.get(key), key))
-            # Retrieve a failure whose callers have all left, so that asyncio does not log it.
-            lookup.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._next[key] = lookup
-        return await asyncio.shield(lookup)
+        """Return the cached link of this key."""
+        # Not from a lookup that was sent earlier: an invalidation may have come in between.
+        return await self._lookups.join(key, lambda: self._look_up(key))
 
     async def acquire(
         self, key: CacheKey, *, mint: bytes, awaited: bytes, fresh: bool
@@ -192,18 +181,6 @@ class RedisLinkStore:
                 self._rejections.log(*rejected.split())
                 return kind, value, number
         raise RedisUnavailable("UnexpectedReply")
-
-    async def _look_up_after(self, earlier: Lookup | None, key: CacheKey) -> ConnectionLink | None:
-        if earlier is not None:
-            await asyncio.wait({earlier})
-        lookup = self._running[key] = self._next.pop(key)
-        try:
-            if earlier is not None:
-                earlier.result()  # raises what the earlier lookup raised, instead of missing a deadline again
-            return await self._look_up(key)
-        finally:
-            if self._running.get(key) is lookup:
-                del self._running[key]
 
     async def _look_up(self, key: CacheKey) -> ConnectionLink | None:
         asked_at, names = self._clock.monotonic(), self._link_names(key)

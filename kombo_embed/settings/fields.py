@@ -11,8 +11,7 @@ from pydantic_settings import NoDecode
 
 from kombo_embed import database_url
 from kombo_embed.models import Category
-from kombo_embed.settings.origins import parse_origin
-from kombo_embed.urls import is_loopback, is_private_url
+from kombo_embed.urls import is_loopback, is_private_url, parse_origin
 
 FERNET_KEY_BYTES = 32
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -5,18 +5,15 @@ empty value counts as unset. One message names every variable that is missing or
 """
 
 import hmac
-from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from kombo_embed.errors import ConfigurationError
 from kombo_embed.models import Category, Duplicates, Language, LinkOptions
 from kombo_embed.settings import fields, sources
-from kombo_embed.settings.report import PREFIX, invalid, problems_of
+from kombo_embed.settings.sources import PREFIX
 from kombo_embed.urls import is_private_url
 
 EMBEDDED_LINK_SECONDS = 3600  # the lifetime of an EMBEDDED link (Kombo: "Create connection link", link_type)
@@ -94,17 +91,12 @@ class Settings(BaseSettings):
 
     def __init__(self, **values: Any) -> None:  # noqa: ANN401 - pydantic reads and types them
         prefix = values.get("_env_prefix") or PREFIX
+        problems: dict[str, str] = {}
         try:
-            super().__init__(**values)
-            problems: dict[str, str] = {}
+            with sources.converted_errors(prefix):
+                super().__init__(**values)
         except ValidationError as error:
-            problems = problems_of(error, prefix)
-        except SettingsError as error:
-            raise invalid(prefix, [str(error)]) from None
-        except UnicodeDecodeError:
-            raise invalid(prefix, [".env: not UTF-8"]) from None
-        except OSError as error:
-            raise invalid(prefix, [f".env: cannot be read ({type(error).__name__})"]) from None
+            problems = sources.problems_of(error, prefix)
         redirected = sources.find_redirected_key(type(self), values, prefix=prefix)
         if redirected is not None:
             problems.setdefault(*redirected)
@@ -114,7 +106,7 @@ class Settings(BaseSettings):
                 (name, f"not a setting; did you mean {meant}?") for name, meant in near_miss_variables(prefix)
             ]
             lines = [f"{name}: {reason}" for name, reason in [*problems.items(), *near_misses]]
-            raise invalid(prefix, lines)
+            raise sources.invalid(prefix, lines)
         self._prefix = prefix
 
     @property
@@ -231,41 +223,6 @@ class Settings(BaseSettings):
         if value and default is not None and default not in value:
             raise ValueError(f"must include the category of {PREFIX}INTEGRATION_CATEGORY (HRIS if unset)")
         return value
-
-
-class RecordSettings(Settings):
-    """The settings of commands that only read the database: they do not call Kombo and need no API key."""
-
-    api_key: SecretStr = SecretStr("")
-
-
-class _MountPathSettings(BaseSettings):
-    model_config = Settings.model_config
-    mount_path: fields.MountPath = "/kombo"
-
-
-SettingsSource = Settings | Callable[[], Settings] | None
-
-
-def read_settings(source: SettingsSource) -> Settings:
-    """Return the settings, reading the environment if there is no other source."""
-    if source is None:
-        return Settings()
-    return source if isinstance(source, Settings) else source()
-
-
-def read_mount_path(source: SettingsSource, prefix: str = PREFIX) -> str:
-    """Return the mount path alone, for routes that are added before the settings are read.
-
-    An invalid path gives the default: the start reads all settings and stops with the reason.
-    """
-    if source is not None:
-        with suppress(ConfigurationError):
-            return read_settings(source).mount_path
-    try:
-        return _MountPathSettings(_env_prefix=prefix).mount_path
-    except (ValidationError, SettingsError, UnicodeDecodeError, OSError):
-        return "/kombo"
 
 
 def near_miss_variables(prefix: str = PREFIX) -> list[tuple[str, str]]:

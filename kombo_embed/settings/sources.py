@@ -1,23 +1,27 @@
-"""What the process environment and ``.env`` hold: misspelt variables, and a URL apart from its key."""
+"""What the process environment and ``.env`` hold, and the one message about everything that is wrong with it.
+
+The message contains no value.
+"""
 
 from __future__ import annotations
 
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from dotenv.variables import parse_variables
-from pydantic_settings import BaseSettings, DotEnvSettingsSource
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsError
 
 from kombo_embed.errors import ConfigurationError
-from kombo_embed.settings.report import PREFIX, invalid
 from kombo_embed.urls import is_loopback
 
+PREFIX = "KOMBO_"
 KOMBO_DOMAIN = "kombo.dev"
 # The settings that choose where something is sent, and the key that is sent.
 DESTINATIONS = ("api_key", "api_url", "database_url", "redis_url", "oidc_issuer", "jwks_url")
@@ -27,14 +31,43 @@ EXPANDED = (
 )
 
 
-def read_env_file(prefix: str = PREFIX) -> dict[str, str | None]:
-    """Return the variables of ``.env``, or raise `ConfigurationError` if it cannot be read."""
+def problems_of(error: ValidationError, prefix: str) -> dict[str, str]:
+    """Return the reason for each variable that is missing or invalid."""
+    problems: dict[str, str] = {}
+    for detail in error.errors(include_input=False, include_url=False):
+        name = prefix + str(detail["loc"][0]).upper()
+        reason = detail["msg"].removeprefix("Value error, ").replace(PREFIX, prefix)
+        if detail["type"] == "missing":  # only the API key has no default
+            reason = "missing; it is the API key from Kombo's dashboard, page Secrets"
+        problems.setdefault(name, reason)
+    return problems
+
+
+def invalid(prefix: str, problems: list[str]) -> ConfigurationError:
+    """Return the error with these lines."""
+    count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+    lines = "\n".join(f"  {problem}" for problem in problems)
+    source = f"environment variables {prefix}*, or .env"
+    return ConfigurationError(f"kombo-embed cannot start, {count} missing or invalid ({source}):\n{lines}")
+
+
+@contextmanager
+def converted_errors(prefix: str) -> Iterator[None]:
+    """Convert the errors of a file that cannot be read to `ConfigurationError`."""
     try:
-        return dotenv_values(".env")
+        yield
+    except SettingsError as error:
+        raise invalid(prefix, [str(error)]) from None
     except UnicodeDecodeError:
         raise invalid(prefix, [".env: not UTF-8"]) from None
     except OSError as error:
         raise invalid(prefix, [f".env: cannot be read ({type(error).__name__})"]) from None
+
+
+def read_env_file(prefix: str = PREFIX) -> dict[str, str | None]:
+    """Return the variables of ``.env``, or raise `ConfigurationError` if it cannot be read."""
+    with converted_errors(prefix):
+        return dotenv_values(".env")
 
 
 def find_near_misses(settings: Iterable[str], *, prefix: str) -> list[tuple[str, str]]:

@@ -17,32 +17,41 @@ async def apply(
     report: upstream.Report | None,
     *,
     created_at: datetime | None = None,
-) -> None:
+    unless_erased: bool = False,
+) -> bool:
     """Save an event and what it reports, once. A duplicate delivery changes and invalidates nothing.
 
     Of an event about an erased customer only the id is saved, unless Kombo created the integration later, at
-    ``created_at``.
+    ``created_at``. With ``unless_erased``, nothing is saved then, and the result is False.
     """
     integration_id = webhook_events.integration_id_of(event, report)
     origin_id = webhook_events.origin_id_of(event, report)
     if not await erasure_marks.admits(
         transaction, integration_id, origin_id=origin_id, created_at=created_at
     ):
+        if unless_erased:
+            return False
         await webhook_events.save_id(transaction, event)
-        return
-    if await webhook_events.save(transaction, event, report):
-        transaction.invalidate(await _save_report(transaction, event, report))
+    elif saved := await webhook_events.save(transaction, event, report):
+        transaction.invalidate(await _save_report(transaction, event, report, has_states=saved.has_states))
+    return True
 
 
 async def _save_report(
-    transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
+    transaction: Transaction,
+    event: upstream.WebhookEvent,
+    report: upstream.Report | None,
+    *,
+    has_states: bool,
 ) -> str | None:
     """Save what an event reports; return the origin id whose links it invalidates, if no change does."""
     match report:
         case upstream.ReportedIntegration():
             # Here Kombo names the end user who connected it; in other events it may be another one.
             caused = replace(transaction, actor=report.email)
-            saved = await integrations.save(caused, report, origin_id=report.origin_id, source="webhook")
+            saved = await integrations.save(
+                caused, report, origin_id=report.origin_id, source="webhook", has_states=has_states
+            )
             return saved.integration.origin_id if saved else report.origin_id
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)

@@ -1,15 +1,15 @@
-"""Integrations that have to be read from Kombo; implements `kombo_embed.ports.DetailsQueue`."""
+"""Integrations that have to be read from Kombo; implements `kombo_embed.core.records.DetailsQueue`."""
 
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, or_, select, update
 
 from kombo_embed.integration import Integration
-from kombo_embed.ports import Clock, DetailsJob, DueChecks, DueDetails
+from kombo_embed.ports import Clock, DetailsJob, DueChecks, DueDetails, utc_now
 from kombo_embed.store import details_due, integrations
 from kombo_embed.store.database import Database, read_only, run_to_completion
 from kombo_embed.store.tables import integrations as table
@@ -118,7 +118,7 @@ class DetailsQueue:
         return self._database.backend.time_after(self._now(), seconds=seconds)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
+        return utc_now(self._clock)
 
 
 def _job(row: RowMapping) -> DetailsJob:

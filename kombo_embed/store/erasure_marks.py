@@ -20,14 +20,16 @@ from kombo_embed.store.tables import erased_integrations, erased_origins, erasur
 from kombo_embed.store.transaction import Transaction
 
 LOCK = "erasures"
+ORIGIN = "origin id"  # the lock of an origin id has its name after this
 KEY_BYTES = 32
 # Built once, since it is executed for each report.
 FIND_KEY = select(erasure_keys.c.digest_key).where(erasure_keys.c.environment == bindparam("environment"))
 
 
-async def lock(transaction: Transaction, integration_id: str | None) -> None:
-    """Lock the marks against changes, and an integration, until the transaction ends."""
-    await transaction.lock_shared(LOCK, integration_id)
+async def lock(transaction: Transaction, integration_id: str | None, *, origin_id: str | None = None) -> None:
+    """Lock the marks against changes, an integration and its origin id, until the transaction ends."""
+    others = [(integration_id,)] if integration_id is not None else []
+    await transaction.lock_shared(LOCK, *others, *([(ORIGIN, origin_id)] if origin_id is not None else []))
 
 
 async def find_key(transaction: Transaction) -> bytes | None:
@@ -62,7 +64,7 @@ async def admits(
     It may not be about an erased integration. About an erased origin id it may be if the integration was
     recorded under it since, or if Kombo created it later: that is ``created_at``.
     """
-    await lock(transaction, integration_id)
+    await lock(transaction, integration_id, origin_id=origin_id)
     key = await find_key(transaction)
     if key is None:
         return True
@@ -76,12 +78,6 @@ async def admits(
     if created_at is not None and created_at > erased_at:
         return True
     return integration_id is not None and await _is_recorded(transaction, integration_id, origin_id)
-
-
-async def is_erased(transaction: Transaction, origin_id: str) -> bool:
-    """Return whether the mark of an origin id stands."""
-    key = await find_key(transaction)
-    return key is not None and await find_erased_at(transaction, key, origin_id) is not None
 
 
 async def mark_origin(transaction: Transaction, origin_digest: str) -> None:

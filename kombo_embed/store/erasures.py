@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from sqlalchemy import delete
 
-from kombo_embed.ports import Clock, ErasureBatch, ErasurePosition
+from kombo_embed.ports import Clock, ErasureBatch, ErasurePosition, utc_now
 from kombo_embed.store import audit, erasing
 from kombo_embed.store.customer_rows import WITH_BODIES, Customer, marked, named
 from kombo_embed.store.database import Database, read_only, run_to_completion
@@ -16,7 +15,6 @@ from kombo_embed.store.erasing import Rows
 from kombo_embed.store.erasure_marks import (
     LOCK,
     find_key,
-    is_erased,
     make_key,
     mark_integrations,
     mark_origin,
@@ -47,12 +45,6 @@ class Erasures:
         self._change = change
         self._environment = environment
         self._clock = clock
-
-    @read_only
-    async def is_erased(self, origin_id: str) -> bool:
-        """Return whether the mark of an origin id stands."""
-        async with self._database.reading() as connection:
-            return await is_erased(self._in(connection), origin_id)
 
     async def begin(self, origin_id: str, *, actor: str | None) -> Sequence[str]:
         """Mark a customer as erased; return the ids of all integrations that were ever erased with them.
@@ -108,7 +100,7 @@ class Erasures:
         return ErasureBatch(rows, None if is_last else ErasurePosition(position.part + 1))
 
     def _in(self, connection: Connection) -> Transaction:
-        now = datetime.fromtimestamp(self._clock.time(), UTC)
+        now = utc_now(self._clock)
         return Transaction(connection, self._environment, now)
 
 

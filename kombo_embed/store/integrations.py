@@ -37,6 +37,19 @@ REPORTED_TO_HOST = {"status", "setup_status", "category", "origin_id"}
 REPORTED_WITH_OTHERS = {"tool_label", "logo_url"}
 DUPLICATES_NAMED = 10  # the oldest ones, in an event
 OLDEST_FIRST = (integrations.c.connected_at, integrations.c.id)
+SAME = ("origin_id", "tool", "category")  # in what duplicates are equal
+OLDEST_OTHER = (
+    select(integrations)
+    .where(
+        integrations.c.environment == bindparam("environment"),
+        integrations.c.deleted_at.is_(None),
+        *(integrations.c[name] == bindparam(f"same_{name}") for name in SAME),
+        integrations.c.category_guessed.is_(False),
+        integrations.c.id != bindparam("same_id"),
+    )
+    .order_by(*OLDEST_FIRST)
+    .limit(1)
+)
 PUBLIC_ID_BYTES = 16
 PUBLIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # so many bytes in base64url, without padding
 
@@ -86,12 +99,21 @@ def from_row(row: RowMapping) -> Integration:
 
 
 async def save(
-    transaction: Transaction, reported: ReportedIntegration, *, origin_id: str | None, source: Source
+    transaction: Transaction,
+    reported: ReportedIntegration,
+    *,
+    origin_id: str | None,
+    source: Source,
+    has_states: bool = True,
 ) -> Completion | None:
-    """Record a reported integration, or what is new about a known one; return None if it is deleted."""
+    """Record a reported integration, or what is new about a known one; return None if it is deleted.
+
+    ``has_states`` is False if Kombo is known to have reported no state of it before.
+    """
     row = await lock_row(transaction, reported.integration_id)
     if row is None:
-        return await _save_first(transaction, reported, origin_id=origin_id, source=source)
+        values = await _first_report(transaction, reported, origin_id=origin_id, source=source)
+        return await _save_first(transaction, reported.integration_id, values, has_states=has_states)
     if row["deleted_at"] is not None:
         return None
     values = merge.report_changes(row, reported, origin_id=origin_id)
@@ -159,17 +181,22 @@ async def save_details(
     return integration
 
 
-async def _save_first(
+async def _first_report(
     transaction: Transaction, reported: ReportedIntegration, *, origin_id: str | None, source: Source
-) -> Completion:
-    values = _first_values(reported, origin_id=origin_id, source=source) | {
-        "details_due_at": details_due.AT_ONCE
-    }
+) -> merge.Values:
+    values = _first_values(reported, origin_id=origin_id, source=source)
+    values["details_due_at"] = details_due.AT_ONCE
     if reported.category is None and origin_id is not None:
         values |= await minted_links.guess_category(transaction, origin_id, reported.tool)
-    row = await _insert(transaction, reported.integration_id, **values)
+    return values
+
+
+async def _save_first(
+    transaction: Transaction, integration_id: str, values: merge.Values, *, has_states: bool
+) -> Completion:
+    row = await _insert(transaction, integration_id, **values)
     # States that Kombo reported before count from now on.
-    for state in await webhook_events.find_states(transaction, reported.integration_id):
+    for state in await webhook_events.find_states(transaction, integration_id) if has_states else []:
         changes = merge.state_changes(row, state)
         if changes:
             row = await _update(transaction, row, changes)
@@ -201,9 +228,9 @@ async def _report_duplicates(transaction: Transaction, row: RowMapping) -> None:
     """
     if row["deleted_at"] is not None or row["origin_id"] is None or row["category"] is None:
         return
-    await transaction.lock("origin id", row["origin_id"])
-    others = _equal(transaction, row).where(integrations.c.id != row["id"]).order_by(*OLDEST_FIRST)
-    oldest = (await transaction.connection.execute(others.limit(1))).mappings().first()
+    await transaction.lock(erasure_marks.ORIGIN, row["origin_id"])
+    same = {f"same_{name}": row[name] for name in (*SAME, "id")} | {"environment": transaction.environment}
+    oldest = (await transaction.connection.execute(OLDEST_OTHER, same)).mappings().first()
     if oldest is None or row["category_guessed"]:
         return
     newer = max(row, oldest, key=itemgetter("connected_at", "id"))
@@ -229,7 +256,7 @@ async def _duplicates(transaction: Transaction, newer: RowMapping) -> dict[str, 
 
 
 def _equal(transaction: Transaction, row: RowMapping) -> Any:  # noqa: ANN401 - as `_not_deleted`
-    same = [integrations.c[name] == row[name] for name in ("origin_id", "tool", "category")]
+    same = [integrations.c[name] == row[name] for name in SAME]
     return _not_deleted(transaction, *same, integrations.c.category_guessed.is_(False))
 
 

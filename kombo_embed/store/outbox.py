@@ -28,7 +28,8 @@ from sqlalchemy import (
     union_all,
 )
 
-from kombo_embed.integration import ABOUT_AN_INTEGRATION, EVENT_CLASSES, Event, Integration
+from kombo_embed.event import ABOUT_AN_INTEGRATION, EVENT_CLASSES, Event
+from kombo_embed.integration import Integration
 from kombo_embed.store.lanes import AFTER_ALL, UNCLAIMED, Columns, is_free, shared_now
 from kombo_embed.store.tables import deliveries, events, handlers, outbox
 from kombo_embed.store.transaction import Transaction

@@ -1,11 +1,11 @@
-"""The store: implements `kombo_embed.ports.RecordStore` on SQLAlchemy Core, one transaction per method."""
+"""Implements `kombo_embed.core.records.RecordStore` on SQLAlchemy Core, one transaction per method."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import false, literal, select
@@ -13,7 +13,7 @@ from sqlalchemy import false, literal, select
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
 from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.models import CacheKey, LinkType
-from kombo_embed.ports import Clock, ClosedLinks, Invalidation
+from kombo_embed.ports import Clock, ClosedLinks, Invalidation, utc_now
 from kombo_embed.store import (
     apply_event,
     erasure_marks,
@@ -169,11 +169,18 @@ class Store:
             return None if integration_id is None else await integrations.find(transaction, integration_id)
 
     async def save_event(
-        self, event: WebhookEvent, report: Report | None, *, created_at: datetime | None = None
-    ) -> None:
-        """Record an event and what it reports, once."""
-        await self._change(
-            lambda transaction: apply_event.apply(transaction, event, report, created_at=created_at)
+        self,
+        event: WebhookEvent,
+        report: Report | None,
+        *,
+        created_at: datetime | None = None,
+        unless_erased: bool = False,
+    ) -> bool:
+        """Record an event and what it reports, once; see `apply_event.apply`."""
+        return await self._change(
+            lambda transaction: apply_event.apply(
+                transaction, event, report, created_at=created_at, unless_erased=unless_erased
+            )
         )
 
     @run_to_completion
@@ -303,7 +310,7 @@ class Store:
             yield Transaction(connection, self._environment, self._now(), actor)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
+        return utc_now(self._clock)
 
 
 async def migrate(url: str) -> str:

@@ -71,20 +71,18 @@ class Transaction:
             await advisory_lock(self.connection, self.environment, *names)
             self.locked.add(names)
 
-    async def lock_shared(self, shared: str, name: str | None) -> None:
-        """Lock a name as `lock` does, and share a lock, which waits only for transactions that do not share.
+    async def lock_shared(self, shared: str, *others: tuple[str, ...]) -> None:
+        """Share a lock, which waits only for transactions that do not share, then `lock` up to two names.
 
-        One statement does both. It does nothing if the lock is shared already.
+        One statement does it. It does nothing if the lock is shared already.
         """
         if self.connection.dialect.name != "postgresql" or (SHARED, shared) in self.locked:
             return
-        self.locked.add((SHARED, shared))
         keys = {"shared_key": _lock_key(self.environment, shared)}
-        if name is None:
-            await self.connection.execute(SHARED_LOCK, keys)
-            return
-        await self.connection.execute(BOTH_LOCKS, keys | {"key": _lock_key(self.environment, name)})
-        self.locked.add((name,))
+        for position, names in enumerate(others):
+            keys[f"key_{position}"] = _lock_key(self.environment, *names)
+        await self.connection.execute(SHARED_LOCKS[len(others)], keys)
+        self.locked.update([(SHARED, shared), *others])
 
     async def try_lock(self, names: Iterable[str]) -> set[str]:
         """Lock names of this environment as `lock` does, without waiting; return those that are locked now.
@@ -106,8 +104,17 @@ class Transaction:
 
 
 ADVISORY_LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))  # built once
-SHARED_LOCK = select(func.pg_advisory_xact_lock_shared(bindparam("shared_key", type_=BigInteger)))
-BOTH_LOCKS = SHARED_LOCK.add_columns(*ADVISORY_LOCK.selected_columns)
+SHARED_LOCKS = [
+    # A list of columns is evaluated in its order.
+    select(
+        func.pg_advisory_xact_lock_shared(bindparam("shared_key", type_=BigInteger)),
+        *(
+            func.pg_advisory_xact_lock(bindparam(f"key_{position}", type_=BigInteger))
+            for position in range(others)
+        ),
+    )
+    for others in range(3)
+]
 
 
 async def advisory_lock(connection: Connection, *names: str) -> None:

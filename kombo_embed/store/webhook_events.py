@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Executable, bindparam, exists, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from kombo_embed import upstream
 from kombo_embed.models import is_origin_id
@@ -27,21 +30,46 @@ LAST_RECEIVED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class SavedEvent:
+    """A received event that was not saved before; ``has_states`` if states of its integration were."""
+
+    has_states: bool
+
+
 async def save(
     transaction: Transaction, event: upstream.WebhookEvent, report: upstream.Report | None
-) -> bool:
-    """Save a received event; return False if it was saved before."""
-    return await transaction.insert_once(
-        received_events,
-        environment=transaction.environment,
-        event_id=event.event_id,
-        type=event.type,
-        integration_id=integration_id_of(event, report),
-        data=event.data,
-        report=_state_to_json(report),
-        origin_id=origin_id_of(event, report),
-        received_at=transaction.now,
+) -> SavedEvent | None:
+    """Save a received event; return None if it was saved before."""
+    integration_id = integration_id_of(event, report)
+    columns = {
+        "environment": transaction.environment,
+        "event_id": event.event_id,
+        "type": event.type,
+        "integration_id": integration_id,
+        "data": event.data,
+        "report": _state_to_json(report),
+        "origin_id": origin_id_of(event, report),
+        "received_at": transaction.now,
+    }
+    key = {"of_environment": transaction.environment, "of_integration_id": integration_id}
+    statement = _insert_event(transaction.connection.dialect.name)
+    saved = (await transaction.connection.execute(statement, columns | key)).first()
+    return None if saved is None else SavedEvent(has_states=saved.has_states)
+
+
+@functools.cache
+def _insert_event(dialect_name: str) -> Executable:
+    earlier = received_events.alias("earlier")
+    has_states = exists().where(
+        earlier.c.environment == bindparam("of_environment", type_=earlier.c.environment.type),
+        earlier.c.integration_id == bindparam("of_integration_id", type_=earlier.c.integration_id.type),
+        earlier.c.report.is_not(None),
     )
+    dialect = postgresql if dialect_name == "postgresql" else sqlite
+    statement = dialect.insert(received_events).on_conflict_do_nothing()
+    returning: Executable = statement.returning(received_events.c.event_id, has_states.label("has_states"))
+    return returning
 
 
 async def save_id(transaction: Transaction, event: upstream.WebhookEvent) -> None:

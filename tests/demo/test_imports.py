@@ -43,6 +43,6 @@ def test_the_demo_and_the_examples_import_public_names_only(path: Path) -> None:
 
 def test_the_demos_list_of_integration_is_complete() -> None:
     from kombo_embed.demo.app import EVENT_TYPES  # noqa: PLC0415 - compared with the private original
-    from kombo_embed.integration import EVENT_CLASSES  # noqa: PLC0415 - as above
+    from kombo_embed.event import EVENT_CLASSES  # noqa: PLC0415 - as above
 
     assert set(EVENT_TYPES) == set(EVENT_CLASSES)

@@ -17,7 +17,7 @@ from sqlalchemy import MetaData, insert, select, update
 from kombo_embed import EndUser
 from kombo_embed.clock import ManualClock
 from kombo_embed.deliveries import DeliveryOutcome
-from kombo_embed.integration import EVENT_TYPES
+from kombo_embed.event import EVENT_TYPES
 from kombo_embed.models import CacheKey, LinkRequest, RelinkRequest
 from kombo_embed.ports import ErasurePosition
 from kombo_embed.store.erasing import REMOVED_IN_ORDER
@@ -328,13 +328,13 @@ async def test_an_integration_that_kombo_created_after_the_erasure_is_recorded(s
 async def test_a_signed_in_completion_lifts_the_mark(store: Store) -> None:
     await record_everything(store, ADA, HIBOB, PERSONIO)
     await erase(store, ADA)
-    assert await store.erasures.is_erased(ADA.origin_id)
+    new = WebhookEvent("new", "integration-created", body(ADA)), reported("other:new", ADA)
+    assert not await store.save_event(*new, unless_erased=True)
     about = reported(HIBOB, ADA)
     completed = await store.save_completion(about, activation_token="new", origin_id=ADA.origin_id)
     assert completed is not None
     assert completed.first
-    assert not await store.erasures.is_erased(ADA.origin_id)
-    await store.save_event(WebhookEvent("new", "integration-created", body(ADA)), reported("other:new", ADA))
+    assert await store.save_event(*new, unless_erased=True)
     assert len(await store.find_integrations(ADA.origin_id)) == 2
     # The other erased integration stays erased until it is completed itself.
     await store.save_event(WebhookEvent("old", "integration-created", body(ADA)), reported(PERSONIO, ADA))
