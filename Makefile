@@ -18,7 +18,7 @@ PYTEST := $(TESTING) $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --
 
 # The sizes of `make soak`.
 FULL := CI=true FAULTS_FULL=1 CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 CONVERGENCE_SHUFFLES=1000 LINKS_SOAK=1 \
-    MUTATION_EXAMPLES=800 MUTATED_COOKIES=100000 SIMULATION_SEEDS=2500 SIMULATION_CUSTOMERS=4 DELIVERY_EXAMPLES=2000 \
+    MUTATION_EXAMPLES=800 MUTATED_COOKIES=100000 GENERATED_REQUESTS=500 SIMULATION_SEEDS=2500 SIMULATION_CUSTOMERS=4 DELIVERY_EXAMPLES=2000 \
     DETAILS_TEST_KILLS=10 DETAILS_TEST_COMPLETIONS=200 PLAN_ROWS=1000000
 
 LOWEST := $(VENV)-lowest
@@ -69,7 +69,8 @@ faults: $(VENV)/.dev $(MODULE) ## the thirty faults of docs/reliability.md, in s
 
 soak: $(VENV)/.dev $(MODULE) ## hours of tests at full size: the thirty faults, 10,000 simulated customers, a million rows
 	@$(FULL) $(TESTING) $(BIN)/python -m tests.faults $(ARGS)
-	@$(FULL) $(TESTING) $(BIN)/python -m pytest tests/simulation tests/journeys/test_details_after_crashes.py \
+	@$(FULL) $(TESTING) $(BIN)/python -m pytest tests/simulation tests/web/test_generated_requests.py \
+	    tests/journeys/test_details_after_crashes.py \
 	    tests/store/test_delivery_order.py tests/store/test_every_plan.py tests/link_cache $(ARGS)
 
 mutants: $(VENV)/.dev $(MODULE) ## break each of twenty guards in a copy: the tests must find it (10 minutes)
@@ -101,7 +102,7 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/demo.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra postgres --extra redis \
-	    --group build --group check --group frameworks --group test \
+	    --group build --group check --group frameworks --group fuzz --group test \
 	    --constraint requirements/demo.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/dev.txt
