@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # What is installed beside the package in any case; its tests are not about it.
-TOOLS = {"bench", "check", "frameworks"}
+TOOLS = {"bench", "check", "frameworks", "fuzz"}
 
 
 def bounds() -> dict[str, str]:
