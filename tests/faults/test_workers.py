@@ -118,7 +118,7 @@ async def test_workers_that_are_forked_after_the_import_serve(
 
 async def first_answer(port: int) -> int:
     """Return the status of the first link that a server issues."""
-    async with asyncio.timeout(30), browser(f"http://127.0.0.1:{port}") as client:
+    async with asyncio.timeout(90), browser(f"http://127.0.0.1:{port}") as client:
         while True:
             try:
                 response = await client.post("/kombo/links", headers=person(f"p{port}@acme"), json={})

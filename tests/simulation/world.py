@@ -233,7 +233,7 @@ class World:
                 self._shared.lose_everything()
             case _:
                 pass
-        self.database_fails = chance.choice([0, 0, 0, 0.01, 0.05])
+        self.database_fails = chance.choice([0, 0, 0.02, 0.1])
 
     def calm(self) -> None:
         """Let nothing fail from now on."""
@@ -250,7 +250,7 @@ class World:
             raise sqlite3.OperationalError("disk I/O error")
 
     def _fail_commit(self, _connection: object) -> None:
-        if process.get() is not None and self.chance.random() < self.database_fails * 2:
+        if process.get() is not None and self.chance.random() < self.database_fails * 3:
             raise sqlite3.OperationalError("database or disk is full")
 
     # --- the rest ------------------------------------------------------------------------------------------
