@@ -87,6 +87,13 @@ def test_every_part_of_a_request_changes_the_name_in_redis() -> None:
     assert CIPHERS[0].name_of("link", keys[0]) != CIPHERS[1].name_of("link", keys[0])
 
 
+@pytest.mark.parametrize("part", ["email", "organization_name", "origin_id"])
+def test_each_part_of_an_end_user_alone_changes_the_name_in_redis(part: str) -> None:
+    other = replace(KEY, end_user=replace(KEY.end_user, **{part: "another@b.example"}))
+    for cipher in CIPHERS:
+        assert cipher.name_of("link", KEY) != cipher.name_of("link", other)
+
+
 def test_the_first_key_encrypts_and_every_key_decrypts() -> None:
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
     encrypted = encrypt(LinkCipher([old]))

@@ -7,8 +7,8 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
 
-LINK_LIFETIME_SECONDS = 60.0
-MARGIN_SECONDS = 10.0
+LINK_LIFETIME_SECONDS = 20.0
+MARGIN_SECONDS = 8.0
 INTEGRATIONS = "SELECT integration_id, origin_id, deleted_at FROM kombo_embed_integrations"
 CONNECTED = (
     "SELECT integration_id, count(*) FROM kombo_embed_events WHERE type = 'integration.connected' "

@@ -27,7 +27,7 @@ from tests.simulation.world import HANDLERS, World
 
 SEED = os.environ.get("SIMULATION_SEED")
 SEEDS = [int(SEED)] if SEED else range(int(os.environ.get("SIMULATION_SEEDS", "50")))
-CUSTOMERS = int(os.environ.get("SIMULATION_CUSTOMERS", "3"))  # in each
+CUSTOMERS = int(os.environ.get("SIMULATION_CUSTOMERS", "2"))  # in each
 WEATHER_SECONDS = 2.0  # that each fault lasts, on average
 CHECK_SECONDS = 0.5
 CALM_SECONDS = 120.0  # at most, until the last lease has ended, and its work is done

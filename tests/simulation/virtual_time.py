@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import gc
 import random
 import selectors
 import time
@@ -164,6 +165,7 @@ def virtual_time(seed: int) -> Iterator[VirtualLoop]:
 
     state = random.getstate()
     random.seed(seed)
+    gc.disable()  # a sixth of the time of a run
     try:
         with (
             patch.object(time, "monotonic", loop.time),
@@ -174,4 +176,5 @@ def virtual_time(seed: int) -> Iterator[VirtualLoop]:
             yield loop
     finally:
         loop.close()
+        gc.enable()
         random.setstate(state)

@@ -201,7 +201,7 @@ class World:
             assert event.integration is not None
             integration_id = event.integration.integration_id
             self.truth.events.add((integration_id, event.id))
-            await asyncio.sleep(self.chance.choice([0, 0.01, 0.5, 12]))
+            await asyncio.sleep(self.chance.choice([0, 0.01, 0.5, 4]))
             if self.chance.random() < 0.1:
                 raise RuntimeError("the host's handler failed")
             self.truth.handled[name, event.id, integration_id] += 1
