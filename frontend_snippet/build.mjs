@@ -10,7 +10,7 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 // The files whose functions the first file has in `internals`.
 const SHARED = {
   "html.ts": ["adoptStyles", "BaseElement", "createElement", "define", "reflect", "upgrade"],
-  "texts.ts": ["textsFor", "toolName"],
+  "texts.ts": ["explain", "textsFor", "toolName"],
   "list/entries.ts": ["entriesOf", "search"],
   "list/logo.ts": ["drawLogo"],
 };

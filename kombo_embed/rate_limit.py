@@ -1,5 +1,8 @@
 """Limits how often each end user may do one thing, in this process or, with Redis, in all of them.
 
+All end users of one customer together have a limit, too, in each process: whoever can vary the email of
+their identity, or has many accounts, is many end users.
+
 The window moves with each hit: it is exact, so two adjacent windows allow no burst of twice the rate, and the
 seconds until the next hit is allowed (``Retry-After``) are known. It keeps one time per hit, at most as many
 as the rate allows, which is little for rates such as 20 a minute. The library ``limits`` parses the rates.
@@ -21,6 +24,7 @@ from kombo_embed.errors import RateLimited
 from kombo_embed.models import EndUser
 from kombo_embed.ports import Clock
 
+PER_CUSTOMER = 50  # times the rate, for all end users of an origin id
 SWEPT_PER_HIT = 2
 PATIENCE_SECONDS = 5.0  # for Redis to count the hits of a burst, while it answers at all
 
@@ -60,11 +64,19 @@ class EndUserRate:
     """Limits how often each end user may do one thing, for example ``20/minute``.
 
     Limits that share a storage need different names. ``scope`` is the Kombo account and the environment.
-    ``secret`` is the key of the hash that replaces all this in the storage.
+    ``secret`` is the key of the hash that replaces all this in the storage. ``customers`` counts the hits of
+    each origin id in this process, up to `PER_CUSTOMER` times the rate; without it there is no such limit.
     """
 
     def __init__(
-        self, rate: str, *, name: str, scope: tuple[str, str], storage: BoundedStorage, secret: str = ""
+        self,
+        rate: str,
+        *,
+        name: str,
+        scope: tuple[str, str],
+        storage: BoundedStorage,
+        customers: BoundedStorage | None = None,
+        secret: str = "",
     ) -> None:
         limit = parse(rate)
         self._rate = rate
@@ -73,27 +85,37 @@ class EndUserRate:
         self._scope = scope
         self._secret = hashlib.sha256(secret.encode()).digest()
         self._storage = storage
+        self._customers = customers
 
     async def spend(self, end_user: EndUser) -> None:
-        """Count one more hit of this end user; raise `RateLimited`, counting nothing, at the limit."""
+        """Count one more hit of this end user; raise `RateLimited`, counting nothing, at a limit."""
         await self._hit(end_user, is_counted=True)
+        await self._hit_of_customer(end_user, is_counted=True)
 
     async def check(self, end_user: EndUser) -> None:
         """Raise `RateLimited` if `spend` would; count nothing."""
         await self._hit(end_user, is_counted=False)
 
     async def _hit(self, end_user: EndUser, *, is_counted: bool) -> None:
-        key = self._key(end_user)
-        seconds = await self._storage.hit(key, self._amount, self._window_seconds, is_counted=is_counted)
+        key = self._key(end_user.origin_id, end_user.email)
+        seconds = await self._hit_of_customer(end_user, is_counted=False)
+        if seconds <= 0:
+            seconds = await self._storage.hit(key, self._amount, self._window_seconds, is_counted=is_counted)
         if seconds > 0:
             raise RateLimited(
                 f"Too many requests: {self._rate} is allowed.",
                 retry_after=min(math.ceil(seconds), self._window_seconds),
             )
 
-    def _key(self, end_user: EndUser) -> str:
+    async def _hit_of_customer(self, end_user: EndUser, *, is_counted: bool) -> float:
+        if self._customers is None:
+            return 0
+        key, amount = self._key(end_user.origin_id), self._amount * PER_CUSTOMER
+        return await self._customers.hit(key, amount, self._window_seconds, is_counted=is_counted)
+
+    def _key(self, *who: str) -> str:
         # JSON keeps the parts apart, and the hash keeps the email out of the storage.
-        parts = json.dumps([*self._scope, self._name, self._rate, end_user.origin_id, end_user.email])
+        parts = json.dumps([*self._scope, self._name, self._rate, *who])
         return hashlib.blake2b(parts.encode(), key=self._secret, digest_size=32).hexdigest()
 
 

@@ -17,7 +17,7 @@ from kombo_embed import EndUser
 from kombo_embed.clock import ManualClock, SystemClock
 from kombo_embed.errors import RateLimited
 from kombo_embed.link_cache.redis_client import RedisClient
-from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
+from kombo_embed.rate_limit import PER_CUSTOMER, BoundedStorage, EndUserRate, SharedStorage
 from kombo_embed.sandbox import Sandbox
 from tests.redis_server import RedisServer
 from tests.support import (
@@ -158,6 +158,47 @@ async def test_end_users_origin_ids_environments_and_accounts_are_counted_separa
     for other in ({"environment": "us"}, {"account": "another"}):
         assert await times_allowed(make_rate(clock, storage=storage, **other), end_user()) == 3
     assert len(storage) == 5
+
+
+async def test_the_end_users_of_a_customer_have_a_limit_together_however_many_they_are() -> None:
+    clock = make_clock()
+    storage, customers = (BoundedStorage(size=1000, clock=clock) for _ in range(2))
+    rate = EndUserRate("2/minute", name="link", scope=("", ""), storage=storage, customers=customers)
+    for number in range(PER_CUSTOMER):
+        assert await times_allowed(rate, end_user(f"ada+{number}")) == 2
+        clock.advance(0.5)
+    late = end_user("late")
+    for refused in (rate.check, rate.spend):
+        with pytest.raises(RateLimited) as refusal:
+            await refused(late)
+        assert refusal.value.retry_after == 35  # the first one was 25 s ago
+    assert await times_allowed(rate, end_user("bob", origin_id="other")) == 2
+    clock.advance(35)  # one end user's two hits have left the window
+    assert [await times_allowed(rate, end_user(f"new-{name}")) for name in "ab"] == [2, 0]
+
+
+async def test_a_refused_end_user_spends_nothing_of_the_customers_limit() -> None:
+    clock = make_clock()
+    storage, customers = (BoundedStorage(size=1000, clock=clock) for _ in range(2))
+    rate = EndUserRate("1/minute", name="link", scope=("", ""), storage=storage, customers=customers)
+    for _ in range(3 * PER_CUSTOMER):
+        await times_allowed(rate, end_user())
+    assert await times_allowed(rate, end_user("grace")) == 1
+
+
+async def test_whoever_varies_the_email_mints_a_bounded_number_of_links(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+) -> None:
+    app, _ = make_host(kombo, clock=make_clock(), link_rate="1/minute")
+    async with running(app) as client:
+        headers = [person(f"ada{number}@acme") for number in range(PER_CUSTOMER + 5)]
+        answers = [await client.post("/kombo/links", headers=one, json={}) for one in headers]
+        other = await client.post("/kombo/links", headers=person("bob@bolt"), json={})
+        again = await client.post("/kombo/links", headers=headers[0], json={})
+    assert [one.status_code for one in answers] == [200] * PER_CUSTOMER + [429] * 5
+    assert (answers[-1].json()["code"], answers[-1].headers["Retry-After"]) == ("rate_limited", "60")
+    assert minted(sandbox) == PER_CUSTOMER + 1
+    assert (other.status_code, again.status_code) == (200, 200)  # the second one is cached
 
 
 @given(st.lists(st.tuples(st.text("a/:\"',[]", min_size=1), st.text("a/:\"',[]", min_size=1)), unique=True))

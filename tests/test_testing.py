@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "testing.md"
 APP = """
@@ -148,6 +150,7 @@ async def test_without_handlers_or_an_open_embed_nothing_is_awaited(kombo):
 """
 
 
+@pytest.mark.integration
 def test_the_fixture_works_in_a_hosts_tests_and_in_the_readmes_example(tmp_path: Path) -> None:
     section = README.read_text(encoding="utf-8").partition("## Test your app")[2]
     example = re.search(r"```python\n(.*?)```", section, re.DOTALL)
@@ -157,6 +160,7 @@ def test_the_fixture_works_in_a_hosts_tests_and_in_the_readmes_example(tmp_path:
     assert "4 passed" in run_pytest(tmp_path)
 
 
+@pytest.mark.integration
 def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
     programs = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert [name for name, _ in programs] == ["app.py", "conftest.py", "test_journeys.py"]
@@ -166,6 +170,7 @@ def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
     assert f"{journeys} passed" in run_pytest(tmp_path)
 
 
+@pytest.mark.integration
 def test_settling_waits_for_slow_handlers_and_their_retries_and_ignores_other_apps(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
     (tmp_path / "test_handlers.py").write_text(HANDLER_TESTS, encoding="utf-8")

@@ -6,7 +6,7 @@ import type { ConnectState } from "./connector.js";
 import type { KomboEmbedError } from "./errors.js";
 import { adoptStyles, BaseElement, createElement, reflect, upgrade } from "./html.js";
 import { onIntent, prefetch } from "./prefetch.js";
-import { textsFor, toolName } from "./texts.js";
+import { explain, textsFor, toolName } from "./texts.js";
 import type {
   AlreadyConnected,
   Cancelled,
@@ -167,7 +167,7 @@ export class KomboConnectButton extends BaseElement {
     // Not `disabled`: the button would lose the focus, which returns to it when the dialog closes.
     button.setAttribute("aria-disabled", String(busy || this.disabled));
     label.textContent = this.label || texts.connect;
-    const failed = error && (error.status === 401 ? texts.signIn : texts.failed);
+    const failed = error && explain(error, texts);
     const tool = result && "integration" in result ? toolName(result.integration) : "";
     const success = status === "connected" ? `✓ ${texts.connected(tool)}` : "";
     message.textContent = failed ?? (already ? texts.already(tool) : success);

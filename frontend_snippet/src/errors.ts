@@ -1,5 +1,5 @@
 // The one error class. Neither its message nor its fields contain a link or a token.
-import { detailFor } from "./texts.js";
+import { explain } from "./texts.js";
 import type { Integration } from "./types.js";
 
 /** A code of the backend's problem documents (docs/errors.md). */
@@ -67,7 +67,7 @@ export class KomboEmbedError extends Error {
   constructor(code: KomboEmbedError["code"], details: ErrorDetails) {
     super(details.detail, details);
     this.code = code;
-    Object.assign(this, details, { detail: detailFor(code) ?? details.detail });
+    Object.assign(this, details, { detail: explain({ code, ...details }) });
   }
 
   /** Recognize the errors of another copy of this module too: a joined flow may reject with one. */

@@ -9,7 +9,7 @@ import type { Action, RowState, Words } from "./list/row.js";
 import { fill, knownLanguage, listTexts } from "./list/texts.js";
 import { View } from "./list/view.js";
 import type { ViewState } from "./list/view.js";
-import { textsFor } from "./texts.js";
+import { explain, textsFor } from "./texts.js";
 
 export type { IntegrationsOptions, KomboIntegrationsEvents } from "./list/options.js";
 
@@ -166,8 +166,7 @@ export class KomboIntegrations extends BaseElement {
   #explain(error: unknown): string {
     if (!(error instanceof KomboEmbedError)) throw error;
     this.#dispatch("failed", error);
-    const texts = this.#texts();
-    return error.status === 401 ? texts.signIn : texts.failed;
+    return explain(error, this.#texts());
   }
 
   #setRow(id: string, changes: Partial<RowState>): void {
@@ -201,6 +200,7 @@ export class KomboIntegrations extends BaseElement {
   #trouble(): ViewState["trouble"] {
     const texts = this.#texts();
     if (this.#error?.status === 401) return { text: texts.signIn, isError: true, retry: true };
+    if (this.#error?.code === "forbidden") return { text: this.#error.detail, isError: true, retry: false };
     if (!navigator.onLine) return { text: texts.offline, isError: false, retry: false };
     if (!this.#error) return undefined;
     const isError = !this.#integrations;

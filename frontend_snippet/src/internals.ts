@@ -3,4 +3,4 @@
 export { adoptStyles, BaseElement, createElement, define, reflect, upgrade } from "./html.js";
 export { entriesOf, search } from "./list/entries.js";
 export { drawLogo } from "./list/logo.js";
-export { textsFor, toolName } from "./texts.js";
+export { explain, textsFor, toolName } from "./texts.js";

@@ -71,16 +71,24 @@ export function textsFor(language: string = document.documentElement.lang): Text
   return TEXTS[language.slice(0, 2).toLowerCase()] ?? TEXTS.en;
 }
 
-// The codes whose detail is for developers only. Of other codes, such as `forbidden`, the backend's own detail is shown.
-const TRY_AGAIN =
-  /^(network|.*_timeout|.*_unavailable|.*rate_limited|body_too_slow|activation_rejected|dialog_failed)$/;
-const CONTACT_SUPPORT =
-  /^(headers_failed|dialog_blocked|configuration|invalid_link|kombo_rejected|.*invalid_response)$/;
+/** What is known of a failure. */
+interface Failure {
+  readonly code: string;
+  readonly detail: string;
+  readonly status?: number | undefined;
+  readonly integration?: Integration | undefined;
+}
 
-/** Return what an error of this code says to the end user, in the page's language; undefined for other codes. */
-export function detailFor(code: string): string | undefined {
-  if (TRY_AGAIN.test(code)) return textsFor().failed;
-  return CONTACT_SUPPORT.test(code) ? textsFor().support : undefined;
+const TRY_AGAIN = /network|abort|already_open|slow|activation|dialog_failed|timeout|unavail|rate_/;
+// The host explains in its own words what it refuses.
+const BY_HOST = /forbidden|refused/;
+
+/** Return what a failure says to the end user, in the language of `texts`: what to do, not what went wrong. */
+export function explain({ code, detail, status, integration }: Failure, texts: Texts = textsFor()): string {
+  if (status === 401) return texts.signIn;
+  if (integration) return texts.already(toolName(integration));
+  if (BY_HOST.test(code)) return detail;
+  return TRY_AGAIN.test(code) ? texts.failed : texts.support;
 }
 
 /** Return the name of an integration's tool, as people write it. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { endpointOf } from "../src/backend.js";
+import { KomboEmbedError } from "../src/errors.js";
 import { listIntegrations } from "../src/index.js";
 import { json, page, PERSONIO, problem, settled, silence } from "./fakes.js";
 
@@ -131,6 +132,33 @@ describe("a response of the backend", () => {
     backend.on("GET integrations", problem(503, code, { detail: "Only admins may connect tools." }));
     await expect(listIntegrations(options)).rejects.toMatchObject({ code, detail });
     document.documentElement.lang = "";
+  });
+
+  // Codes of docs/errors.md and of this module; what the host refuses is in the host's own words.
+  const CODES =
+    "unauthenticated cross_origin identity_error identity_unavailable invalid_request body_too_slow already_connected " +
+    "setup_not_available integration_not_found activation_rejected rate_limited store_unavailable kombo_rate_limited " +
+    "kombo_unavailable kombo_timeout kombo_rejected kombo_invalid_response configuration not_found method_not_allowed " +
+    "webhooks_not_configured network invalid_link invalid_response already_open aborted headers_failed dialog_failed " +
+    "dialog_blocked dialog_timeout a_new_code";
+
+  it.each(["en", "de", "fr", "it", "es"])(
+    "says in plain words of the language what to do: %s",
+    (language) => {
+      document.documentElement.lang = language;
+      const texts = CODES.split(" ").map((code) => {
+        const status = code === "unauthenticated" ? 401 : undefined;
+        return new KomboEmbedError(code, { detail: "A detail for developers.", status }).detail;
+      });
+      document.documentElement.lang = "";
+      expect(new Set(texts).size).toBe(3); // sign in, try again, contact support
+      for (const text of texts) expect(text).not.toMatch(/developers|kombo|\blog\b|reach|api|server/i);
+    },
+  );
+
+  it("names the tool that is connected already", () => {
+    const details = { detail: "personio is already connected.", status: 409, integration: PERSONIO };
+    expect(new KomboEmbedError("already_connected", details).detail).toBe("Personio is connected already.");
   });
 
   it("without a detail is an error with its title", async () => {

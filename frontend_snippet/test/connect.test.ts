@@ -363,7 +363,7 @@ describe("a tool that is connected already", () => {
 });
 
 describe("what connect throws", () => {
-  it("is always a KomboEmbedError with the backend's code, status and detail", async () => {
+  it("is always a KomboEmbedError with the backend's code, status, and detail for developers", async () => {
     const { backend, options } = page();
     const errors = [{ field: "integration_tool", reason: "not allowed" }];
     backend.on("POST links", problem(422, "invalid_request", { errors }));
@@ -373,7 +373,7 @@ describe("what connect throws", () => {
       name: "KomboEmbedError",
       code: "invalid_request",
       status: 422,
-      detail: "A detail.",
+      detail: "This does not work at the moment. Please contact support.",
       message: "A detail.",
       errors,
     });

@@ -202,6 +202,22 @@ describe("an end user who is not signed in", () => {
   });
 });
 
+describe("a failure that another attempt does not help", () => {
+  it.each([
+    ["kombo_rejected", "Das geht gerade nicht. Bitte den Support kontaktieren."],
+    ["forbidden", "Only admins may connect tools."],
+  ])("says what does: %s", async (code, text) => {
+    const { backend, button, message } = place({ language: "de" });
+    backend.on(
+      "POST links",
+      problem(code === "forbidden" ? 403 : 502, code, { detail: "Only admins may connect tools." }),
+    );
+    button.click();
+    await settled();
+    expect(message.textContent).toBe(text);
+  });
+});
+
 describe("a pending completion of an earlier page", () => {
   it("is sent when the button is connected, and dispatches its event there", async () => {
     const surroundings = page();

@@ -76,6 +76,35 @@ describe("the list", () => {
     expect(names()).toEqual(["HiBob", "Workday"]);
   });
 
+  it.each([
+    ["none", "Connected"],
+    ["pending", "Checking setup"],
+    ["finish_setup", "Setup unfinished"],
+    ["reconnect", "Needs attention"],
+  ])("calls an integration connected only if nothing is left to do: %s", async (next, status) => {
+    const { shadow, text } = await place([integration("1", { next_action: next })]);
+    expect(text("status")).toBe(status);
+    const row = shadow.querySelector("[part=row]")!.textContent;
+    expect(row.includes("Connected")).toBe(next === "none");
+  });
+
+  it.each([
+    ["en", "Please contact support."],
+    ["de", "Bitte den Support kontaktieren."],
+    ["fr", "Contactez le support."],
+    ["it", "Contatta l’assistenza."],
+    ["es", "Contacte con el soporte."],
+  ])(
+    "shows that only support can enable an integration again, without a button: %s",
+    async (language, advice) => {
+      document.documentElement.lang = language;
+      const { shadow, text } = await place([integration("1", { next_action: "enable" })]);
+      document.documentElement.lang = "";
+      expect(text("advice")).toContain(advice);
+      expect(shadow.querySelector<HTMLElement>("[part=action]")!.hidden).toBe(true);
+    },
+  );
+
   it("tells which of several connections of a tool are not the newest, by category", async () => {
     const { shadow } = await place([
       integration("1", { connected_at: "2026-01-02T00:00:00Z" }),
@@ -235,6 +264,14 @@ describe("an integration that needs the end user", () => {
     expect(all("reconnect")[0]!.ariaDisabled).toBe("false");
   });
 
+  it("shows to contact support if trying again cannot help", async () => {
+    const { backend, all, text } = await place([integration("int_1", { next_action: "finish_setup" })]);
+    backend.on("POST integrations/int_1/setup-link", problem(409, "setup_not_available"));
+    all("finish-setup")[0]!.click();
+    await settled();
+    expect(text("error")).toBe("This does not work at the moment. Please contact support.");
+  });
+
   it("is busy while its flow is open, and starts no other", async () => {
     const { backend, sdk, all } = await place([integration("int_1", { next_action: "reconnect" })]);
     backend.on("POST integrations/int_1/relink", () =>
@@ -300,7 +337,7 @@ describe("the menu of a row", () => {
     placed.all("details")[0]!.click();
     expect([...placed.shadow.querySelectorAll("dt")].map((term) => term.textContent)).toEqual([
       "Organization",
-      "Connected",
+      "Added",
       "Last change",
       "Reference",
     ]);

@@ -28,19 +28,19 @@ def erase(
     """
     if not is_origin_id(origin_id):
         fail("No customer can have this id.")
-
-    async def run() -> Erasure:
-        async with opened_embed() as embed:
-            return await embed.erase(origin_id, at_kombo=at_kombo, dry_run=dry_run, actor=COMMAND_LINE)
-
     with exit_on_error():
-        erasure = asyncio.run(run())
+        erasure = asyncio.run(_erase(origin_id, at_kombo=at_kombo, dry_run=dry_run))
     if as_json:
         print_json(asdict(erasure))
     else:
         _print_erasure(erasure)
     if erasure.failed_at_kombo:
         raise typer.Exit(1)
+
+
+async def _erase(origin_id: str, *, at_kombo: bool, dry_run: bool) -> Erasure:
+    async with opened_embed() as embed:
+        return await embed.erase(origin_id, at_kombo=at_kombo, dry_run=dry_run, actor=COMMAND_LINE)
 
 
 def _print_erasure(erasure: Erasure) -> None:

@@ -71,10 +71,10 @@ def list_events(
     if as_json:
         named = [{"handler": name, "type": event_type} for name, event_type in missing]
         print_json({"events": [_without_personal_data(event) for event in events], "missing_handlers": named})
-    else:
-        none = "There are no events." if everything else "No event waits, fails or is a dead letter."
-        _print_events(events, if_empty=none)
-        _print_missing(missing)
+        return
+    none = "There are no events." if everything else "No event waits, fails or is a dead letter."
+    _print_events(events, if_empty=none)
+    _print_missing(missing)
 
 
 @app.command("show")
@@ -117,13 +117,12 @@ def replay(
     if new_name is not None and handler is None:
         fail("--as needs --handler NAME: the name that the handler had before.")
     unknown: list[str] = []
-    if everything:
-        replayed = read_records(lambda records: records.replay_all())
+    if event_ids:
+        replayed, unknown = read_records(lambda records: records.replay(event_ids))
     elif handler is not None:
-        name = handler
-        replayed = read_records(lambda records: records.replay_handler(name, new_name=new_name))
+        replayed = read_records(lambda records: records.replay_handler(handler, new_name=new_name))
     else:
-        replayed, unknown = read_records(lambda records: records.replay(event_ids or []))
+        replayed = read_records(lambda records: records.replay_all())
     if as_json:
         print_json({"replayed": replayed, "unknown": unknown})
     else:

@@ -37,16 +37,11 @@ def build_details_reader(
     )
 
 
-def build_periodic_work(
-    settings: Settings,
-    client: KomboClient,
-    store: Store,
-    *,
-    clock: Clock,
-    wake_dispatcher: Callable[[], None],
-) -> tuple[Housekeeping, PeriodicReconciler | None]:
-    """Build what the clock starts."""
-    housekeeping = Housekeeping(
+def build_housekeeping(
+    settings: Settings, store: Store, *, clock: Clock, wake_dispatcher: Callable[[], None]
+) -> Housekeeping:
+    """Build what reports abandoned flows and prunes old rows."""
+    return Housekeeping(
         store,
         retention=timedelta(days=settings.retention_days),
         audit_retention=timedelta(days=settings.audit_retention_days),
@@ -54,9 +49,20 @@ def build_periodic_work(
         clock=clock,
         wake_dispatcher=wake_dispatcher,
     )
+
+
+def build_reconciler(
+    settings: Settings,
+    client: KomboClient,
+    store: Store,
+    *,
+    clock: Clock,
+    wake_dispatcher: Callable[[], None],
+) -> PeriodicReconciler | None:
+    """Build what reconciles by itself; None if the settings disable it."""
     if settings.reconcile_interval is None:
-        return housekeeping, None
-    reconciler = PeriodicReconciler(
+        return None
+    return PeriodicReconciler(
         client,
         store,
         store.details,
@@ -65,7 +71,6 @@ def build_periodic_work(
         clock=clock,
         wake_dispatcher=wake_dispatcher,
     )
-    return housekeeping, reconciler
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,22 +33,27 @@ async def diagnose(
     ``transport`` replaces the network of the calls to Kombo and to the issuer, for tests.
     """
     around = surroundings or deployment.read_surroundings()
+    modules = deployment.inspect_browser_modules()
     try:
         settings = read()
     except errors.ConfigurationError as error:
-        invalid = Finding(
-            "settings", "error", str(error), "Correct these variables in the environment or in .env."
-        )
-        return [invalid, *deployment.inspect_quotes("KOMBO_", around), deployment.inspect_browser_modules()]
+        remedy = "Correct these variables in the environment or in .env."
+        invalid = Finding("settings", "error", str(error), remedy)
+        return [invalid, *deployment.inspect_quotes("KOMBO_", around), modules]
+    valid = Finding("settings", "ok", "Every required setting is present and valid.")
+    called = await _call_all(settings, clock, transport)
+    inspected = deployment.inspect(settings, around)
+    return [valid, *deployment.inspect_variables(settings, around), *called, *inspected, modules]
+
+
+async def _call_all(
+    settings: Settings, clock: Clock, transport: httpx.AsyncBaseTransport | None
+) -> list[Finding]:
     return [
-        Finding("settings", "ok", "Every required setting is present and valid."),
-        *deployment.inspect_variables(settings, around),
         *await KomboCheck(settings, clock=clock, transport=transport).run(),
         *await DatabaseCheck(settings, clock=clock).run(),
         *await _check_redis(settings, clock),
         *await _check_issuer(settings, transport),
-        *deployment.inspect(settings, around),
-        deployment.inspect_browser_modules(),
     ]
 
 

@@ -174,7 +174,8 @@ class Composition:
     def _rate(self, name: str, rate: str, storage: BoundedStorage) -> EndUserRate:
         scope = (self._settings.account, self._settings.environment)
         secret = "".join(self._settings.encryption_keys[:1])
-        return EndUserRate(rate, name=name, scope=scope, storage=storage, secret=secret)
+        customers = BoundedStorage(size=self._settings.link_cache_size, clock=self._clock)
+        return EndUserRate(rate, name=name, scope=scope, storage=storage, customers=customers, secret=secret)
 
     def _links(
         self, client: KomboClient, store: Store, cache: LinkCache, rates: BoundedStorage
@@ -224,10 +225,9 @@ class Composition:
     async def _start_background_work(
         self, client: KomboClient, store: Store, dispatcher: Dispatcher
     ) -> Housekeeping:
-        build = self._settings, client, store
-        housekeeping, reconciler = background.build_periodic_work(
-            *build, clock=self._clock, wake_dispatcher=dispatcher.wake
-        )
+        settings, clock, wake = self._settings, self._clock, dispatcher.wake
+        housekeeping = background.build_housekeeping(settings, store, clock=clock, wake_dispatcher=wake)
+        reconciler = background.build_reconciler(settings, client, store, clock=clock, wake_dispatcher=wake)
         self._closing(housekeeping).start()
         if reconciler is not None:
             self._closing(reconciler).start()

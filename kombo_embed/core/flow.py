@@ -216,7 +216,8 @@ class ConnectionFlow:
             end_user.origin_id, tool=request.tool or "", category=request.category
         )
         if existing is not None:
-            message = f"{request.tool} is already connected. Reconnect it instead."
+            name = existing.tool_label or request.tool
+            message = f"{name} is already connected. Reconnect it instead."
             raise errors.AlreadyConnected(message, integration=existing)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kombo_embed import upstream
-from kombo_embed.store import erasure_marks, integrations, webhook_events
+from kombo_embed.store import erasure_marks, integrations, merge, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.transaction import Transaction
 
@@ -32,15 +32,30 @@ async def apply(
         if unless_erased:
             return False
         await webhook_events.save_id(transaction, event)
-    elif saved := await webhook_events.save(transaction, event, report):
-        transaction.invalidate(await _save_report(transaction, event, report, has_states=saved.has_states))
+        return True
+    possible = merge.with_possible_time(report, now=transaction.now)
+    if saved := await webhook_events.save(transaction, event, possible):
+        if isinstance(possible, upstream.ReportedState):
+            # Kombo knows whether a state with an impossible time is the current one.
+            changed = await _save_state(transaction, possible, read_again=possible is not report)
+        else:
+            changed = await _save_report(transaction, event, possible, has_states=saved.has_states)
+        transaction.invalidate(changed)
     return True
+
+
+async def _save_state(
+    transaction: Transaction, state: upstream.ReportedState, *, read_again: bool
+) -> str | None:
+    """Save a state; return the origin id whose links it invalidates."""
+    known = await integrations.save_state(transaction, state, read_again=read_again)
+    return known.origin_id if known and state.status == "ACTIVE" else None
 
 
 async def _save_report(
     transaction: Transaction,
     event: upstream.WebhookEvent,
-    report: upstream.Report | None,
+    report: upstream.ReportedIntegration | upstream.ReportedDeletion | upstream.FailedFlow | None,
     *,
     has_states: bool,
 ) -> str | None:
@@ -55,9 +70,6 @@ async def _save_report(
             return saved.integration.origin_id if saved else report.origin_id
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)
-        case upstream.ReportedState():
-            known = await integrations.save_state(transaction, report)
-            return known.origin_id if known and report.status == "ACTIVE" else None
         case upstream.FailedFlow():
             await write_event(
                 transaction,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, bindparam, case, delete, select, update
+from sqlalchemy import BindParameter, ColumnElement, Update, bindparam, case, delete, select, update
 
 from kombo_embed.deliveries import Delivery, DeliveryOutcome
 from kombo_embed.store import due, handlers, lanes, outbox_drain
@@ -63,12 +63,9 @@ class Outbox:
 
     async def _add_deliveries(self, transaction: Transaction, found: due.Found) -> int:
         """Add the deliveries of a batch of events that had no handler before, or are in the old outbox."""
-        added = 0
-        if found.in_outbox or self._drain.waiting:
-            added += await self._drain.run(transaction)
-        if found.unclaimed:
-            added += await handlers.claim(transaction)
-        return added
+        moved = await self._drain.run(transaction) if found.in_outbox or self._drain.waiting else 0
+        claimed = await handlers.claim(transaction) if found.unclaimed else 0
+        return moved + claimed
 
     async def _take(
         self, transaction: Transaction, name: str, *, limit: int, lease_seconds: float
@@ -77,13 +74,8 @@ class Outbox:
         if not heads:
             return []
         owner = secrets.token_hex(16)
-        lease_ends_at = self._after(transaction.now, lease_seconds)
-        lease = {"lease_owner": owner, "lease_ends_at": lease_ends_at, "due_at": lease_ends_at}
-        await transaction.connection.execute(
-            update(deliveries)
-            .where(deliveries.c.id.in_(heads))
-            .values(attempts=deliveries.c.attempts + 1, **lease)
-        )
+        lease = self._lease(transaction.now, lease_seconds, owner=owner)
+        await transaction.connection.execute(lease.where(deliveries.c.id.in_(heads)))
         taken, gone = await due.read_lanes(transaction, heads, owner=owner)
         if gone:  # with its event, which was pruned while it was replayed
             await transaction.connection.execute(delete(deliveries).where(deliveries.c.id.in_(gone)))
@@ -92,24 +84,23 @@ class Outbox:
     @run_to_completion
     async def renew(self, held: Iterable[Delivery], *, now: datetime, lease_seconds: float) -> None:
         """Extend leases while handlers run."""
-        lease_ends_at = self._after(now, lease_seconds)
+        lease_ends_at = self._time_after(now, lease_seconds)
         async with self._database.writing() as connection:
             # A delivery that may have killed earlier processes has a later due time.
-            later = case((deliveries.c.due_at > lease_ends_at, deliveries.c.due_at), else_=lease_ends_at)
-            await connection.execute(self._held(held).values(lease_ends_at=lease_ends_at, due_at=later))
+            values = {"lease_ends_at": lease_ends_at, "due_at": _not_before(lease_ends_at)}
+            await connection.execute(self._held(held).values(values))
 
     @run_to_completion
     async def defer(self, delivery: Delivery, *, now: datetime, seconds: float) -> None:
         """Set the time until redelivery for the case that this process dies while handling the event."""
-        until = self._after(now, seconds)
+        until = self._time_after(now, seconds)
         async with self._database.writing() as connection:
-            later = case((deliveries.c.due_at > until, deliveries.c.due_at), else_=until)
-            await connection.execute(self._held([delivery]).values(due_at=later))
+            await connection.execute(self._held([delivery]).values(due_at=_not_before(until)))
 
     @run_to_completion
     async def release(self, held: Iterable[Delivery], *, now: datetime) -> None:
         """Return unfinished deliveries without counting the attempt."""
-        values = {"attempts": deliveries.c.attempts - 1, "due_at": self._after(now, 0), **NO_LEASE}
+        values = {"attempts": deliveries.c.attempts - 1, "due_at": self._time_after(now, 0), **NO_LEASE}
         async with self._database.writing() as connection:
             await connection.execute(self._held(held).values(**values))
 
@@ -165,11 +156,11 @@ class Outbox:
         """Save outcomes in one transaction; return those to save later: their lane is being written to."""
         async with self._database.writing() as connection:
             transaction = self._in(connection, now)
-            ordered = {one.delivery.lane for one in outcomes} - {None}
-            locked = await transaction.try_lock(lane for lane in ordered if lane)
-            ready = [one for one in outcomes if one.delivery.lane is None or one.delivery.lane in locked]
+            lanes_of_outcomes = {one.delivery.lane for one in outcomes if one.delivery.lane is not None}
+            locked = {None, *await transaction.try_lock(lanes_of_outcomes)}
+            ready = [one for one in outcomes if one.delivery.lane in locked]
             await self._save(transaction, await self._held_outcomes(connection, ready), lease_seconds)
-        return [one for one in outcomes if one.delivery.lane is not None and one.delivery.lane not in locked]
+        return [one for one in outcomes if one.delivery.lane not in locked]
 
     async def _held_outcomes(
         self, connection: Connection, outcomes: Sequence[DeliveryOutcome]
@@ -194,25 +185,14 @@ class Outbox:
         ended = [one for one in outcomes if one.retry_seconds is None]
         await lanes.end(transaction, [_ending(one) for one in ended])
         finished = {one.delivery.row_id for one in outcomes}
-        successors = [one.successor for one in ended if one.successor]
         leased = [
-            {"of_id": one.row_id, "owner": one.lease_owner}
-            for one in successors
-            if one.row_id not in finished
+            {"of_id": successor.row_id, "owner": successor.lease_owner}
+            for one in ended
+            if (successor := one.successor) and successor.row_id not in finished
         ]
         if leased:
-            lease_ends_at = self._after(transaction.now, lease_seconds)
-            await transaction.connection.execute(
-                update(deliveries)
-                .where(deliveries.c.id == bindparam("of_id"))
-                .values(
-                    lease_owner=bindparam("owner"),
-                    lease_ends_at=lease_ends_at,
-                    due_at=lease_ends_at,
-                    attempts=deliveries.c.attempts + 1,
-                ),
-                leased,
-            )
+            lease = self._lease(transaction.now, lease_seconds, owner=bindparam("owner"))
+            await transaction.connection.execute(lease.where(deliveries.c.id == bindparam("of_id")), leased)
         for outcome in outcomes:
             if outcome.retry_seconds is not None:
                 await transaction.connection.execute(self._retry(outcome, transaction.now))
@@ -223,7 +203,7 @@ class Outbox:
 
     def _retry(self, outcome: DeliveryOutcome, now: datetime) -> Update:
         # A delivery that was postponed does not count as an attempt.
-        failed, due_at = outcome.error is not None, self._after(now, outcome.retry_seconds or 0)
+        failed, due_at = outcome.error is not None, self._time_after(now, outcome.retry_seconds or 0)
         column, step = (deliveries.c.failures, 1) if failed else (deliveries.c.attempts, -1)
         return (
             update(deliveries)
@@ -240,8 +220,18 @@ class Outbox:
     def _in(self, connection: Connection, now: datetime) -> Transaction:
         return Transaction(connection, self._environment, now)
 
-    def _after(self, now: datetime, seconds: float) -> ColumnElement[datetime]:
+    def _lease(self, now: datetime, seconds: float, *, owner: str | BindParameter[str]) -> Update:
+        ends_at = self._time_after(now, seconds)
+        lease = {"lease_owner": owner, "lease_ends_at": ends_at, "due_at": ends_at}
+        return update(deliveries).values(attempts=deliveries.c.attempts + 1, **lease)
+
+    def _time_after(self, now: datetime, seconds: float) -> ColumnElement[datetime]:
         return self._database.backend.time_after(now, seconds=seconds)
+
+
+def _not_before(moment: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Return the due time, or this one if it is later."""
+    return case((deliveries.c.due_at > moment, deliveries.c.due_at), else_=moment)
 
 
 def _ending(outcome: DeliveryOutcome) -> dict[str, Any]:

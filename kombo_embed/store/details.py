@@ -9,26 +9,24 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, Select, or_, select, update
 
 from kombo_embed.integration import Integration
-from kombo_embed.ports import Clock, DetailsJob, DueChecks, DueDetails, utc_now
+from kombo_embed.ports import Clock, DetailsJob, DueChecks, DueDetails
 from kombo_embed.store import details_due, integrations
 from kombo_embed.store.database import Database, read_only, run_to_completion
+from kombo_embed.store.part import StorePart
 from kombo_embed.store.tables import integrations as table
 from kombo_embed.store.tables import leases
-from kombo_embed.store.transaction import Transaction
 
 COLUMNS = table.c
 
 
-class DetailsQueue:
+class DetailsQueue(StorePart):
     """The queue of one environment. On PostgreSQL, the server's time decides what is due: clocks may differ.
 
     A process that dies while it reads an integration loses its lease, and another one reads it.
     """
 
     def __init__(self, database: Database, *, environment: str, clock: Clock) -> None:
-        self._database = database
-        self._environment = environment
-        self._clock = clock
+        super().__init__(database, environment=environment, clock=clock)
         self._owner = secrets.token_hex(8)
 
     @run_to_completion
@@ -94,8 +92,7 @@ class DetailsQueue:
         is_free = or_(leases.c.owner == self._owner, leases.c.ends_at <= self._shared_time(0))
         is_lease = leases.c.environment == self._environment, leases.c.name == name
         values = {"owner": self._owner, "ends_at": self._shared_time(seconds)}
-        async with self._database.writing() as connection:
-            transaction = Transaction(connection, self._environment, self._now())
+        async with self._writing() as transaction:
             await transaction.insert_once(
                 leases,
                 environment=self._environment,
@@ -103,7 +100,9 @@ class DetailsQueue:
                 owner=self._owner,
                 ends_at=details_due.AT_ONCE,
             )
-            taken = await connection.execute(update(leases).where(*is_lease, is_free).values(values))
+            taken = await transaction.connection.execute(
+                update(leases).where(*is_lease, is_free).values(values)
+            )
             return taken.rowcount > 0
 
     def _due(self, *columns: Any) -> Select[Any]:  # noqa: ANN401 - as SQLAlchemy's
@@ -116,9 +115,6 @@ class DetailsQueue:
 
     def _shared_time(self, seconds: float) -> ColumnElement[datetime]:
         return self._database.backend.time_after(self._now(), seconds=seconds)
-
-    def _now(self) -> datetime:
-        return utc_now(self._clock)
 
 
 def _job(row: RowMapping) -> DetailsJob:

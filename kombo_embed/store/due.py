@@ -12,6 +12,7 @@ from sqlalchemy import (
     BindParameter,
     Column,
     Executable,
+    FromClause,
     ScalarSelect,
     Select,
     String,
@@ -159,9 +160,29 @@ def _heads(dialect_name: str) -> Executable:
 
 @functools.cache
 def _with_followers() -> Executable:
-    head, follower, bound = deliveries.alias("head"), deliveries.alias("follower"), deliveries.alias("bound")
+    head, follower = deliveries.alias("head"), deliveries.alias("follower")
     lane = Columns(head.c.environment, head.c.handler, head.c.lane)
-    end = (
+    is_taken: BindParameter[int] = bindparam("heads", expanding=True)
+    is_follower = and_(
+        *lane.are(follower),
+        follower.c.event_row_id > head.c.event_row_id,
+        follower.c.event_row_id < func.coalesce(_end_of_followers(head, lane), AFTER_ALL),
+    )
+    heads = select(*_row(head, head)).join(events, events.c.id == head.c.event_row_id)
+    followers = (
+        select(*_row(head, follower))
+        .select_from(head)
+        .join(follower, is_follower)
+        .join(events, events.c.id == follower.c.event_row_id)
+        .where(head.c.attempts == literal(1), ~has_earlier(lane, before=follower.c.event_row_id))
+    )
+    both = (query.where(head.c.id.in_(is_taken)) for query in (heads, followers))
+    return union_all(*both).order_by("event_row_id")
+
+
+def _end_of_followers(head: FromClause, lane: Columns) -> ScalarSelect[Any]:
+    bound = deliveries.alias("bound")
+    return (
         select(bound.c.event_row_id)
         .where(*lane.are(bound), bound.c.event_row_id > head.c.event_row_id)
         .order_by(bound.c.event_row_id)
@@ -170,33 +191,9 @@ def _with_followers() -> Executable:
         .correlate(head)
         .scalar_subquery()
     )
-    is_taken: BindParameter[int] = bindparam("heads", expanding=True)
 
-    def row(taken: Any) -> list[Any]:  # noqa: ANN401 - an alias of the table
-        own = [
-            head.c.id.label("head_id"),
-            taken.c.id.label("row_id"),
-            *(taken.c[one] for one in DELIVERY[1:]),
-        ]
-        return [*own, *(events.c[name] for name in EVENT)]
 
-    heads = select(*row(head)).join(events, events.c.id == head.c.event_row_id).where(head.c.id.in_(is_taken))
-    followers = (
-        select(*row(follower))
-        .select_from(head)
-        .join(
-            follower,
-            and_(
-                *lane.are(follower),
-                follower.c.event_row_id > head.c.event_row_id,
-                follower.c.event_row_id < func.coalesce(end, AFTER_ALL),
-            ),
-        )
-        .join(events, events.c.id == follower.c.event_row_id)
-        .where(
-            head.c.id.in_(is_taken),
-            head.c.attempts == literal(1),
-            ~has_earlier(lane, before=follower.c.event_row_id),
-        )
-    )
-    return union_all(heads, followers).order_by("event_row_id")
+def _row(head: FromClause, taken: FromClause) -> list[Any]:
+    own = [taken.c[name] for name in DELIVERY[1:]]
+    ids = [head.c.id.label("head_id"), taken.c.id.label("row_id")]
+    return [*ids, *own, *(events.c[name] for name in EVENT)]

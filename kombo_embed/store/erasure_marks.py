@@ -73,9 +73,7 @@ async def admits(
     if origin_id is None or not is_origin_id(origin_id):
         return True
     erased_at = await find_erased_at(transaction, key, origin_id)
-    if erased_at is None:
-        return True
-    if created_at is not None and created_at > erased_at:
+    if erased_at is None or (created_at is not None and created_at > erased_at):
         return True
     return integration_id is not None and await _is_recorded(transaction, integration_id, origin_id)
 

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import delete
 
-from kombo_embed.ports import Clock, ErasureBatch, ErasurePosition, utc_now
+from kombo_embed.ports import Clock, ErasureBatch, ErasurePosition
 from kombo_embed.store import audit, erasing
 from kombo_embed.store.customer_rows import WITH_BODIES, Customer, marked, named
 from kombo_embed.store.database import Database, read_only, run_to_completion
@@ -19,8 +19,9 @@ from kombo_embed.store.erasure_marks import (
     mark_integrations,
     mark_origin,
 )
+from kombo_embed.store.part import StorePart
 from kombo_embed.store.tables import integrations, link_invalidations
-from kombo_embed.store.transaction import Connection, Transaction
+from kombo_embed.store.transaction import Transaction
 
 Result = TypeVar("Result")
 
@@ -34,17 +35,15 @@ class Change(Protocol):
         """Do work in a transaction that writes."""
 
 
-class Erasures:
+class Erasures(StorePart):
     """Erases customers of one environment. All methods raise `StoreUnavailable`.
 
     ``change`` does work in a transaction that writes, and applies what it invalidates after the commit.
     """
 
     def __init__(self, database: Database, *, environment: str, clock: Clock, change: Change) -> None:
-        self._database = database
+        super().__init__(database, environment=environment, clock=clock)
         self._change = change
-        self._environment = environment
-        self._clock = clock
 
     async def begin(self, origin_id: str, *, actor: str | None) -> Sequence[str]:
         """Mark a customer as erased; return the ids of all integrations that were ever erased with them.
@@ -56,14 +55,12 @@ class Erasures:
     @run_to_completion
     async def run_batch(self, origin_id: str, position: ErasurePosition, *, limit: int) -> ErasureBatch:
         """Remove up to ``limit`` rows of the customer that `begin` marked."""
-        async with self._database.reading() as connection:
-            transaction = self._in(connection)
+        async with self._reading() as transaction:
             customer = Customer(self._environment, origin_id, await find_key(transaction) or b"")
             batch = await erasing.only_reads(transaction, customer, position, limit=limit)
         if batch is not None:
             return batch  # without the lock of the writers
-        async with self._database.writing() as connection:
-            transaction = self._in(connection)
+        async with self._writing() as transaction:
             customer = Customer(self._environment, origin_id, await make_key(transaction))
             return await erasing.run_batch(transaction, customer, position, limit=limit)
 
@@ -79,8 +76,7 @@ class Erasures:
     @read_only
     async def count(self, origin_id: str) -> Rows:
         """Count what an erasure would remove, as far as columns attribute it."""
-        async with self._database.reading() as connection:
-            transaction = self._in(connection)
+        async with self._reading() as transaction:
             customer = Customer(self._environment, origin_id, await find_key(transaction) or b"")
             return await erasing.count(transaction, customer)
 
@@ -88,8 +84,7 @@ class Erasures:
     async def count_in_bodies(self, origin_id: str, position: ErasurePosition, *, limit: int) -> ErasureBatch:
         """Count what an erasure would remove since its body names the customer, in one batch of bodies."""
         table = WITH_BODIES[position.part]
-        async with self._database.reading() as connection:
-            transaction = self._in(connection)
+        async with self._reading() as transaction:
             customer = Customer(self._environment, origin_id, await find_key(transaction) or b"")
             rows, last = await erasing.count_in_bodies(
                 transaction, customer, table, after=position.after, limit=limit
@@ -98,10 +93,6 @@ class Erasures:
             return ErasureBatch(rows, ErasurePosition(position.part, last))
         is_last = position.part + 1 == len(WITH_BODIES)
         return ErasureBatch(rows, None if is_last else ErasurePosition(position.part + 1))
-
-    def _in(self, connection: Connection) -> Transaction:
-        now = utc_now(self._clock)
-        return Transaction(connection, self._environment, now)
 
 
 async def _begin(transaction: Transaction, origin_id: str) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The tables of events for the host's handlers, of the audit trail and of rollups.
+"""The tables of events for the host's handlers and their deliveries, of the audit trail and of rollups.
 
 Events are facts and are only added. What is still to be delivered is in a small table of its own, so that the
 search for due deliveries does not depend on how many were delivered.
@@ -6,22 +6,31 @@ search for due deliveries does not depend on how many were delivered.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from kombo_embed.store.columns import UtcDateTime, Words, metadata, number, only_where, short
 
+
+def _event_columns() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("id", number(), primary_key=True),
+        sa.Column("environment", sa.String(64), nullable=False),
+        sa.Column("event_id", sa.String(32), nullable=False, unique=True),
+        sa.Column("type", sa.String(64), nullable=False),
+        sa.Column("origin_id", Words()),
+        sa.Column("integration_id", short(255)),
+        sa.Column("integration", sa.JSON(none_as_null=True)),
+        sa.Column("data", sa.JSON, nullable=False),
+        sa.Column("occurred_at", UtcDateTime, nullable=False),
+    ]
+
+
 events = sa.Table(
     "kombo_embed_events",
     metadata,
-    sa.Column("id", number(), primary_key=True),
-    sa.Column("environment", sa.String(64), nullable=False),
-    sa.Column("event_id", sa.String(32), nullable=False, unique=True),
-    sa.Column("type", sa.String(64), nullable=False),
-    sa.Column("origin_id", Words()),
-    sa.Column("integration_id", short(255)),
-    sa.Column("integration", sa.JSON(none_as_null=True)),
-    sa.Column("data", sa.JSON, nullable=False),
-    sa.Column("occurred_at", UtcDateTime, nullable=False),
+    *_event_columns(),
     sa.Column("actor", Words()),  # the email of the end user who caused it
     sa.Column("trace_context", sa.String(255)),
     sa.Index("ix_kombo_embed_events_environment", "environment", "id"),
@@ -42,6 +51,8 @@ handlers = sa.Table(
 )
 
 UNCLAIMED = only_where("handler = ''")
+IN_LANE, HEAD = only_where("lane IS NOT NULL"), only_where("due_at IS NOT NULL")
+UNDELIVERED = only_where("outcome <> 'delivered'")
 
 # Unfinished deliveries, one for each event and handler. The deliveries of one handler and lane are made in
 # the order of their events: only the first one, the head, has a due time. The lane is the integration's id;
@@ -63,30 +74,10 @@ deliveries = sa.Table(
     sa.Column("lease_ends_at", UtcDateTime),
     sa.Column("last_error", sa.String(255)),
     sa.Index("ix_kombo_embed_deliveries_event", "environment", "event_row_id", "handler", unique=True),
-    sa.Index(
-        "ix_kombo_embed_deliveries_due",
-        "environment",
-        "handler",
-        "due_at",
-        **only_where("due_at IS NOT NULL"),
-    ),
+    sa.Index("ix_kombo_embed_deliveries_due", "environment", "handler", "due_at", **HEAD),
     # A lane has at most one head.
-    sa.Index(
-        "ix_kombo_embed_deliveries_head",
-        "environment",
-        "handler",
-        "lane",
-        unique=True,
-        **only_where("due_at IS NOT NULL"),
-    ),
-    sa.Index(
-        "ix_kombo_embed_deliveries_lane",
-        "environment",
-        "handler",
-        "lane",
-        "event_row_id",
-        **only_where("lane IS NOT NULL"),
-    ),
+    sa.Index("ix_kombo_embed_deliveries_head", "environment", "handler", "lane", unique=True, **HEAD),
+    sa.Index("ix_kombo_embed_deliveries_lane", "environment", "handler", "lane", "event_row_id", **IN_LANE),
     sa.Index("ix_kombo_embed_deliveries_unclaimed", "environment", "type", "event_row_id", **UNCLAIMED),
     sa.Index(
         "ix_kombo_embed_deliveries_unclaimed_lane", "environment", "lane", "type", "event_row_id", **UNCLAIMED
@@ -106,18 +97,36 @@ ended_deliveries = sa.Table(
     sa.Column("last_error", sa.String(255)),
     sa.Index(
         "ix_kombo_embed_ended_deliveries_undelivered",
-        "environment",
-        "event_row_id",
-        "handler",
-        **only_where("outcome <> 'delivered'"),
+        *("environment", "event_row_id", "handler"),
+        **UNDELIVERED,
     ),
     sa.Index(
         "ix_kombo_embed_ended_deliveries_handler",
-        "environment",
-        "handler",
-        "event_row_id",
-        **only_where("outcome <> 'delivered'"),
+        *("environment", "handler", "event_row_id"),
+        **UNDELIVERED,
     ),
+)
+
+# The outbox of earlier versions. This version only empties it: see outbox_drain.py.
+# Neither delivered nor a dead letter.
+WAITING = only_where("delivered_at IS NULL AND given_up_at IS NULL")
+
+outbox = sa.Table(
+    "kombo_embed_outbox",
+    metadata,
+    *_event_columns(),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("done_handlers", sa.JSON, nullable=False),
+    sa.Column("due_at", UtcDateTime, nullable=False),
+    sa.Column("lease_owner", sa.String(32)),
+    sa.Column("lease_ends_at", UtcDateTime),
+    sa.Column("delivered_at", UtcDateTime),
+    # Attempts in which a handler failed.
+    sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("given_up_at", UtcDateTime),  # when it became a dead letter
+    sa.Index("ix_kombo_embed_outbox_waiting", "environment", "type", "id", **WAITING),
+    sa.Index("ix_kombo_embed_outbox_integration", "environment", "integration_id", "id", **WAITING),
+    sa.Index("ix_kombo_embed_outbox_undelivered", "environment", "id", **only_where("delivered_at IS NULL")),
 )
 
 # Who did what, for the commands and the console.

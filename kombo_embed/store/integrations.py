@@ -116,7 +116,7 @@ async def save(
         return await _save_first(transaction, reported.integration_id, values, has_states=has_states)
     if row["deleted_at"] is not None:
         return None
-    values = merge.report_changes(row, reported, origin_id=origin_id)
+    values = merge.report_changes(row, reported, origin_id=origin_id, now=transaction.now)
     if row["category"] is None and values.get("origin_id") and "category" not in values:
         values |= await minted_links.guess_category(transaction, values["origin_id"], reported.tool)
     integration = await _save_changes(transaction, row, values)
@@ -150,13 +150,18 @@ async def save_deleted(
         transaction.invalidate(origin_id)
 
 
-async def save_state(transaction: Transaction, state: ReportedState) -> Integration | None:
-    """Merge a reported state into a known integration; `_save_first` merges it into a later one."""
+async def save_state(
+    transaction: Transaction, state: ReportedState, *, read_again: bool = False
+) -> Integration | None:
+    """Merge a reported state into a known integration; `_save_first` merges it into a later one.
+
+    With ``read_again``, the details are due also if all are known.
+    """
     row = await lock_row(transaction, state.integration_id)
     if row is None or row["deleted_at"] is not None:
         return None
-    values = merge.state_changes(row, state)
-    await details_due.request(transaction, {**row, **values})
+    values = merge.state_changes(row, state, now=transaction.now)
+    await details_due.request(transaction, {**row, **values}, again=read_again)
     return await _save_changes(transaction, row, values)
 
 
@@ -175,7 +180,7 @@ async def save_details(
         await erasing.remove_integration(transaction, details.integration_id, origin_id=about)
         return None
     changed_meanwhile = row["updated_at"] != states_unless_changed_since
-    values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile)
+    values = merge.details_changes(row, details, changed_meanwhile=changed_meanwhile, now=transaction.now)
     integration = await _save_changes(transaction, row, values) if values else None
     await details_due.save_read(transaction, {**row, **values}, details)
     return integration
@@ -197,7 +202,7 @@ async def _save_first(
     row = await _insert(transaction, integration_id, **values)
     # States that Kombo reported before count from now on.
     for state in await webhook_events.find_states(transaction, integration_id) if has_states else []:
-        changes = merge.state_changes(row, state)
+        changes = merge.state_changes(row, state, now=transaction.now)
         if changes:
             row = await _update(transaction, row, changes)
     integration = await _write_event(transaction, "integration.connected", row)

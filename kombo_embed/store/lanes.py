@@ -19,6 +19,7 @@ from sqlalchemy import (
     Executable,
     FromClause,
     Integer,
+    ScalarSelect,
     String,
     bindparam,
     delete,
@@ -98,9 +99,14 @@ def has_earlier(lane: Columns, *, before: Any) -> ColumnElement[bool]:  # noqa: 
         types.c.handler == lane.handler,
         is_unclaimed.correlate_except(unclaimed),
     )
+    is_in_outbox = func.coalesce(_first_in_outbox(lane), AFTER_ALL) < before
+    return or_(will_be_claimed.correlate_except(types), is_in_outbox)
+
+
+def _first_in_outbox(lane: Columns) -> ScalarSelect[Any]:
     # Writers number the integration's events in the outbox before their own, so the first is the earliest.
     numbered = events.alias("numbered")
-    first_in_outbox = (
+    return (
         select(numbered.c.id)
         .select_from(outbox.outerjoin(numbered, numbered.c.event_id == outbox.c.event_id))
         .where(
@@ -114,7 +120,6 @@ def has_earlier(lane: Columns, *, before: Any) -> ColumnElement[bool]:  # noqa: 
         .correlate_except(outbox, numbered)
         .scalar_subquery()
     )
-    return or_(will_be_claimed.correlate_except(types), func.coalesce(first_in_outbox, AFTER_ALL) < before)
 
 
 async def ready(transaction: Transaction, lanes: Iterable[Lane]) -> int:
@@ -193,23 +198,17 @@ def _next_lanes() -> Executable:
         literal_column("0", Integer).label("number"),
     ).cte("found", recursive=True)
     later, following = deliveries.alias("later"), deliveries.alias("following")
+    is_later = tuple_(later.c.handler, later.c.lane) > tuple_(found.c.handler, found.c.lane)
     following_id = (
         select(later.c.id)
-        .where(
-            later.c.environment == environment,
-            later.c.lane.is_not(None),
-            tuple_(later.c.handler, later.c.lane) > tuple_(found.c.handler, found.c.lane),
-        )
+        .where(later.c.environment == environment, later.c.lane.is_not(None), is_later)
         .order_by(later.c.handler, later.c.lane, later.c.event_row_id)
         .limit(1)
         .correlate(found)
         .scalar_subquery()
     )
-    step = (
-        select(following.c.handler, following.c.lane, found.c.number + 1)
-        .join_from(found, following, following.c.id == following_id)
-        .where(found.c.number < LANES_PER_LOOK)
-    )
-    found = found.union_all(step)
+    step = select(following.c.handler, following.c.lane, found.c.number + 1)
+    step = step.join_from(found, following, following.c.id == following_id)
+    found = found.union_all(step.where(found.c.number < LANES_PER_LOOK))
     is_ready = has_head(Columns(environment, found.c.handler, found.c.lane))
     return select(found.c.handler, found.c.lane, is_ready).where(found.c.number > 0).order_by(found.c.number)

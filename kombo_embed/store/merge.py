@@ -6,6 +6,8 @@ The row ends the same in whatever order the reports arrive:
   nothing; of two values with the same time, the greater one counts.
 - The setup status of a token exchange has no time. It counts until a value with a time is known, and only
   forward: INCOMPLETE, FINAL_SYNC_PENDING, COMPLETED.
+- A time over a day ahead of this machine's clock is impossible: it counts as the time of its arrival, and a
+  recorded one as none. Otherwise no later report would ever count.
 - Details were current while Kombo was called. Their status and setup status count if none was known, or if
   the row did not change meanwhile, with a time just after the last known one. The other details always count.
 - A category that Kombo reports counts. Until it reports one, the minted link's does.
@@ -15,10 +17,11 @@ The row ends the same in whatever order the reports arrive:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, ReportedState
+from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, ReportedState
 
 Values = dict[str, Any]
 Row = Mapping[Any, Any]
@@ -26,14 +29,22 @@ Row = Mapping[Any, Any]
 TIME_OF = {"status": "state_updated_at", "setup_status": "setup_updated_at", "qa_status": "qa_updated_at"}
 SETUP_ORDER = ("INCOMPLETE", "FINAL_SYNC_PENDING", "COMPLETED")
 JUST_AFTER = timedelta(microseconds=1)
+MAX_AHEAD = timedelta(days=1)  # of Kombo's clock, or a broken one of its tools', against ours
 
 
-def state_changes(row: Row, state: ReportedState) -> Values:
+def with_possible_time(report: Report | None, *, now: datetime) -> Report | None:
+    """Return a report that arrives now; a state with an impossible time gets that of its arrival."""
+    if isinstance(report, ReportedState) and _is_impossible(report.updated_at, now):
+        return replace(report, updated_at=now)
+    return report
+
+
+def state_changes(row: Row, state: ReportedState, *, now: datetime) -> Values:
     """Return what a reported state changes in a row."""
     reported = {"status": state.status, "setup_status": state.setup_status, "qa_status": state.qa_status}
     values: Values = {}
     for name, value in reported.items():
-        if value is None or not _is_newer(row, name, value, state.updated_at):
+        if value is None or not _is_newer(row, name, value, state.updated_at, now=now):
             continue
         values[name] = value
         if state.updated_at is not None:
@@ -41,23 +52,28 @@ def state_changes(row: Row, state: ReportedState) -> Values:
     return _changed(row, values)
 
 
-def report_changes(row: Row, reported: ReportedIntegration, *, origin_id: str | None) -> Values:
+def report_changes(
+    row: Row, reported: ReportedIntegration, *, origin_id: str | None, now: datetime
+) -> Values:
     """Return what a token exchange, or an event about the whole integration, changes in its row."""
     once = {"origin_id": origin_id, "organization_name": reported.organization_name, "email": reported.email}
     values: Values = {name: value for name, value in once.items() if row[name] is None}
     if reported.category is not None:
         values |= {"category": reported.category, "category_guessed": False}
-    if row["setup_updated_at"] is None and _is_further(reported.setup_status, row["setup_status"]):
+    is_timed = _known_at(row, "setup_status", now=now) is not None
+    if not is_timed and _is_further(reported.setup_status, row["setup_status"]):
         values["setup_status"] = reported.setup_status
     return _changed(row, values)
 
 
-def details_changes(row: Row, details: IntegrationDetails, *, changed_meanwhile: bool) -> Values:
+def details_changes(
+    row: Row, details: IntegrationDetails, *, changed_meanwhile: bool, now: datetime
+) -> Values:
     """Return what Kombo's details of an integration change in its row."""
     values: Values = {}
     for name, value in (("status", details.status), ("setup_status", details.setup_status)):
         if value not in (None, row[name]) and (row[name] is None or not changed_meanwhile):
-            known_at = row[TIME_OF[name]]
+            known_at = _known_at(row, name, now=now)
             values |= {name: value, TIME_OF[name]: known_at + JUST_AFTER if known_at else None}
     if details.category is not None:
         values |= {"category": details.category, "category_guessed": False}
@@ -68,13 +84,22 @@ def details_changes(row: Row, details: IntegrationDetails, *, changed_meanwhile:
     return _changed(row, values)
 
 
-def _is_newer(row: Row, name: str, value: str, updated_at: datetime | None) -> bool:
-    known_at = row[TIME_OF[name]]
+def _is_newer(row: Row, name: str, value: str, updated_at: datetime | None, *, now: datetime) -> bool:
+    known_at = _known_at(row, name, now=now)
     if known_at is None:
         return True
     if updated_at is None or updated_at < known_at:
         return False
     return updated_at > known_at or value > (row[name] or "")
+
+
+def _known_at(row: Row, name: str, *, now: datetime) -> datetime | None:
+    known_at: datetime | None = row[TIME_OF[name]]
+    return None if _is_impossible(known_at, now) else known_at
+
+
+def _is_impossible(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and moment - now > MAX_AHEAD
 
 
 def _is_further(reported: str | None, known: str | None) -> bool:

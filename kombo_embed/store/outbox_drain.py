@@ -20,6 +20,7 @@ from kombo_embed.store.transaction import Transaction
 ROWS = 100  # in one transaction, so that other writers wait only briefly
 
 Rows = Sequence[RowMapping]
+Values = dict[str, Any]
 
 
 class Drain:
@@ -88,29 +89,32 @@ async def _move(transaction: Transaction, rows: Rows, names: Mapping[str, Sequen
     if not rows:
         return
     row_ids = await _insert_events(transaction, rows)
-    pending: list[dict[str, Any]] = []
-    ended: list[dict[str, Any]] = []
+    pending: list[Values] = []
+    ended: list[Values] = []
     for row in rows:
-        done = set(row["done_handlers"])
-        left = [name for name in names.get(row["type"], ()) if name not in done] or [""] * (not done)
-        common = {
-            "environment": transaction.environment,
-            "event_row_id": row_ids[row["event_id"]],
-            "failures": row["failures"],
-        }
-        ended += [common | {"handler": name, "outcome": "delivered", "failures": 0} for name in sorted(done)]
-        if row["given_up_at"] is not None:
-            ended += [common | {"handler": name, "outcome": "dead"} for name in left]
-        else:
-            own = {"type": row["type"], "lane": row["integration_id"], "attempts": row["attempts"]}
-            pending += [common | own | {"handler": name} for name in left]
+        common = {"environment": transaction.environment, "event_row_id": row_ids[row["event_id"]]}
+        of_event = _deliveries_of(row, names.get(row["type"], ()))
+        pending += [common | one for one in of_event if "outcome" not in one]
+        ended += [common | one | {"ended_at": transaction.now} for one in of_event if "outcome" in one]
     if ended:
-        ended = [one | {"ended_at": transaction.now} for one in ended]
         await transaction.connection.execute(insert(ended_deliveries), ended)
     await insert_deliveries(transaction, pending)
     await _keep_due_times(transaction, rows, row_ids)
     moved = update(outbox).where(outbox.c.id.in_([row["id"] for row in rows]))
     await transaction.connection.execute(moved.values(delivered_at=transaction.now, lease_owner=None))
+
+
+def _deliveries_of(row: RowMapping, names: Sequence[str]) -> list[Values]:
+    """Return the columns of an event's deliveries; those that have ended have an outcome."""
+    done = set(row["done_handlers"])
+    left = [name for name in names if name not in done] or [""] * (not done)
+    ended = [{"handler": name, "outcome": "delivered", "failures": 0} for name in sorted(done)]
+    if row["given_up_at"] is not None:
+        dead = {"outcome": "dead", "failures": row["failures"]}
+        return ended + [{"handler": name, **dead} for name in left]
+    own = {"type": row["type"], "lane": row["integration_id"]}
+    own |= {"attempts": row["attempts"], "failures": row["failures"]}
+    return ended + [{"handler": name, **own} for name in left]
 
 
 async def _insert_events(transaction: Transaction, rows: Rows) -> dict[str, int]:

@@ -31,7 +31,7 @@ from kombo_embed.store.sqlstates import (
     remedy,
     state_of,
 )
-from kombo_embed.store.transaction import Connection, advisory_lock
+from kombo_embed.store.transaction import advisory_lock
 
 # Connections of one process; docs/operations.md has the sum over all workers. A fixed number: more would be
 # opened and closed again in each burst.
@@ -58,6 +58,8 @@ class PostgreSql:
     """
 
     migrates_on_open = False
+    describe = staticmethod(describe)
+    find_missing_privileges = staticmethod(find_missing)
 
     def __init__(self, url: PostgresUrl, *, busy_seconds: float) -> None:
         asyncpg = _driver()
@@ -71,9 +73,8 @@ class PostgreSql:
         # connection that broke while an operation was in progress.
         self._broken: type[Exception] = asyncpg.InternalClientError
         self.errors = (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, self._broken)
-        self._url = url
+        self._url, self._cache_statements = url, url.cache_statements
         self._connect = asyncpg.connect
-        self._cache_statements = url.cache_statements
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             isolation_level="READ COMMITTED",
@@ -114,9 +115,8 @@ class PostgreSql:
             # A pooler invents the process id that it sends at the login. In a transaction, since a statement
             # is two messages, between which a pooler could let another client use the connection.
             async with connection.transaction():
-                is_direct = (
-                    await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid()
-                )
+                process_id = await connection.fetchval("SELECT pg_backend_pid()")
+            is_direct = process_id == connection.get_server_pid()
             if is_direct:
                 await connection.execute(self._session_settings)
                 self._with_settings.add(connection)
@@ -144,10 +144,6 @@ class PostgreSql:
     def verify_settings(self) -> None:
         """Raise `ConfigurationError` if a certificate that the URL names is missing."""
         verify_certificates(self._url.tls)
-
-    async def find_missing_privileges(self, connection: Connection) -> str | None:
-        """Return which privileges our role lacks, with the SQL that grants them; None if it has all."""
-        return await find_missing(connection)
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, Result]], *, reading: bool) -> Result:
         """Run work; readers and writers do not wait for each other."""
@@ -189,10 +185,6 @@ class PostgreSql:
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             return True
         return state_of(error) in TRANSIENT_STATES
-
-    def describe(self, error: Exception) -> str:
-        """Return the error's type and SQLSTATE, and the object of a missing privilege."""
-        return describe(error)
 
     def remedy(self, error: Exception) -> str:
         """Return what the operator can do about this error."""

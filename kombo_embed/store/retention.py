@@ -75,31 +75,34 @@ async def delete_old(transaction: Transaction, old: OldRows) -> int:
 
 def _kinds(before: datetime, audit_before: datetime, *, malformed_before: datetime) -> list[Kind]:
     tokens, received, bodies = completions.c, received_events.c, malformed_events.c
+    is_closed = minted_links.c.watch_until.is_(None)
+    return [
+        Kind(received_events, received.event_id, received.received_at < before),
+        Kind(completions, tokens.activation_token_sha256, tokens.completed_at < before),
+        Kind(minted_links, minted_links.c.id, and_(minted_links.c.expires_at < before, is_closed)),
+        Kind(events, events.c.id, and_(events.c.occurred_at < before, ~_is_pending())),
+        Kind(outbox, outbox.c.id, _is_left_in_outbox(before)),
+        # No delivery is written for a handler that was not seen for so long.
+        Kind(handlers, handlers.c.handler, handlers.c.last_seen_at < before),
+        Kind(malformed_events, bodies.body_sha256, bodies.received_at < max(before, malformed_before)),
+        Kind(audit, audit.c.id, audit.c.at < audit_before),
+    ]
+
+
+def _is_pending() -> ColumnElement[bool]:
+    pending = deliveries.alias("pending")
+    return exists().where(
+        pending.c.environment == events.c.environment,
+        pending.c.event_row_id == events.c.id,
+        pending.c.handler != UNCLAIMED,
+    )
+
+
+def _is_left_in_outbox(before: datetime) -> ColumnElement[bool]:
     is_finished = or_(outbox.c.delivered_at.is_not(None), outbox.c.given_up_at.is_not(None))
     has_no_handler = outbox.c.due_at < before  # due, and not taken for so long
     # Nothing is written into the outbox any more: its oldest rows have the smallest ids.
     first = outbox.alias("first")
     window = select(first.c.id).where(first.c.id > 0).order_by(first.c.id).limit(1).offset(OUTBOX_ROWS)
     is_first = outbox.c.id < func.coalesce(window.scalar_subquery(), AFTER_ALL)
-    pending = deliveries.alias("pending")
-    is_pending = exists().where(
-        pending.c.environment == events.c.environment,
-        pending.c.event_row_id == events.c.id,
-        pending.c.handler != UNCLAIMED,
-    )
-    is_closed = minted_links.c.watch_until.is_(None)
-    return [
-        Kind(received_events, received.event_id, received.received_at < before),
-        Kind(completions, tokens.activation_token_sha256, tokens.completed_at < before),
-        Kind(minted_links, minted_links.c.id, and_(minted_links.c.expires_at < before, is_closed)),
-        Kind(events, events.c.id, and_(events.c.occurred_at < before, ~is_pending)),
-        Kind(
-            outbox,
-            outbox.c.id,
-            and_(is_first, outbox.c.occurred_at < before, or_(is_finished, has_no_handler)),
-        ),
-        # No delivery is written for a handler that was not seen for so long.
-        Kind(handlers, handlers.c.handler, handlers.c.last_seen_at < before),
-        Kind(malformed_events, bodies.body_sha256, bodies.received_at < max(before, malformed_before)),
-        Kind(audit, audit.c.id, audit.c.at < audit_before),
-    ]
+    return and_(is_first, outbox.c.occurred_at < before, or_(is_finished, has_no_handler))

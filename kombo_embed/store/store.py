@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import false, literal, select
 
 from kombo_embed.errors import ConfigurationError, StoreUnavailable
-from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
+from kombo_embed.integration import Completion, Integration
 from kombo_embed.models import CacheKey, LinkType
-from kombo_embed.ports import Clock, ClosedLinks, Invalidation, utc_now
+from kombo_embed.ports import Clock, ClosedLinks, Invalidation
 from kombo_embed.store import (
     apply_event,
+    completions,
     erasure_marks,
     integrations,
     invalidations,
@@ -31,6 +30,7 @@ from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.details import DetailsQueue
 from kombo_embed.store.erasures import Erasures
 from kombo_embed.store.invalidations import InvalidationLog
+from kombo_embed.store.part import StorePart, reading, writing
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
@@ -40,15 +40,26 @@ READ_ONE = select(literal(1)).select_from(tables.integrations).limit(1)
 WRITE_NOTHING = select(literal(1)).select_from(tables.integrations).where(false()).with_for_update()
 
 
-class Store:
+class Store(StorePart):
     """The records of one Kombo environment in a database. All methods raise `StoreUnavailable`."""
+
+    save_link_handed_out = writing(minted_links.watch_from_now)
+    has_minted_link = reading(minted_links.exists_for)
+    find_completion = reading(completions.find)
+    save_malformed_event = writing(webhook_events.save_malformed)
+    find_integrations = reading(integrations.list_of)
+    list_integrations = reading(lists.list_page)
+    list_integrations_after = reading(integrations.list_after)
+    find_connected = reading(lists.find_connected)
+    connected_tools = reading(lists.connected_tools)
+    find_integration = reading(integrations.find)
+    find_public = reading(integrations.find_public)
 
     def __init__(
         self, url: str, *, environment: str, clock: Clock, busy_seconds: float = BUSY_SECONDS
     ) -> None:
-        self._database = Database(url, busy_seconds=busy_seconds, monotonic=clock.monotonic)
-        self._environment = environment
-        self._clock = clock
+        database = Database(url, busy_seconds=busy_seconds, monotonic=clock.monotonic)
+        super().__init__(database, environment=environment, clock=clock)
         self._apply_invalidation: Callable[[Invalidation], Awaitable[None]] = _ignore
         self.outbox = Outbox(self._database, environment=environment)
         self.invalidations = InvalidationLog(self._database, environment=environment)
@@ -116,18 +127,6 @@ class Store:
                 transaction, key, lifetime_seconds=lifetime_seconds, link_type=link_type, watch=watch
             )
 
-    @run_to_completion
-    async def save_link_handed_out(self, row_id: int) -> None:
-        """Record that a browser got a link that was only prefetched before."""
-        async with self._writing() as transaction:
-            await minted_links.watch_from_now(transaction, row_id)
-
-    @read_only
-    async def has_minted_link(self, origin_id: str) -> bool:
-        """Return whether a link was ever minted here for this origin id."""
-        async with self._reading() as transaction:
-            return await minted_links.exists_for(transaction, origin_id)
-
     async def save_completion(
         self,
         reported: ReportedIntegration,
@@ -140,33 +139,10 @@ class Store:
         """Record an integration under this origin id, once; None if it was deleted or erased before."""
 
         async def save(transaction: Transaction) -> Completion | None:
-            if not await _admit_completion(transaction, reported, origin_id, by_owner=by_owner):
-                return None
-            completion = await integrations.save(transaction, reported, origin_id=origin_id, source="browser")
-            is_first = await transaction.insert_once(
-                tables.completions,
-                environment=self._environment,
-                activation_token_sha256=_hash(activation_token),
-                integration_id=reported.integration_id,
-                completed_at=transaction.now,
-            )
-            if completion is not None and is_first:
-                transaction.invalidate(origin_id)
-            return completion
+            about = {"activation_token": activation_token, "origin_id": origin_id}
+            return await completions.save(transaction, reported, **about, by_owner=by_owner)
 
         return await self._change(save, actor=actor)
-
-    @read_only
-    async def find_completion(self, activation_token: str) -> Integration | None:
-        """Return the integration that this activation token was exchanged for earlier."""
-        columns = tables.completions.c
-        query = select(columns.integration_id).where(
-            columns.environment == self._environment,
-            columns.activation_token_sha256 == _hash(activation_token),
-        )
-        async with self._reading() as transaction:
-            integration_id = (await transaction.connection.execute(query)).scalar_one_or_none()
-            return None if integration_id is None else await integrations.find(transaction, integration_id)
 
     async def save_event(
         self,
@@ -182,12 +158,6 @@ class Store:
                 transaction, event, report, created_at=created_at, unless_erased=unless_erased
             )
         )
-
-    @run_to_completion
-    async def save_malformed_event(self, body: bytes, *, reason: str) -> None:
-        """Record a signed body that cannot be parsed, once per distinct body."""
-        async with self._writing() as transaction:
-            await webhook_events.save_malformed(transaction, body, reason=reason)
 
     async def save_deleted(
         self,
@@ -216,48 +186,6 @@ class Store:
                 transaction, details, states_unless_changed_since=unless
             )
         )
-
-    @read_only
-    async def find_integrations(self, origin_id: str) -> list[Integration]:
-        """Return the origin id's integrations, oldest first."""
-        async with self._reading() as transaction:
-            return await integrations.list_of(transaction, origin_id)
-
-    @read_only
-    async def list_integrations(self, origin_id: str, query: IntegrationQuery) -> IntegrationPage | None:
-        """Return a page of the origin id's integrations; None if no page of theirs had the cursor."""
-        async with self._reading() as transaction:
-            return await lists.list_page(transaction, origin_id, query)
-
-    @read_only
-    async def find_connected(self, origin_id: str, *, tool: str, category: str) -> Integration | None:
-        """Return the integration that connects a tool already, one to reconnect first, else the oldest."""
-        async with self._reading() as transaction:
-            return await lists.find_connected(transaction, origin_id, tool=tool, category=category)
-
-    @read_only
-    async def connected_tools(self, origin_id: str, category: str) -> set[str]:
-        """Return the tools that an origin id has connected in a category, or in an unknown one."""
-        async with self._reading() as transaction:
-            return await lists.connected_tools(transaction, origin_id, category)
-
-    @read_only
-    async def find_integration(self, integration_id: str) -> Integration | None:
-        """Return one integration by Kombo's id."""
-        async with self._reading() as transaction:
-            return await integrations.find(transaction, integration_id)
-
-    @read_only
-    async def find_public(self, public_id: str, origin_id: str) -> Integration | None:
-        """Return one integration by its public id if it belongs to this origin id."""
-        async with self._reading() as transaction:
-            return await integrations.find_public(transaction, public_id, origin_id)
-
-    @read_only
-    async def list_integrations_after(self, integration_id: str, *, limit: int) -> list[Integration]:
-        """Return the next page of all integrations, ordered by Kombo's id; ``""`` starts at the first."""
-        async with self._reading() as transaction:
-            return await integrations.list_after(transaction, integration_id, limit=limit)
 
     @run_to_completion
     async def close_expired_links(self, *, limit: int) -> ClosedLinks:
@@ -299,19 +227,6 @@ class Store:
         result, _ = await self._database.run_to_completion(run, then=apply)
         return result
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Transaction]:
-        async with self._database.reading() as connection:
-            yield Transaction(connection, self._environment, self._now())
-
-    @asynccontextmanager
-    async def _writing(self, actor: str | None = None) -> AsyncIterator[Transaction]:
-        async with self._database.writing() as connection:
-            yield Transaction(connection, self._environment, self._now(), actor)
-
-    def _now(self) -> datetime:
-        return utc_now(self._clock)
-
 
 async def migrate(url: str) -> str:
     """Migrate a database's tables to this package's version; return the version.
@@ -330,17 +245,3 @@ async def migrate(url: str) -> str:
 
 async def _ignore(invalidation: Invalidation) -> None:
     """Do nothing: without a cache in this process, nothing has to be invalidated."""
-
-
-def _hash(activation_token: str) -> str:
-    return hashlib.sha256(activation_token.encode()).hexdigest()
-
-
-async def _admit_completion(
-    transaction: Transaction, reported: ReportedIntegration, origin_id: str, *, by_owner: bool
-) -> bool:
-    """Lift the marks of an erasure if the customer's own end user has connected again."""
-    if by_owner:
-        await erasure_marks.lift(transaction, reported.integration_id, origin_id=origin_id)
-        return True
-    return await erasure_marks.admits(transaction, reported.integration_id, origin_id=origin_id)

@@ -8,8 +8,15 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from kombo_embed.store.columns import ShortWords, UtcDateTime, Words, metadata, number, only_where, short
-from kombo_embed.store.erasure_tables import erased_integrations, erased_origins, erasure_keys
-from kombo_embed.store.event_tables import audit, deliveries, ended_deliveries, events, handlers, rollups
+from kombo_embed.store.event_tables import (
+    audit,
+    deliveries,
+    ended_deliveries,
+    events,
+    handlers,
+    outbox,
+    rollups,
+)
 
 __all__ = [
     "ShortWords",
@@ -35,6 +42,7 @@ __all__ = [
 ]
 
 LIVE = only_where("deleted_at IS NULL")
+WATCHED, CLOSED = only_where("watch_until IS NOT NULL"), only_where("watch_until IS NULL")
 
 integrations = sa.Table(
     "kombo_embed_integrations",
@@ -135,18 +143,8 @@ minted_links = sa.Table(
     # When to check whether a completion followed; None if that was done, or is not needed.
     sa.Column("watch_until", UtcDateTime),
     sa.Index("ix_kombo_embed_minted_links_origin_id", "environment", "origin_id", "id"),
-    sa.Index(
-        "ix_kombo_embed_minted_links_watched",
-        "environment",
-        "watch_until",
-        **only_where("watch_until IS NOT NULL"),
-    ),
-    sa.Index(
-        "ix_kombo_embed_minted_links_closed",
-        "environment",
-        "expires_at",
-        **only_where("watch_until IS NULL"),
-    ),
+    sa.Index("ix_kombo_embed_minted_links_watched", "environment", "watch_until", **WATCHED),
+    sa.Index("ix_kombo_embed_minted_links_closed", "environment", "expires_at", **CLOSED),
 )
 
 # Which integration an activation token was exchanged for. Kombo does not document that a token can be
@@ -192,36 +190,6 @@ malformed_events = sa.Table(
     sa.Index("ix_kombo_embed_malformed_events_received_at", "environment", "received_at"),
 )
 
-# The outbox of earlier versions. This version only empties it: see outbox_drain.py.
-# Neither delivered nor a dead letter.
-WAITING = only_where("delivered_at IS NULL AND given_up_at IS NULL")
-
-outbox = sa.Table(
-    "kombo_embed_outbox",
-    metadata,
-    sa.Column("id", number(), primary_key=True),
-    sa.Column("environment", sa.String(64), nullable=False),
-    sa.Column("event_id", sa.String(32), nullable=False, unique=True),
-    sa.Column("type", sa.String(64), nullable=False),
-    sa.Column("origin_id", Words()),
-    sa.Column("integration_id", short(255)),
-    sa.Column("integration", sa.JSON(none_as_null=True)),
-    sa.Column("data", sa.JSON, nullable=False),
-    sa.Column("occurred_at", UtcDateTime, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("done_handlers", sa.JSON, nullable=False),
-    sa.Column("due_at", UtcDateTime, nullable=False),
-    sa.Column("lease_owner", sa.String(32)),
-    sa.Column("lease_ends_at", UtcDateTime),
-    sa.Column("delivered_at", UtcDateTime),
-    # Attempts in which a handler failed.
-    sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")),
-    sa.Column("given_up_at", UtcDateTime),  # when it became a dead letter
-    sa.Index("ix_kombo_embed_outbox_waiting", "environment", "type", "id", **WAITING),
-    sa.Index("ix_kombo_embed_outbox_integration", "environment", "integration_id", "id", **WAITING),
-    sa.Index("ix_kombo_embed_outbox_undelivered", "environment", "id", **only_where("delivered_at IS NULL")),
-)
-
 # Changes of origin ids' integrations, written in the transaction that makes them, for every process to apply:
 # all of them invalidate lists, most of them invalidate links.
 # AUTOINCREMENT: ids are never reused, so a process knows by the greatest one which rows it has read.
@@ -247,4 +215,33 @@ leases = sa.Table(
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("owner", sa.String(32), nullable=False),
     sa.Column("ends_at", UtcDateTime, nullable=False),
+)
+
+# What is kept of customers whose personal data was erased, so that late reports bring nothing back.
+# The key of the digests of origin ids, random, written by the first erasure. It has the life of the digests,
+# so it is beside them: it is no secret from who can read the database.
+erasure_keys = sa.Table(
+    "kombo_embed_erasure_keys",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("digest_key", sa.LargeBinary, nullable=False),
+)
+
+erased_origins = sa.Table(
+    "kombo_embed_erased_origins",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("origin_digest", sa.String(64), primary_key=True),
+    sa.Column("erased_at", UtcDateTime, nullable=False),
+)
+
+# The digest says whose it was, for an erasure that continues after a crash, or deletes at Kombo later.
+erased_integrations = sa.Table(
+    "kombo_embed_erased_integrations",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("integration_id", short(255), primary_key=True),
+    sa.Column("origin_digest", sa.String(64), nullable=False),
+    sa.Column("erased_at", UtcDateTime, nullable=False),
+    sa.Index("ix_kombo_embed_erased_integrations_origin_digest", "environment", "origin_digest"),
 )

@@ -31,7 +31,7 @@ DESCRIPTION = (
 ToSchema = Callable[[type[BaseModel]], dict[str, Any]]
 
 
-@functools.cache  # it takes most of the time of a start
+@functools.cache  # it does not depend on settings, and its schemas take longer than the rest of a start
 def openapi_document() -> dict[str, Any]:
     """Return the document of all operations; its paths are relative to where it is served."""
     paths: dict[str, dict[str, Any]] = {}

@@ -121,7 +121,7 @@ async def leave(dialog: FrameLocator) -> None:
 
 
 @asynccontextmanager
-async def running_stage(folder: Path) -> AsyncIterator[Stage]:
+async def running_stage(folder: Path, **settings: Any) -> AsyncIterator[Stage]:
     sandbox = Sandbox(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(sandbox.aclose)
@@ -132,6 +132,7 @@ async def running_stage(folder: Path) -> AsyncIterator[Stage]:
                 api_url=f"{sandbox_url}/v1",
                 database_url=f"sqlite+aiosqlite:///{folder / 'stage.db'}",
                 allow_disconnect=True,
+                **settings,
             ),
         )
         built = folder / "built"

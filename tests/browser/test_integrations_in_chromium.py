@@ -93,7 +93,7 @@ async def test_a_flow_that_is_not_possible_is_reported_in_its_row(visit: Visit) 
     await visit.open(PAGE)
     await visit.page.get_by_test_id("finish-setup").click()  # the link had no setup step
     await expect(visit.page.get_by_test_id("integration").get_by_role("alert")).to_have_text(
-        "That did not work. Please try again."
+        "This does not work at the moment. Please contact support."
     )
     await expect(visit.page.locator("output")).to_have_text("failed: setup_not_available")
     visit.console_errors.clear()  # the browser logs the 409

@@ -301,6 +301,7 @@ async def test_threads_that_hang_occupy_only_their_handlers_slots_and_are_logged
     assert caplog.messages.count("hook.stuck") == 1
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("failing", [False, True])
 async def test_a_slow_or_failing_handler_with_a_backlog_delays_no_other_handler(failing: bool) -> None:
     """500 events of a fast handler behind 2,000 of another one, of the same integrations."""

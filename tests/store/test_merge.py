@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,8 @@ from kombo_embed.store import merge
 from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, ReportedState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+NOW = START + timedelta(hours=1)
+FOREVER = datetime.max.replace(tzinfo=UTC) - NOW
 EMPTY_ROW: dict[str, Any] = {
     **dict.fromkeys(("status", "state_updated_at", "setup_status", "setup_updated_at")),
     **dict.fromkeys(("qa_status", "qa_updated_at", "category", "origin_id", "organization_name", "email")),
@@ -56,10 +59,10 @@ details = st.builds(
 reports = st.lists(states | integrations, max_size=8)
 
 
-def changes(row: dict[str, Any], report: AnyReport) -> merge.Values:
+def changes(row: dict[str, Any], report: AnyReport, *, now: datetime = NOW) -> merge.Values:
     if isinstance(report, ReportedState):
-        return merge.state_changes(row, report)
-    return merge.report_changes(row, report, origin_id=report.origin_id)
+        return merge.state_changes(row, report, now=now)
+    return merge.report_changes(row, report, origin_id=report.origin_id, now=now)
 
 
 def merged(reported: list[AnyReport], *, into: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -123,7 +126,7 @@ def test_a_state_without_a_time_counts_only_until_one_has_a_time(
 ) -> None:
     row = merged([*reported, state])
     untimed = ReportedState("personio:x", "UNTIMED", "UNTIMED", None, "UNTIMED")
-    changed = merge.state_changes(row, untimed)
+    changed = merge.state_changes(row, untimed, now=NOW)
     assert changed == {name: "UNTIMED" for name, time in merge.TIME_OF.items() if row[time] is None}
 
 
@@ -134,7 +137,7 @@ def test_an_origin_id_a_name_and_an_email_are_set_once(
     row = merged(
         reported, into=EMPTY_ROW | {"origin_id": "first", "organization_name": "First", "email": "f"}
     )
-    row |= merge.report_changes(row, other, origin_id="other")
+    row |= merge.report_changes(row, other, origin_id="other", now=NOW)
     assert (row["origin_id"], row["organization_name"], row["email"]) == ("first", "First", "f")
 
 
@@ -150,14 +153,14 @@ def test_details_update_known_states_only_if_the_row_did_not_change_meanwhile(
     reported: list[AnyReport], current: IntegrationDetails, changed_meanwhile: bool
 ) -> None:
     before = merged(reported)
-    row = before | merge.details_changes(before, current, changed_meanwhile=changed_meanwhile)
+    row = before | merge.details_changes(before, current, changed_meanwhile=changed_meanwhile, now=NOW)
     for name in ("status", "setup_status"):
         update = None if changed_meanwhile and before[name] else getattr(current, name)
         assert row[name] == (update or before[name])
     assert row["category"] == (current.category or before["category"])
     assert row["origin_id"] == (before["origin_id"] or current.origin_id)
     assert (row["tool_label"], row["logo_url"]) == (current.tool_label, current.logo_url)
-    assert merge.details_changes(row, current, changed_meanwhile=changed_meanwhile) == {}
+    assert merge.details_changes(row, current, changed_meanwhile=changed_meanwhile, now=NOW) == {}
 
 
 @given(reported=reports, current=details, later=states)
@@ -165,9 +168,9 @@ def test_after_details_an_older_state_changes_nothing_and_a_newer_one_counts(
     reported: list[AnyReport], current: IntegrationDetails, later: ReportedState
 ) -> None:
     row = merged(reported)
-    row |= merge.details_changes(row, current, changed_meanwhile=False)
+    row |= merge.details_changes(row, current, changed_meanwhile=False, now=NOW)
     assert later.updated_at is not None
-    changed = merge.state_changes(row, later)
+    changed = merge.state_changes(row, later, now=NOW)
     for name, time in merge.TIME_OF.items():
         value = getattr(later, name)
         if value in (None, row[name]):
@@ -176,3 +179,30 @@ def test_after_details_an_older_state_changes_nothing_and_a_newer_one_counts(
             assert (changed[name], changed[time]) == (value, later.updated_at)
         elif later.updated_at < row[time]:
             assert name not in changed
+
+
+@given(state=states, ahead=st.timedeltas(min_value=timedelta(days=1, microseconds=1), max_value=FOREVER))
+def test_an_impossible_time_counts_as_the_time_of_arrival(state: ReportedState, ahead: timedelta) -> None:
+    odd = replace(state, updated_at=NOW + ahead)
+    assert merge.with_possible_time(odd, now=NOW) == replace(state, updated_at=NOW)
+    for possible in (
+        state,
+        replace(state, updated_at=NOW + timedelta(days=1)),
+        replace(state, updated_at=None),
+    ):
+        assert merge.with_possible_time(possible, now=NOW) is possible
+
+
+@given(reported=reports, state=states, current=details)
+def test_a_recorded_impossible_time_counts_as_none(
+    reported: list[AnyReport], state: ReportedState, current: IntegrationDetails
+) -> None:
+    timeless = merged(reported) | dict.fromkeys(merge.TIME_OF.values())
+    for moment in (NOW + timedelta(days=1, microseconds=1), datetime.max.replace(tzinfo=UTC)):
+        odd = timeless | dict.fromkeys(merge.TIME_OF.values(), moment)
+        assert changes(odd, state) == changes(timeless, state)
+        expected = merge.details_changes(timeless, current, changed_meanwhile=False, now=NOW)
+        named = merge.details_changes(odd, current, changed_meanwhile=False, now=NOW)
+        assert {name: value for name, value in named.items() if value is not None} == expected
+        # Until then it is the last known one, for a clock that is right again.
+        assert changes(odd, replace(state, updated_at=None), now=moment) == {}

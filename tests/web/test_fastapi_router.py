@@ -457,6 +457,7 @@ def test_the_hosts_document_has_every_operation_with_its_bodies_responses_and_pr
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
+@pytest.mark.integration
 def test_without_fastapi_the_error_names_the_extra() -> None:
     program = (
         "import sys; sys.modules['fastapi'] = None\n"

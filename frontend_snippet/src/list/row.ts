@@ -98,14 +98,14 @@ export class Row {
     this.menuButton.ariaLabel = fill(words.texts.more, entry.name);
   }
 
-  #showStatus({ integration, isDuplicate }: Entry, texts: ListTexts): void {
+  #showStatus({ integration, isDuplicate }: Entry, texts: Words["texts"]): void {
     const { status, advice } = this.#parts;
     const next = integration.next_action;
     status.textContent = textOf(texts, "state", next) ?? next;
     status.dataset["tone"] = TONES.get(next) ?? "plain";
-    advice.textContent = [textOf(texts, "advice", next), isDuplicate && texts.duplicate]
-      .filter(Boolean)
-      .join(" ");
+    // Only Kombo can enable an integration again.
+    const what = next === "enable" ? texts.support : textOf(texts, "advice", next);
+    advice.textContent = [what, isDuplicate && texts.duplicate].filter(Boolean).join(" ");
     advice.hidden = !advice.textContent;
   }
 
@@ -128,7 +128,7 @@ function metaOf({ integration }: Entry, { texts, language }: Words): string {
   const { category, connected_at: connectedAt } = integration;
   return [
     category && (textOf(texts, "category", category) ?? category),
-    `${texts.state_none}: ${formatDate(connectedAt, language, false)}`,
+    `${texts.addedAt}: ${formatDate(connectedAt, language, false)}`,
   ]
     .filter(Boolean)
     .join(" · ");
@@ -138,7 +138,7 @@ function detailsOf({ integration }: Entry, { texts, language }: Words): HTMLElem
   const { organization_name: organization, connected_at: connected, updated_at: updated, id } = integration;
   const values = [
     [texts.organization, organization],
-    [texts.state_none, formatDate(connected, language, true)],
+    [texts.addedAt, formatDate(connected, language, true)],
     [texts.updatedAt, formatDate(updated, language, true)],
     [texts.reference, id],
   ] as const;
