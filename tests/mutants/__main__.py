@@ -54,7 +54,7 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
         check=False,
         env=environment,
     )
-    failed = re.search(r"^FAILED (?:.*/)?([^\s]+)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^FAILED ([^\s\[]+)", done.stdout, re.MULTILINE)
     return done.returncode, failed[1] if failed else ""
 
 
@@ -66,7 +66,7 @@ def try_mutant(folder: Path, mutant: Mutant) -> tuple[bool, str]:
     finally:
         (folder / mutant.file).write_text(original, encoding="utf-8")
     if code == TESTS_FAILED:
-        return True, f"found by `{failed.partition('::')[2].partition('[')[0]}`"
+        return True, f"found by `{failed.partition('::')[2]}`"
     return False, "SURVIVED" if code == 0 else f"the tests did not run ({code})"
 
 

@@ -30,22 +30,22 @@ class Customer:
     async def live(self, *, flows: int) -> None:
         """Go through some flows, and leave perhaps."""
         for _ in range(flows):
-            await asyncio.sleep(self._chance.expovariate(1))
+            await asyncio.sleep(self._chance.expovariate(2))
             await self._go_through_a_flow()
         if self._chance.random() < 0.4:
             await self._change_something()
-        if self._chance.random() < 0.08:
+        if self._chance.random() < 0.06:
             await self._be_erased()
 
     async def _go_through_a_flow(self) -> None:
         who = person(f"{self._chance.choice(['ada', 'grace'])}@{self.origin_id}")
         link = await self._request_link(who)
-        if self._chance.random() < 0.25:
+        if self._chance.random() < 0.12:
             await asyncio.sleep(self._chance.uniform(11, 16))
             link = await self._request_link(who)  # the page is loaded again
         if link is None or self._chance.random() < 0.1:
             return  # the tab is closed
-        await asyncio.sleep(self._chance.expovariate(1 / 2))
+        await asyncio.sleep(self._chance.expovariate(1))
         try:
             if self._chance.random() < 0.1:
                 await self._world.sandbox.fail(link)

@@ -67,10 +67,17 @@ class Invariants:
         self._truth = truth
         self._database = database
         self.checks = 0
+        self._problem: BaseException | None = None
+
+    def found(self, problem: BaseException) -> None:
+        """Let the next check raise what went wrong elsewhere."""
+        self._problem = self._problem or problem
 
     def check_records(self) -> None:
         """One record per integration, of its owner; nothing lost; nothing that is gone comes back."""
         self.checks += 1
+        if self._problem is not None:
+            raise self._problem
         rows = self._database.execute(INTEGRATIONS).fetchall()
         found = {integration_id: (origin_id, deleted_at) for integration_id, origin_id, deleted_at in rows}
         if len(found) != len(rows):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
@@ -24,20 +23,15 @@ from tests.simulation.invariants import (
     LINK_LIFETIME_SECONDS,
     MARGIN_SECONDS,
     Invariants,
-    Minted,
     Truth,
-    Violated,
 )
 from tests.simulation.network import Way, Weather
+from tests.simulation.observers import ObservedApp, ObservedKombo
 from tests.simulation.shared_cache import SharedCache, SharedLinkCache
 from tests.simulation.virtual_time import EPOCH, Process, VirtualClock, VirtualLoop, process
 from tests.support import API_KEY, WEBHOOK_SECRET, database_with_tables, end_user_from_header, make_settings
 
 HANDLERS = {"start_first_sync", "notify_sales"}
-HONEST_FAILURES = {
-    *((429, "rate_limited"), (503, "kombo_rate_limited"), (503, "kombo_unavailable"), (504, "kombo_timeout")),
-    *((502, "kombo_rejected"), (502, "kombo_invalid_response"), (503, "store_unavailable")),
-}
 STEPS_BEFORE_DEATH = 200
 KOMBO = "http://localhost:8001"
 
@@ -65,7 +59,8 @@ class World:
         clock = ManualClock(time=lambda: EPOCH + loop.now, monotonic=lambda: loop.now)
         self.sandbox = Sandbox(api_key=API_KEY, webhook_secret=WEBHOOK_SECRET, clock=clock)
         self._kombo = Process("kombo")
-        self.to_kombo = self._way(lambda: (self._kombo, _Kombo(self)))
+        kombo = ObservedKombo(self.truth, loop, httpx.ASGITransport(self.sandbox.app))
+        self.to_kombo = self._way(lambda: (self._kombo, kombo))
         self.to_app = self._way(self._choose)
         self.webhooks = self._way(self._choose)
         self.sandbox.webhook_url = "http://app.example/kombo/webhooks"
@@ -76,7 +71,6 @@ class World:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.database_fails = 0.0
         self.deaths = 0
-        self.problem: BaseException | None = None
         event.listen(Engine, "before_cursor_execute", self._fail_statement)
         event.listen(Engine, "commit", self._fail_commit)
 
@@ -121,7 +115,7 @@ class World:
         self._add_handlers(embed)
         app = Starlette()
         embed.install(app)
-        instance = Instance(owner, embed, _Watched(self, httpx.ASGITransport(app)))
+        instance = Instance(owner, embed, ObservedApp(self.invariants, self.loop, httpx.ASGITransport(app)))
         owner.on_death.append(lambda: self._died(instance))
         self.instances.append(instance)
         self._ever.append(instance)
@@ -141,7 +135,7 @@ class World:
             except KomboEmbedError:
                 pass
             except Exception as error:  # noqa: BLE001 - a bug, found
-                self.problem = self.problem or error
+                self.invariants.found(error)
             _end(ended, is_done=is_done)
 
         def died() -> None:
@@ -201,7 +195,7 @@ class World:
             assert event.integration is not None
             integration_id = event.integration.integration_id
             self.truth.events.add((integration_id, event.id))
-            await asyncio.sleep(self.chance.choice([0, 0.01, 0.5, 4]))
+            await asyncio.sleep(self.chance.choice([0, 0, 0.01, 0.5, 4]))
             if self.chance.random() < 0.1:
                 raise RuntimeError("the host's handler failed")
             self.truth.handled[name, event.id, integration_id] += 1
@@ -282,54 +276,3 @@ class World:
 def _end(future: asyncio.Future[bool], *, is_done: bool) -> None:
     if not future.done():
         future.set_result(is_done)
-
-
-class _Kombo(httpx.AsyncBaseTransport):
-    """Kombo, seen from the network: records which links were minted for whom."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._transport = httpx.ASGITransport(world.sandbox.app)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await self._transport.handle_async_request(request)
-        await response.aread()
-        if request.url.path.endswith("/create-link") and response.status_code == 200:
-            sent = json.loads(request.content)
-            link = response.json()["data"]["link"]
-            owner = Minted(sent["end_user_origin_id"], sent["end_user_email"], self._world.loop.now)
-            self._world.truth.minted[link] = owner
-        return response
-
-
-class _Watched(httpx.AsyncBaseTransport):
-    """An instance, seen from the network: checks each response that it gives."""
-
-    def __init__(self, world: World, transport: httpx.AsyncBaseTransport) -> None:
-        self._world = world
-        self._transport = transport
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        try:
-            response = await self._transport.handle_async_request(request)
-            await response.aread()
-            self._check(request, response)
-        except Exception as error:
-            self._world.problem = self._world.problem or error
-            raise
-        return response
-
-    def _check(self, request: httpx.Request, response: httpx.Response) -> None:
-        if response.status_code >= 429:
-            failure = response.status_code, response.json()["code"]
-            if failure not in HONEST_FAILURES:
-                raise Violated(f"{request.method} {request.url.path}: {failure}")
-        if request.url.path == "/kombo/links" and response.status_code == 200:
-            name, _, organization = request.headers["x-person"].partition("@")
-            self._world.invariants.check_link(
-                response.content,
-                email=f"{name}@{organization}.example",
-                origin_id=organization,
-                cache_status=response.headers["cache-status"],
-                now=self._world.loop.now,
-            )
