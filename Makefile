@@ -31,7 +31,7 @@ PYTHONS := 3.12 3.13 3.14
 SMOKE := tests/test_public_surface.py tests/journeys/test_connect_journey.py tests/settings tests/cli/test_commands.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations test-lowest test-pythons test-python faults soak mutants check format bench bench-quick build lock screenshots clean
+.PHONY: help demo test test-integrations test-lowest test-pythons test-python faults soak mutants check format bench bench-quick build dist docs links reference lock screenshots clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -76,7 +76,7 @@ soak: $(VENV)/.dev $(MODULE) ## hours of tests at full size: the thirty faults, 
 mutants: $(VENV)/.dev $(MODULE) ## break each of twenty guards in a copy: the tests must find it (10 minutes)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-check: $(VENV)/.dev $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
+check: $(VENV)/.docs $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -93,6 +93,28 @@ bench: $(VENV)/.bench $(MODULE) ## measure the targets of docs/performance.md on
 bench-quick: $(VENV)/.bench $(MODULE) ## the same with fewer rounds, in a few minutes
 	@$(BIN)/python -m benchmarks --effort quick $(ARGS)
 
+dist: $(VENV)/.release $(MODULE) ## what is released: wheel, source distribution and bills of materials, verified
+	@rm -rf dist
+	@KOMBO_EMBED_SKIP_NPM_CI=1 $(BIN)/python -m hatchling build
+	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	@$(BIN)/check-wheel-contents dist/*.whl
+	@mkdir dist/sbom
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library --output-reproducible \
+	    --output-file dist/sbom/python.cdx.json requirements/deploy.txt
+	@cd frontend_snippet && npm sbom --package-lock-only --omit=dev --sbom-format=cyclonedx --sbom-type=library \
+	    > ../dist/sbom/browser.cdx.json
+	@cd dist && sha256sum *.whl *.tar.gz
+
+docs: $(VENV)/.docs ## the site, in docs/_build/html; a warning is an error
+	@$(BIN)/python -m docs.generate
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html $(ARGS)
+
+links: $(VENV)/.docs ## ask the web whether the links of the pages to it still work
+	@$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
+
+reference: $(VENV)/.dev ## write the pages of docs/reference that say what the code says
+	@$(BIN)/python -m docs.generate
+
 build: $(VENV)/.demo frontend_snippet/node_modules/.installed ## the wheel and the source distribution, in dist/
 	@$(BIN)/python -m hatchling build
 
@@ -101,25 +123,32 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --group build \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/demo.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra postgres --extra redis \
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra otel --extra postgres --extra redis \
 	    --group build --group check --group frameworks --group fuzz --group test \
 	    --constraint requirements/demo.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/dev.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra cli --extra fastapi --extra postgres --extra redis \
+	@$(BIN)/uv pip compile pyproject.toml --extra cli --extra console --extra fastapi --extra otel --extra postgres --extra redis \
 	    --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/deploy.txt
+	@$(BIN)/uv pip compile --group docs --constraint requirements/dev.txt --no-annotate \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+	    --quiet --output-file requirements/docs.txt
+	@$(BIN)/uv pip compile --group release --constraint requirements/docs.txt --no-annotate \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+	    --quiet --output-file requirements/release.txt
 	@$(BIN)/uv pip compile --group bench --constraint requirements/dev.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/bench.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra postgres --extra redis \
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra otel --extra postgres --extra redis \
 	    --group build --group test --resolution lowest-direct --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/lowest.txt
 
 screenshots: $(VENV)/.dev $(MODULE) ## take the pictures in docs/screenshots again
 	@$(BIN)/python -m tests.browser.screenshots
+	@$(BIN)/python -m tests.browser.console_screenshots
 
 clean: ## forget the virtual environment and everything built
 	rm -rf $(VENV) $(VENV)-* dist build $(dir $(MODULE)) frontend_snippet/node_modules frontend_snippet/dist \
@@ -140,6 +169,16 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml $(VENV)/bin/python | $(MODUL
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.dev
+	@echo "Installing what the documentation needs ..."
+	@$(PIP) install --quiet --require-hashes -r requirements/docs.txt
+	@touch $@
+
+$(VENV)/.release: requirements/release.txt $(VENV)/.docs
+	@echo "Installing what a release needs ..."
+	@$(PIP) install --quiet --require-hashes -r requirements/release.txt
 	@touch $@
 
 $(LOWEST)/.installed: requirements/lowest.txt pyproject.toml | $(MODULE)

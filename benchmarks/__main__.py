@@ -37,8 +37,9 @@ MEASUREMENTS: list[tuple[tuple[int, ...], Callable[[Bench], Awaitable[list[Line]
     ((17,), clicks.measure_clicks),
     ((18,), delivery.measure_delivery),
     ((19,), delivery.measure_idle),
+    ((20,), links.measure_telemetry),
 ]
-TARGETS = range(1, 20)
+TARGETS = range(1, 21)
 
 
 async def measure(effort: str, only: set[int]) -> list[Line]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -75,6 +76,23 @@ def mounted() -> Starlette:
     app = Starlette(middleware=[SESSION] if by_session else [])
     KomboEmbed(end_user=current_end_user if by_session else None).install(app)
     return app
+
+
+def mounted_without_opentelemetry() -> Starlette:
+    """Return `mounted` as if OpenTelemetry's API were not installed."""
+    sys.modules["opentelemetry"] = None  # type: ignore[assignment] # an import of it fails
+    return mounted()
+
+
+def mounted_with_sdk() -> Starlette:
+    """Return `mounted` with OpenTelemetry's SDK, which samples every request and exports nothing."""
+    from opentelemetry import metrics, trace  # noqa: PLC0415 - see the module's docstring
+    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 - as above
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
+
+    trace.set_tracer_provider(TracerProvider())
+    metrics.set_meter_provider(MeterProvider())
+    return mounted()
 
 
 def constant() -> Starlette:

@@ -164,7 +164,7 @@ def verify(load: Load, status: int) -> int:
 
 
 def ratio(
-    target: int, what: str, bound: Bound, one: Side, other: Side, *, by: Literal["rate", "cpu"] = "cpu"
+    target: int, what: str, bound: Bound | None, one: Side, other: Side, *, by: Literal["rate", "cpu"] = "cpu"
 ) -> Line:
     """Return the first side's requests per second, or CPU per request, over the second side's."""
     rates, cpu = ratios(one.rates, other.rates), ratios(one.cpu, other.cpu)

@@ -1,4 +1,4 @@
-"""Targets 1 to 6, 8 and 16: cached links, stampedes, mints, and what a refusal costs."""
+"""Targets 1 to 6, 8, 16 and 20: cached links, stampedes, mints, and what refusals and telemetry cost."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ CONSTANT = "CPU of a cached link, mounted / Starlette route with the same login 
 BEARER = "cached link, RS256 bearer / constant route behind joserfc's verification alone"
 SDK = "CPU of Kombo's SDK called on every request / cached link"
 MINT = "CPU of a mint / {}"
+NOT_SET_UP = "CPU of a cached link, OpenTelemetry's API present but not set up / absent"
+RECORDED = "CPU of a cached link, recorded by OpenTelemetry's SDK, not exported / API absent"
 REFUSED = "CPU of refusing {} / accepting a good one"
 UNKNOWN_FIELDS = json.dumps({f"f{number:03}": 0 for number in range(700)}).encode()  # below 8 KiB
 DELAY_MS = 200  # of the fake Kombo
@@ -35,6 +37,17 @@ async def measure_cached(bench: Bench) -> list[Line]:
     return [
         ratio(1, BY_HAND, (">=", 1.3), ours, by_hand, by="rate"),
         ratio(2, CONSTANT, ("<=", 1.5), ours, constant),
+    ]
+
+
+async def measure_telemetry(bench: Bench) -> list[Line]:
+    """Compare a cached link with and without OpenTelemetry."""
+    names = ("mounted", "mounted_without_opentelemetry", "mounted_with_sdk")
+    present, absent, recorded = await _sides(bench, [link_request()], *(f"apps:{name}" for name in names))
+    await bench.compare(present, absent, recorded)
+    return [
+        ratio(20, NOT_SET_UP, ("<=", 1.03), present, absent),
+        ratio(20, RECORDED, None, recorded, absent),
     ]
 
 

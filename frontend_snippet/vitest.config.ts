@@ -9,8 +9,8 @@ export default defineConfig({
     projects: [
       { test: { name: "all", environment: "happy-dom", include: ["test/**/*.test.ts"] } },
       {
-        // The hook once more, with the oldest React that it is for.
-        test: { name: "react 18", environment: "happy-dom", include: ["test/react.test.ts"] },
+        // The hooks and the component once more, with the oldest React that they are for.
+        test: { name: "react 18", environment: "happy-dom", include: ["test/react*.test.ts"] },
         resolve: { alias: { "react-dom": react18("react-dom"), react: react18("react") } },
       },
     ],

@@ -154,6 +154,7 @@ class Delivery:
     failures: int
     lease_owner: str
     last_error: str | None = None
+    trace_context: str | None = None  # of what wrote the event
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,8 @@ class Unauthenticated(KomboEmbedError):
 
     code = "unauthenticated"
 
-    def __init__(self, message: str = "Sign in first.", *, challenge: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, *, challenge: str | None = None) -> None:
+        super().__init__("Sign in first.")
         self.challenge = challenge
 
 

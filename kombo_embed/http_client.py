@@ -18,6 +18,7 @@ import httpx
 
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.logs import mute_loggers, muted
+from kombo_embed.otel import without_http_spans
 from kombo_embed.urls import is_loopback
 
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60)
@@ -110,7 +111,7 @@ class HttpClient:
         Raises an `HttpError`: `HttpTimeout`, `HttpUnreachable` or `HttpBodyRejected`.
         """
         try:
-            with muted():
+            with muted(), without_http_spans():
                 async with asyncio.timeout_at(deadline):
                     return await _read(self._client.stream(method, url, json=json), body_max_bytes)
         except HttpError:

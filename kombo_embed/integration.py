@@ -18,6 +18,11 @@ ACTION_BY_SETUP_STATUS = {
 NEXT_ACTIONS = (*ACTION_BY_STATUS.values(), *ACTION_BY_SETUP_STATUS.values(), "none")
 
 
+def next_action(status: str | None, setup_status: str | None) -> str:
+    """Return what a customer has to do next about an integration; see `Integration.next_action`."""
+    return ACTION_BY_STATUS.get(status or "") or ACTION_BY_SETUP_STATUS.get(setup_status, "none")
+
+
 @dataclass(frozen=True, slots=True)
 class Integration:
     """The lasting connection between one of your customers and a tool.
@@ -54,12 +59,11 @@ class Integration:
 
     @property
     def next_action(self) -> str:
-        """Return what the customer has to do next: the first action that applies, or ``none``.
+        """Return what the customer has to do next, the first action that applies, or ``none``.
 
         ``pending``: Kombo has not reported a setup status yet.
         """
-        by_status = ACTION_BY_STATUS.get(self.status or "")
-        return by_status or ACTION_BY_SETUP_STATUS.get(self.setup_status, "none")
+        return next_action(self.status, self.setup_status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,11 +214,13 @@ class DueChecks:
 class Collaborators:
     """What the host or a test supplies; None leaves the choice to the settings.
 
-    ``end_user_from_router`` is whether a router of the host's resolves the end user.
+    ``end_user_from_router`` is whether a router of the host's resolves the end user. Without ``background``,
+    nothing runs but requests: for a console beside the running app.
     """
 
     end_user: EndUserCallable | None = None
     end_user_from_router: bool = False
+    background: bool = True
     link_options: LinkOptionsCallable | None = None
     http_transport: httpx.AsyncBaseTransport | None = None
     clock: Clock | None = None

@@ -1,9 +1,21 @@
-"""What Kombo reported, in our types, before it is recorded; None is what Kombo left out."""
+"""What Kombo, or the file of an import, reported, before it is recorded; None is what it left out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
+
+# Why an integration cannot be recorded; Kombo's own codes, and ours for Kombo's failures, are reasons, too.
+INVALID_LINE = "invalid_line"
+NOT_FOUND = "not_found"
+OTHER_CUSTOMER = "other_customer"
+OTHER_TOOL = "other_tool"
+DELETED = "deleted"
+ERASED = "erased"
+
+Recorded = Literal["imported", "completed", "known"]
+Status = Literal["imported", "completed", "known", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +102,54 @@ class WebhookEvent:
     event_id: str
     type: str
     data: dict[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportLine:
+    """One line of a file: an integration, and whose it is. None is what the file leaves out."""
+
+    number: int
+    integration_id: str
+    origin_id: str
+    email: str | None = field(repr=False, default=None)
+    organization_name: str | None = field(repr=False, default=None)
+    tool: str | None = None
+    category: str | None = None
+    connected_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidLine:
+    """A line that cannot be used. ``problem`` says why, without the line's values."""
+
+    number: int
+    problem: str
+    integration_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportResult:
+    """What became of a line.
+
+    Attributes:
+        number: The line's number in the file, from 1.
+        integration_id: Kombo's id; None if the line has none.
+        status: ``imported``: recorded now. ``completed``: it was recorded, and the line, or Kombo, had more
+            about it. ``known``: nothing was new. ``failed``: it was not recorded.
+        reason: Why it failed: a code.
+        detail: The same in words, without the line's values.
+    """
+
+    number: int
+    integration_id: str | None
+    status: Status
+    reason: str | None = None
+    detail: str | None = None
+
+
+class Refused(Exception):
+    """An integration may not be recorded for this customer. ``reason`` is one of the codes above."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -23,6 +23,7 @@ from tests.postgres import MISSING as NO_POSTGRES
 from tests.postgres import PostgresServer, find_binaries, running_postgres
 from tests.redis_server import RedisServer, running_redis
 from tests.support import API_KEY, SQLITE_URL, WEBHOOK_SECRET, LogRecorder
+from tests.telemetry import Recorded, set_up
 
 TESTS = Path(__file__).parent
 # Whole files of the integration tests that do not mark themselves: paths below tests/, or folders.
@@ -53,6 +54,7 @@ INTEGRATION = (
     "sandbox/test_app_process.py",
     "sandbox/test_connect_page.py",
     "sandbox/test_server.py",
+    "sandbox/test_state_page.py",
     "store/test_copying.py",
     "store/test_delivery_order.py",
     "store/test_erasure.py",
@@ -250,6 +252,16 @@ def log() -> Iterator[LogRecorder]:
     loggers[0].removeHandler(recorder)
     for logger, level in zip(loggers, before, strict=True):
         logger.setLevel(level)
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    """Record the spans and metrics of the test by OpenTelemetry's SDK."""
+    recorded = set_up()
+    recorded.exporter.clear()
+    recorded.sampler.is_on = True
+    yield recorded
+    recorded.sampler.is_on = False
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def test_without_npm_the_build_warns_and_omits_the_browser_module(tmp_path: Path
     result, names = build_wheel(tmp_path, "/nowhere")
     assert "npm was not found" in result.stdout + result.stderr
     assert MODULE not in names
-    assert "kombo_embed/embed.py" in names
+    assert "kombo_embed/embed/embed.py" in names
 
 
 FAKE_NPM = """#!/bin/sh

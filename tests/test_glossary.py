@@ -28,7 +28,7 @@ def words(text: str) -> str:
 @pytest.fixture(scope="module")
 def usage() -> str:
     code = (ROOT / "kombo_embed").rglob("*.py")
-    pages = [ROOT / "README.md", *(page for page in (ROOT / "docs").glob("*.md") if page != GLOSSARY)]
+    pages = [ROOT / "README.md", *(page for page in (ROOT / "docs").rglob("*.md") if page != GLOSSARY)]
     return " ".join(words(path.read_text(encoding="utf-8")) for path in [*code, *pages])
 
 

@@ -28,7 +28,7 @@ export const calls: Promise<unknown>[] = [connect(), disconnect("int_1"), prefet
 
 export function Page() {
   const { connect: open, prefetch: warmUp, error } = useKomboConnect();
-  const { integrations, actions } = useIntegrations();
+  const { integrations, actions, loading, refresh, disconnect: remove } = useIntegrations();
   const failed: KomboEmbedError | undefined = error;
   const first: Integration | undefined = integrations?.[0];
   return (
@@ -36,6 +36,7 @@ export function Page() {
       <button onClick={open} onPointerEnter={warmUp}>
         {failed?.detail ?? first?.tool ?? actions.join()}
       </button>
+      <button disabled={loading} onClick={refresh} onDoubleClick={() => void remove("int_1")} />
       <kombo-connect-button tool="personio" prefetch="intent" class="wide"></kombo-connect-button>
       {/* @ts-expect-error there is no such mode */}
       <kombo-connect-button prefetch="always"></kombo-connect-button>
@@ -171,6 +172,67 @@ const require = createRequire(import.meta.url);
 """
     (folder / "page.test.mjs").write_text(imports + RENDERS, encoding="utf-8")
     run("npx", "vitest", "run", f"--environment={environment}", cwd=folder)
+
+
+VITE_PAGE = """
+import { createElement } from "react";
+import { createRoot } from "react-dom/client";
+import "kombo-embed/element";
+import { KomboIntegrations } from "kombo-embed/react";
+createRoot(document.body).render(createElement(KomboIntegrations, {}));
+"""
+NEXT_PAGE = """
+import { KomboIntegrations } from "kombo-embed/react";
+import { Connect } from "./connect";
+export default function Page() {
+  return <main><Connect /><KomboIntegrations empty={<p>Nothing yet</p>} /></main>;
+}
+"""
+NEXT_BUTTON = """
+"use client";
+import { useKomboConnect } from "kombo-embed/react";
+export function Connect() {
+  const { connect, prefetch } = useKomboConnect();
+  return <button onClick={connect} onPointerEnter={prefetch}>Connect</button>;
+}
+"""
+NEXT_LAYOUT = """
+export default function Layout({ children }: { children: React.ReactNode }) {
+  return <html lang="en"><body>{children}</body></html>;
+}
+"""
+
+
+def test_vite_builds_a_page_with_it(package: Path, tmp_path: Path) -> None:
+    folder = project(
+        tmp_path / "project",
+        **{"kombo-embed": f"file:{package}", "vite": "^7.0.0", "react": "^19.0.0", "react-dom": "^19.0.0"},
+    )
+    page = '<!doctype html><body></body><script type="module" src="/page.js"></script>'
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    (folder / "page.js").write_text(VITE_PAGE, encoding="utf-8")
+    run("npx", "vite", "build", cwd=folder)
+    [built] = (folder / "dist" / "assets").glob("*.js")
+    code = built.read_text(encoding="utf-8")
+    assert "kombo-integrations" in code
+    assert "kombo-connect-button" in code
+
+
+def test_next_builds_a_page_with_it_with_each_of_its_bundlers(package: Path, tmp_path: Path) -> None:
+    folder = project(
+        tmp_path / "project",
+        **{"kombo-embed": f"file:{package}", "next": "^16.0.0", "react": "^19.0.0", "react-dom": "^19.0.0"},
+        **{"typescript": "~5.9.0", "@types/react": "^19.0.0", "@types/node": "^20.0.0"},
+    )
+    app = folder / "app"
+    app.mkdir()
+    for name, code in (("page", NEXT_PAGE), ("connect", NEXT_BUTTON), ("layout", NEXT_LAYOUT)):
+        (app / f"{name}.tsx").write_text(code, encoding="utf-8")
+    for bundler in ("--turbopack", "--webpack"):
+        shutil.rmtree(folder / ".next", ignore_errors=True)
+        run("npx", "next", "build", bundler, cwd=folder, seconds=400)
+        page = (folder / ".next" / "server" / "app" / "index.html").read_text(encoding="utf-8")
+        assert '<kombo-integrations><div slot="empty"><p>Nothing yet</p></div></kombo-integrations>' in page
 
 
 def test_the_packages_own_checks_report_nothing(clone: Path, package: Path) -> None:

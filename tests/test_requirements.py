@@ -10,8 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PINNED = ("demo.txt", "dev.txt", "docs.txt", "release.txt", "bench.txt", "lowest.txt")
 # What is installed beside the package in any case; its tests are not about it.
-TOOLS = {"bench", "check", "frameworks", "fuzz"}
+TOOLS = {"bench", "check", "docs", "frameworks", "fuzz", "release"}
 
 
 def bounds() -> dict[str, str]:
@@ -57,7 +58,7 @@ def test_versions_of_starlette_with_known_vulnerabilities_are_excluded() -> None
     assert version(bounds()["starlette"]) >= version("1.5.1")
 
 
-@pytest.mark.parametrize("name", ["demo.txt", "dev.txt", "bench.txt", "lowest.txt"])
+@pytest.mark.parametrize("name", PINNED)
 def test_pinned_requirements_have_hashes_and_name_no_registry(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
     assert "://" not in text

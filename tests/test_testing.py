@@ -171,6 +171,17 @@ def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("name", ["fastapi", "starlette"])
+def test_the_app_and_the_test_of_a_tutorial_work(name: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "tutorial" / f"{name}.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL)
+    assert [file for file, _ in programs] == ["app.py", "test_app.py"]
+    for file, text in programs:
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    assert "1 passed" in run_pytest(tmp_path)
+
+
+@pytest.mark.integration
 def test_settling_waits_for_slow_handlers_and_their_retries_and_ignores_other_apps(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
     (tmp_path / "test_handlers.py").write_text(HANDLER_TESTS, encoding="utf-8")

@@ -34,10 +34,10 @@ class CallableResolver:
 
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
         """Return the signed-in end user, or None; raise `IdentityError` for a bug of the host's."""
-        result = await _call("end_user", self._end_user, connection)
+        result = await call("end_user", self._end_user, connection)
         if result is None or isinstance(result, EndUser):
             return result
-        raise _logged(f"end_user must return an EndUser or None, not {type(result).__name__}")
+        raise logged(f"end_user must return an EndUser or None, not {type(result).__name__}")
 
 
 class UnconfiguredResolver:
@@ -46,7 +46,7 @@ class UnconfiguredResolver:
     async def __call__(self, connection: HTTPConnection) -> EndUser | None:
         """Raise an error that says how to configure the mount."""
         del connection
-        raise _logged(
+        raise logged(
             "this mount has no end_user; the one given to kombo_embed.fastapi.router serves that router "
             "only. Pass KomboEmbed(end_user=...), or use KomboEmbedMiddleware in place of install()"
         )
@@ -56,16 +56,16 @@ async def link_options(
     options: LinkOptionsCallable, connection: HTTPConnection, end_user: EndUser
 ) -> LinkOptions:
     """Call the host's async or plain ``link_options``; raise `IdentityError` for a bug of the host's."""
-    result = await _call("link_options", options, connection, end_user)
+    result = await call("link_options", options, connection, end_user)
     if not isinstance(result, LinkOptions):
-        raise _logged(f"link_options must return LinkOptions, not {type(result).__name__}")
+        raise logged(f"link_options must return LinkOptions, not {type(result).__name__}")
     for item in fields(result):
         value = getattr(result, item.name)
         if item.name == "duplicates" and value not in (None, *get_args(Duplicates)):
-            raise _logged(f"LinkOptions.duplicates must be one of {', '.join(get_args(Duplicates))}")
+            raise logged(f"LinkOptions.duplicates must be one of {', '.join(get_args(Duplicates))}")
         kind = bool if item.name.startswith("enable_") else str
         if value is not None and not isinstance(value, kind):
-            raise _logged(f"LinkOptions.{item.name} must be {kind.__name__}, not {type(value).__name__}")
+            raise logged(f"LinkOptions.{item.name} must be {kind.__name__}, not {type(value).__name__}")
     return result
 
 
@@ -80,15 +80,16 @@ def refusal_of(name: str, error: Exception) -> HTTPException | IdentityError:
     if isinstance(error, HTTPException):
         if error.status_code in ERROR_STATUSES:
             return error
-        return _logged(f"{name} raised HTTPException with status {error.status_code}")
+        return logged(f"{name} raised HTTPException with status {error.status_code}")
     if isinstance(error, KomboEmbedError):
-        return _logged(f"{name}: {error}")
+        return logged(f"{name}: {error}")
     # The message may contain anything of the host's, so the log gets only the type and the place.
     frame = [*raised_at, *traceback.extract_tb(error.__traceback__)][-1]
-    return _logged(f"{name} raised {type(error).__name__} at {frame.filename}:{frame.lineno}")
+    return logged(f"{name} raised {type(error).__name__} at {frame.filename}:{frame.lineno}")
 
 
-async def _call(name: str, function: Callable[..., object], *arguments: object) -> object:
+async def call(name: str, function: Callable[..., object], *arguments: object) -> object:
+    """Call a host's async or plain callable; a plain one runs in a worker thread. Raise as `refusal_of`."""
     try:
         if _is_async(function):
             return await cast("Awaitable[object]", function(*arguments))
@@ -104,6 +105,7 @@ def _is_async(function: Callable[..., object]) -> bool:
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004 - it may be async
 
 
-def _logged(reason: str) -> IdentityError:
+def logged(reason: str) -> IdentityError:
+    """Log what is wrong with a host's callable, and return the error to raise."""
     logger.error("identity.failed", extra={"reason": reason})
     return IdentityError(reason)

@@ -12,8 +12,10 @@ from kombo_embed._version import __version__
 from kombo_embed.cli import events, integrations, sandbox, serve
 from kombo_embed.cli.audit import audit
 from kombo_embed.cli.check import check
+from kombo_embed.cli.console import console
 from kombo_embed.cli.database import copy, migrate
 from kombo_embed.cli.erase import erase
+from kombo_embed.cli.import_command import import_integrations
 from kombo_embed.cli.magic_link import magic_link
 from kombo_embed.cli.npm_pack import npm_pack
 from kombo_embed.cli.reconcile import reconcile
@@ -92,6 +94,8 @@ app.command()(reconcile)
 app.command("sign-webhook")(sign_webhook)
 app.command()(erase)
 app.command()(audit)
+app.command()(console)
+app.command("import")(import_integrations)
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(events.app, name="events")
 app.add_typer(sandbox.app, name="sandbox")

@@ -50,7 +50,7 @@ def _print_erasure(erasure: Erasure) -> None:
         typer.echo("Nothing was changed.")
         return
     if erasure.deleted_at_kombo:
-        typer.echo(f"{erasure.deleted_at_kombo} integrations are deleted at Kombo.")
+        typer.echo(f"Integrations deleted at Kombo: {erasure.deleted_at_kombo}.")
     for integration_id, code in erasure.failed_at_kombo.items():
         typer.echo(f"{integration_id}: not deleted at Kombo ({code})", err=True)
     if erasure.failed_at_kombo:

@@ -2,7 +2,7 @@
 
 import base64
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from kombo_embed.cli.output import (
     print_json,
     print_table,
 )
-from kombo_embed.store.host_events import HostEvent
+from kombo_embed.store.host_events import PREFIX_MIN_LENGTH, HostEvent
 from kombo_embed.store.support import MalformedEvent
 
 OVERDUE_AFTER = timedelta(minutes=1)
@@ -62,11 +62,12 @@ def list_events(
     if context.invoked_subcommand is not None:
         return
     if malformed:
-        _print_malformed(read_records(lambda records: records.malformed(limit=limit)), as_json=as_json)
+        bodies = read_records(lambda records: records.support.events.malformed(limit=limit))
+        _print_malformed(bodies, as_json=as_json)
         return
     events = read_records(lambda records: records.events(delivered=everything, limit=limit, before=before))
     if events is None:
-        fail(f"There is no event {before}, or several ids begin with it.")
+        fail(_not_found(before or ""))
     missing = read_records(lambda records: records.missing_handlers())
     if as_json:
         named = [{"handler": name, "type": event_type} for name, event_type in missing]
@@ -79,14 +80,14 @@ def list_events(
 
 @app.command("show")
 def show(
-    event_id: Annotated[str, typer.Argument(help="The event's id, or its first characters.")],
+    event_id: Annotated[str, typer.Argument(help="The event's id, or at least its first six characters.")],
     *,
     as_json: AsJson = False,
 ) -> None:
     """Print every field of one event, including all that your handlers receive."""
     event = read_records(lambda records: records.find_event(event_id))
     if event is None:
-        fail(f"There is no event {event_id}, or several ids begin with it.")
+        fail(_not_found(event_id))
     fields = asdict(event)
     if as_json:
         print_json({"event": fields})
@@ -100,7 +101,7 @@ def show(
 
 @app.command("replay")
 def replay(
-    event_ids: Annotated[list[str] | None, typer.Argument(help="Ids, or their first characters.")] = None,
+    event_ids: Annotated[list[str] | None, typer.Argument(help="Ids, or at least six characters.")] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Replay all dead letters.")] = False,
     handler: Annotated[
@@ -133,7 +134,7 @@ def replay(
 
 @app.command("resend")
 def resend(
-    event_id: Annotated[str, typer.Argument(help="The event's id, or its first characters.")],
+    event_id: Annotated[str, typer.Argument(help="The event's id, or at least its first six characters.")],
     *,
     handler: Annotated[str | None, typer.Option(help="Only to the handler of this name.")] = None,
     as_json: AsJson = False,
@@ -141,7 +142,7 @@ def resend(
     """Deliver an event again, now, also to handlers that have succeeded already."""
     resent = read_records(lambda records: records.resend(event_id, handler=handler))
     if resent is None:
-        fail(f"There is no event {event_id}, or several ids begin with it.")
+        fail(_not_found(event_id))
     full_id, names = resent
     if not names:
         which = "a handler for it" if handler is None else f"the handler {handler} for it"
@@ -154,21 +155,12 @@ def resend(
 
 def _print_events(events: list[HostEvent], *, if_empty: str) -> None:
     now = datetime.now(UTC)
-    print_table(
-        ["Event", "Type, customer", "Status", "Attempts", "Next", "Age"],
-        [
-            [
-                event.id[:SHORT_ID],
-                lines(event.type, event.origin_id, event.integration_id),
-                _state(event),
-                event.attempts,
-                _next_attempt(event, now),
-                distance(event.occurred_at, now),
-            ]
-            for event in events
-        ],
-        if_empty=if_empty,
-    )
+    rows = []
+    for event in events:
+        about = lines(event.type, event.origin_id, event.integration_id)
+        when = [event.attempts, _next_attempt(event, now), distance(event.occurred_at, now)]
+        rows.append([event.id[:SHORT_ID], about, _state(event), *when])
+    print_table(["Event", "Type, customer", "Status", "Attempts", "Next", "Age"], rows, if_empty=if_empty)
     if any(_is_overdue(event, now) for event in events):
         typer.echo(OVERDUE_HELP)
     if any(event.state == "no handler" for event in events):
@@ -201,25 +193,17 @@ def _print_replayed(replayed: list[str], unknown: list[str]) -> None:
         print_error(f"{name}: no such undelivered event")
 
 
-def _print_malformed(bodies: list[MalformedEvent], *, as_json: bool) -> None:
+def _print_malformed(bodies: Sequence[MalformedEvent], *, as_json: bool) -> None:
     if as_json:
         print_json({"malformed": [asdict(one) | {"body": _readable(one.body)} for one in bodies]})
         return
     now = datetime.now(UTC)
-    print_table(
-        ["Body (SHA-256)", "Reason", "Times", "First", "Last"],
-        [
-            [
-                one.body_sha256[:SHORT_ID],
-                one.reason,
-                one.times,
-                distance(one.first_received_at, now),
-                distance(one.received_at, now),
-            ]
-            for one in bodies
-        ],
-        if_empty="Kombo has sent no malformed events.",
-    )
+    rows = []
+    for one in bodies:
+        first, last = distance(one.first_received_at, now), distance(one.received_at, now)
+        rows.append([one.body_sha256[:SHORT_ID], one.reason, one.times, first, last])
+    columns = ["Body (SHA-256)", "Reason", "Times", "First", "Last"]
+    print_table(columns, rows, if_empty="Kombo has sent no malformed events.")
 
 
 def _readable(body: bytes) -> dict[str, str]:
@@ -227,6 +211,12 @@ def _readable(body: bytes) -> dict[str, str]:
         return {"text": body.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(body).decode()}
+
+
+def _not_found(id_or_prefix: str) -> str:
+    if len(id_or_prefix) < PREFIX_MIN_LENGTH:
+        return f"{id_or_prefix} is too short: give an event's id, or at least its first six characters."
+    return f"There is no event {id_or_prefix}, or several ids begin with it."
 
 
 def _without_personal_data(event: HostEvent) -> dict[str, Any]:

@@ -20,6 +20,17 @@ LISTED = (
 )
 
 
+class NextAction(StrEnum):
+    """What the customer has to do next."""
+
+    ENABLE = "enable"
+    RECONNECT = "reconnect"
+    FINISH_SETUP = "finish_setup"
+    WAIT_FOR_SYNC = "wait_for_sync"
+    PENDING = "pending"
+    NONE = "none"
+
+
 class Status(StrEnum):
     """An integration's status, as Kombo names it."""
 
@@ -36,6 +47,9 @@ def list_integrations(  # noqa: PLR0913 - the options of the command
     status: Annotated[
         Status | None, typer.Option(case_sensitive=False, help="Only with this status.")
     ] = None,
+    next_action: Annotated[
+        list[NextAction] | None, typer.Option(help="Only with this next action; may be repeated.")
+    ] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Only deleted ones.")] = False,
     problem: Annotated[bool, typer.Option("--problem", help="Only those that Kombo does not find.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 50,
@@ -48,7 +62,12 @@ def list_integrations(  # noqa: PLR0913 - the options of the command
     columns = {"origin_id": origin_id, "tool": tool, "status": status}
     rows = read_records(
         lambda records: records.integrations(
-            columns, deleted=deleted, not_found=problem, limit=limit + 1, before=before
+            columns,
+            deleted=deleted,
+            not_found=problem,
+            next_actions=next_action or (),
+            limit=limit + 1,
+            before=before,
         )
     )
     rows, more = rows[:limit], rows[limit:]
@@ -72,7 +91,7 @@ def show(
     row = read_records(lambda records: records.find_integration(integration_id))
     if row is None:
         fail(f"There is no integration {integration_id}.")
-    fields = _fields(row) | {"email": row["email"], "next_action": _next_action(row)}
+    fields = _fields(row) | {"email": row["email"]}
     print_fields(fields, as_json="integration" if as_json else None)
 
 
@@ -94,7 +113,10 @@ def _print_integrations(rows: list[dict[str, Any]]) -> None:
 
 
 def _fields(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in LISTED} | {"problem": _problem(row)}
+    return {name: row[name] for name in LISTED} | {
+        "next_action": _next_action(row),
+        "problem": _problem(row),
+    }
 
 
 def _problem(row: dict[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import typer
@@ -101,9 +102,15 @@ def trigger(
     except ConnectionError as error:
         fail(f"{target} cannot be reached ({error}). Is the app running? Name its webhook URL with --url.")
     if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110, 15.3
-        hint = " Does KOMBO_WEBHOOK_SECRET have the app's value here?" if status == 401 else ""  # noqa: PLR2004
-        fail(f"{target} answered {status}. {detail}{hint}".rstrip())
+        fail(_refusal(target, status, detail))
     typer.echo(f"{event} {built.id} about {integration_id}: {target} answered {status}.")
+
+
+def _refusal(target: str, status: int, detail: str) -> str:
+    hint = (
+        " Does KOMBO_WEBHOOK_SECRET have the app's value here?" if status == HTTPStatus.UNAUTHORIZED else ""
+    )
+    return f"{target} answered {status}. {detail}{hint}".rstrip()
 
 
 def _environment() -> dict[str, str | None]:

@@ -7,8 +7,10 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 
 from kombo_embed.core.details import DetailsReader
+from kombo_embed.core.figures import ObservedFigures
 from kombo_embed.core.housekeeping import Housekeeping
-from kombo_embed.core.periodic_reconcile import PeriodicReconciler
+from kombo_embed.core.periodic_reconcile import Pace, PeriodicReconciler
+from kombo_embed.core.periodic_work import PeriodicWork
 from kombo_embed.deliveries import EventHandlers
 from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
@@ -16,6 +18,7 @@ from kombo_embed.ports import Clock, utc_now
 from kombo_embed.settings import Settings
 from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.store import Store
+from kombo_embed.telemetry import Telemetry
 
 
 def build_details_reader(
@@ -58,6 +61,7 @@ def build_reconciler(
     *,
     clock: Clock,
     wake_dispatcher: Callable[[], None],
+    telemetry: Telemetry,
 ) -> PeriodicReconciler | None:
     """Build what reconciles by itself; None if the settings disable it."""
     if settings.reconcile_interval is None:
@@ -66,11 +70,39 @@ def build_reconciler(
         client,
         store,
         store.details,
-        every=settings.reconcile_interval,
-        per_second=settings.reconciled_per_second,
+        pace=Pace(settings.reconcile_interval, settings.reconciled_per_second),
         clock=clock,
         wake_dispatcher=wake_dispatcher,
+        telemetry=telemetry,
     )
+
+
+def build_observed_figures(
+    client: KomboClient, store: Store, *, clock: Clock, telemetry: Telemetry
+) -> ObservedFigures:
+    """Build what keeps the figures that metrics observe."""
+    figures = ObservedFigures(store.figures, circuits=client.circuit_states, clock=clock)
+    telemetry.observe = figures.observe
+    return figures
+
+
+def build_periodic_work(
+    settings: Settings,
+    client: KomboClient,
+    store: Store,
+    *,
+    clock: Clock,
+    wake_dispatcher: Callable[[], None],
+    telemetry: Telemetry,
+) -> tuple[Housekeeping, *tuple[PeriodicWork, ...]]:
+    """Build what the clock starts, the housekeeping first."""
+    wake = wake_dispatcher
+    housekeeping = build_housekeeping(settings, store, clock=clock, wake_dispatcher=wake)
+    figures = build_observed_figures(client, store, clock=clock, telemetry=telemetry)
+    reconciler = build_reconciler(
+        settings, client, store, clock=clock, wake_dispatcher=wake, telemetry=telemetry
+    )
+    return (housekeeping, figures) if reconciler is None else (housekeeping, figures, reconciler)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kombo_embed import errors
 from kombo_embed.composition.deployment import Finding
-from kombo_embed.kombo.client import KomboClient
+from kombo_embed.composition.kombo import make_kombo_client
 from kombo_embed.ports import Clock, utc_now
 from kombo_embed.settings import Settings
 from kombo_embed.settings.settings import REGIONS
@@ -63,14 +63,8 @@ class KomboCheck:
         ]
 
     async def _check_key(self, base_url: str) -> ApiKeyCheck:
-        settings = self._settings
-        client = KomboClient(
-            base_url=base_url,
-            api_key=settings.api_key.get_secret_value(),
-            timeout_seconds=settings.timeout,
-            connect_timeout_seconds=settings.connect_timeout,
-            clock=self._clock,
-            transport=self._transport,
+        client = make_kombo_client(
+            self._settings, clock=self._clock, base_url=base_url, transport=self._transport
         )
         async with aclosing(client):
             return await client.check_api_key()

@@ -80,15 +80,16 @@ def warn(settings: Settings) -> None:
     """Log what is unsafe or has no effect, at a start."""
     if not settings.is_private:
         logger.warning("settings.api_key_unencrypted", extra={"variable": f"{settings.prefix}API_URL"})
-    if not settings.webhook_secret:
-        logger.warning("webhooks.not_configured", extra={"variable": f"{settings.prefix}WEBHOOK_SECRET"})
     for variable, effect in settings.clamped.items():
         logger.warning("settings.clamped", extra={"variable": variable, "effective": effect})
     for name, meant in near_miss_variables(settings.prefix):
         logger.warning("settings.unknown_variable", extra={"variable": name, "did_you_mean": meant})
     for finding in inspect(settings, read_surroundings()):
-        if finding.level != "ok":
-            fields = {"finding": finding.id, "reason": finding.message, "remedy": finding.remedy}
+        fields = {"finding": finding.id, "reason": finding.message, "remedy": finding.remedy}
+        if finding.id == "webhook_secret" and not settings.webhook_secret:
+            variable = f"{settings.prefix}WEBHOOK_SECRET"
+            logger.warning("webhooks.not_configured", extra={"variable": variable, "remedy": finding.remedy})
+        elif finding.level != "ok":
             logger.warning("deployment.unsafe", extra=fields)
 
 

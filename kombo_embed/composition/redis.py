@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kombo_embed.errors import ConfigurationError
 from kombo_embed.link_cache.memory import MemoryLinkCache
 from kombo_embed.ports import Clock
+from kombo_embed.rate_limit import BoundedStorage, SharedStorage
 from kombo_embed.settings import Settings, is_on_this_machine
 from kombo_embed.store.store import Store
 
@@ -74,3 +75,12 @@ def make_redis_link_cache(
         mint_timeout_seconds=settings.timeout,
         clock=clock,
     )
+
+
+def make_rate_storage(
+    settings: Settings, client: RedisClient | None, cache: FailoverLinkCache | None, *, clock: Clock
+) -> BoundedStorage:
+    """Return where rates are counted: in Redis, if it is used and up, else in this process."""
+    if client is None or cache is None:
+        return BoundedStorage(size=settings.link_cache_size, clock=clock)
+    return SharedStorage(client.run, is_up=lambda: cache.is_up, size=settings.link_cache_size, clock=clock)

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from kombo_embed.clock import SystemClock
 from kombo_embed.composition import background, deployment
 from kombo_embed.composition.identity import choose_resolver
-from kombo_embed.composition.redis import make_redis_client, make_redis_link_cache
+from kombo_embed.composition.kombo import make_kombo_client
+from kombo_embed.composition.redis import make_rate_storage, make_redis_client, make_redis_link_cache
 from kombo_embed.core.completions import Completions, Wake
+from kombo_embed.core.counting import Counting
 from kombo_embed.core.details import DetailsReader
 from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
 from kombo_embed.core.housekeeping import Housekeeping
+from kombo_embed.core.importer import Importer
 from kombo_embed.core.links import LinkIssuer
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
@@ -25,8 +28,9 @@ from kombo_embed.events.dispatcher import Dispatcher
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.link_cache.invalidation import InvalidationPoller
 from kombo_embed.link_cache.memory import MemoryLinkCache
+from kombo_embed.otel import create_telemetry
 from kombo_embed.ports import Collaborators, LinkCache
-from kombo_embed.rate_limit import BoundedStorage, EndUserRate, SharedStorage
+from kombo_embed.rate_limit import BoundedStorage, EndUserRate
 from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
 from kombo_embed.web.endpoints import Services, load_browser_modules
@@ -71,6 +75,9 @@ class Composition:
         self._collaborators = collaborators
         self._stack = stack
         self._clock = collaborators.clock or SystemClock()
+        self._telemetry = self._closing(
+            create_telemetry(settings.environment, monotonic=self._clock.monotonic)
+        )
 
     async def open(self, handlers: EventHandlers) -> Services:
         """Build everything in order and start the background work last."""
@@ -80,13 +87,17 @@ class Composition:
         redis_cache = self._redis_cache(store, redis_client)
         client = self._kombo_client(redis_cache)
         poller = await self._poller(client, store, redis_cache)
-        rates = self._rate_storage(redis_client, redis_cache)
-        dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=self._clock))
+        rates = make_rate_storage(self._settings, redis_client, redis_cache, clock=self._clock)
+        clock, telemetry = self._clock, self._telemetry
+        dispatcher = self._closing(Dispatcher(store.outbox, handlers, clock=clock, telemetry=telemetry))
         links = self._links(client, store, poller.cache, rates)
         details = self._details_reader(client, store, dispatcher)
         flow = self._flow(client, store, links, rates, Wake(dispatcher.wake, details.wake))
-        housekeeping = await self._start_background_work(client, store, dispatcher)
-        details.start()
+        rejections = self._closing(WebhookRejections(clock=self._clock))
+        counting = Counting(store.support.rollups, store.details, take_rejections=rejections.take)
+        housekeeping = await self._start_background_work(client, store, dispatcher, counting)
+        if self._collaborators.background:
+            details.start()
         due_work = background.DueWork(
             store.outbox, handlers, housekeeping, details, dispatcher, clock=self._clock
         )
@@ -96,7 +107,11 @@ class Composition:
             list_tags=ListTags(poller, clock=self._clock),
             catalogue=self._catalogue(client),
             eraser=Eraser(store=store.erasures, client=client, clock=self._clock),
-            reconciler=Reconciler(client, store, clock=self._clock, wake_dispatcher=dispatcher.wake),
+            importer=Importer(client, store.imports, clock=self._clock),
+            reconciler=Reconciler(
+                client, store, clock=clock, wake_dispatcher=dispatcher.wake, telemetry=telemetry
+            ),
+            telemetry=telemetry,
             store=store,
             is_redis_up=(lambda: redis_cache.is_up) if redis_cache else None,
             end_user=end_user,
@@ -105,7 +120,8 @@ class Composition:
             browser_modules=load_browser_modules(),
             openapi=openapi_document(),
             run_due=due_work.run,
-            webhook_rejections=self._closing(WebhookRejections(clock=self._clock)),
+            webhook_rejections=rejections,
+            counting=counting,
         )
 
     async def _store(self) -> Store:
@@ -132,16 +148,13 @@ class Composition:
         return self._closing(cache)
 
     def _kombo_client(self, redis_cache: FailoverLinkCache | None) -> KomboClient:
-        client = KomboClient(
-            base_url=self._settings.base_url,
-            api_key=self._settings.api_key.get_secret_value(),
-            timeout_seconds=self._settings.timeout,
-            connect_timeout_seconds=self._settings.connect_timeout,
-            clock=self._clock,
-            share_cool_down=redis_cache.share_cool_down if redis_cache else None,
-            transport=self._collaborators.http_transport,
+        share_cool_down = redis_cache.share_cool_down if redis_cache else None
+        transport, clock = self._collaborators.http_transport, self._clock
+        return self._closing(
+            make_kombo_client(
+                self._settings, clock=clock, share_cool_down=share_cool_down, transport=transport
+            )
         )
-        return self._closing(client)
 
     async def _poller(
         self, client: KomboClient, store: Store, redis_cache: FailoverLinkCache | None
@@ -163,14 +176,6 @@ class Composition:
             await redis_cache.open(apply_cool_down=client.apply_cool_down)
         return poller
 
-    def _rate_storage(
-        self, client: RedisClient | None, redis_cache: FailoverLinkCache | None
-    ) -> BoundedStorage:
-        size = self._settings.link_cache_size
-        if client is None or redis_cache is None:
-            return BoundedStorage(size=size, clock=self._clock)
-        return SharedStorage(client.run, is_up=lambda: redis_cache.is_up, size=size, clock=self._clock)
-
     def _rate(self, name: str, rate: str, storage: BoundedStorage) -> EndUserRate:
         scope = (self._settings.account, self._settings.environment)
         secret = "".join(self._settings.encryption_keys[:1])
@@ -187,6 +192,7 @@ class Composition:
             store=store,
             rate=self._rate("link", self._settings.link_rate, rates),
             clock=self._clock,
+            telemetry=self._telemetry,
         )
         return self._closing(links)
 
@@ -205,6 +211,7 @@ class Composition:
             rate=rate,
             clock=self._clock,
             wake=wake,
+            telemetry=self._telemetry,
         )
         return ConnectionFlow(
             settings=self._settings,
@@ -223,15 +230,17 @@ class Composition:
         return self._closing(reader)
 
     async def _start_background_work(
-        self, client: KomboClient, store: Store, dispatcher: Dispatcher
+        self, client: KomboClient, store: Store, dispatcher: Dispatcher, counting: Counting
     ) -> Housekeeping:
-        settings, clock, wake = self._settings, self._clock, dispatcher.wake
-        housekeeping = background.build_housekeeping(settings, store, clock=clock, wake_dispatcher=wake)
-        reconciler = background.build_reconciler(settings, client, store, clock=clock, wake_dispatcher=wake)
-        self._closing(housekeeping).start()
-        if reconciler is not None:
-            self._closing(reconciler).start()
-        await dispatcher.start()
+        clock, telemetry, wake = self._clock, self._telemetry, dispatcher.wake
+        build = self._settings, client, store
+        housekeeping, *others = background.build_periodic_work(
+            *build, clock=clock, wake_dispatcher=wake, telemetry=telemetry
+        )
+        if self._collaborators.background:
+            for work in (housekeeping, counting, *others):
+                self._closing(work).start()
+            await dispatcher.start()
         return housekeeping
 
     def _catalogue(self, client: KomboClient) -> ToolCatalogue:

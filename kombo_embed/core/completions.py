@@ -15,6 +15,7 @@ from kombo_embed.kombo.client import KomboClient
 from kombo_embed.models import EndUser
 from kombo_embed.ports import Clock, RateLimiter
 from kombo_embed.single_flight import SingleFlight
+from kombo_embed.telemetry import NO_TELEMETRY, Telemetry
 from kombo_embed.upstream import ReportedIntegration
 
 # A token that Kombo rejects may have been used by another process, whose record is about to appear.
@@ -49,6 +50,7 @@ class Completions:
         clock: Clock,
         wake: Wake,
         sleep: Sleep = asyncio.sleep,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._client = client
         self._store = store
@@ -56,6 +58,7 @@ class Completions:
         self._clock = clock
         self._wake = wake
         self._sleep = sleep
+        self._telemetry = telemetry
         self._calls = CustomerCalls()
         self._flights: SingleFlight[tuple[str, str], Completion] = SingleFlight()
 
@@ -69,13 +72,16 @@ class Completions:
         Raises `RateLimited`, `InvalidRequest`, `ActivationRejected`, `KomboError` or `StoreUnavailable`.
         After the last one, retrying the same call is safe.
         """
-        await self._rate.spend(end_user)
-        requests.verify_token(activation_token)  # before the database is read
-        flight = (end_user.origin_id, activation_token)
-        completion, joined = await self._flights.join(
-            flight, lambda: self._complete(*flight, actor=end_user.email)
-        )
-        return Completion(completion.integration, first=completion.first and not joined)
+        with self._telemetry.operation("completion") as operation:
+            await self._rate.spend(end_user)
+            requests.verify_token(activation_token)  # before the database is read
+            flight = (end_user.origin_id, activation_token)
+            completion, joined = await self._flights.join(
+                flight, lambda: self._complete(*flight, actor=end_user.email)
+            )
+            is_first = completion.first and not joined
+            operation.count_as("recorded" if is_first else "repeated")
+            return Completion(completion.integration, first=is_first)
 
     async def _complete(self, origin_id: str, activation_token: str, *, actor: str) -> Completion:
         started_at = self._clock.monotonic()

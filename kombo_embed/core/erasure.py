@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from kombo_embed import errors
 from kombo_embed.core.records import ErasureStore
@@ -20,24 +20,14 @@ ROWS_PER_BATCH = 500  # in one transaction, so that other writers wait only brie
 # Every process applies invalidations within 2 s. Theirs is the last row that names the customer.
 INVALIDATION_SECONDS = 3.0
 
-Sleep = Callable[[float], Awaitable[None]]
-
 
 class Eraser:
     """Erases customers. An erasure that was interrupted continues when it is called again."""
 
-    def __init__(
-        self,
-        *,
-        store: ErasureStore,
-        client: KomboClient,
-        clock: Clock,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
+    def __init__(self, *, store: ErasureStore, client: KomboClient, clock: Clock) -> None:
         self._store = store
         self._client = client
         self._clock = clock
-        self._sleep = sleep
 
     async def erase(self, origin_id: str, *, at_kombo: bool = False, actor: str | None = None) -> Erasure:
         """Erase a customer; see `KomboEmbed.erase`. ``actor`` is who wants it, for the audit trail."""
@@ -50,7 +40,7 @@ class Eraser:
             batch = await self._store.run_batch(origin_id, position, limit=ROWS_PER_BATCH)
             rows.update(batch.rows)
             position = batch.next
-        await self._sleep(max(0.0, applied_at - self._clock.monotonic()))
+        await asyncio.sleep(max(0.0, applied_at - self._clock.monotonic()))
         rows.update(await self._store.finish(origin_id))
         logger.info("customer.erased", extra={"count": rows.total(), "failed_at_kombo": len(failed)})
         deleted = len(integration_ids) - len(failed) if at_kombo else 0

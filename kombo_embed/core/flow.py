@@ -120,6 +120,27 @@ class ConnectionFlow:
         except errors.KomboRejected as error:
             raise as_invalid_request(choice, error) from None
 
+    async def mint_repair_link(
+        self, end_user: EndUser, integration: Integration, *, scope_config_id: str | None, actor: str
+    ) -> str:
+        """Mint a link that is valid for a year, to finish the setup of an integration, or to reconnect it.
+
+        It is never cached. Raises as `issue_relink` and `issue_setup_link`.
+        """
+        about, language = integration.integration_id, self._settings.language
+        is_setup = integration.next_action == "finish_setup"
+        request = (
+            SetupRequest(about, language) if is_setup else RelinkRequest(about, language, scope_config_id)
+        )
+        try:
+            return await self._links.mint_magic_link(end_user, request, actor=actor)
+        except errors.KomboRejected as error:
+            if error.kombo_code == responses.NOT_FOUND:
+                raise _not_found() from None
+            if is_setup and error.kombo_code == responses.INPUT_INVALID:
+                raise errors.SetupNotAvailable("There is nothing left to set up for this tool.") from None
+            raise
+
     async def complete(self, end_user: EndUser, activation_token: str) -> Completion:
         """Record the integration behind an activation token; see `Completions.complete`."""
         return await self._completions.complete(end_user, activation_token)

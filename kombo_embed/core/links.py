@@ -18,14 +18,24 @@ from kombo_embed.models import (
     EndUser,
     IssuedLink,
     LinkRequest,
+    LinkType,
+    RelinkRequest,
+    SetupRequest,
 )
 from kombo_embed.ports import Clock, LinkCache, RateLimiter
 from kombo_embed.settings import Settings
 from kombo_embed.single_flight import SingleFlight
+from kombo_embed.telemetry import NO_TELEMETRY, Telemetry
 
 MAGIC_LINK_LIFETIME_SECONDS = 365 * 24 * 3600  # Kombo: "Create connection link", link_type
 BeforeMint = Callable[[], Awaitable[None]]
 Minted = tuple[ConnectionLink, CacheStatus]
+ABOUT_LINKS = {  # for telemetry
+    LinkRequest: {"link.kind": "connect"},
+    RelinkRequest: {"link.kind": "relink"},
+    SetupRequest: {"link.kind": "setup"},
+}
+ABOUT_MAGIC_LINKS = {"link.kind": "magic_link"}
 MINTS_PER_LEASE = 3  # a link that is invalidated during its mint is minted again, within this bound
 
 
@@ -44,6 +54,7 @@ class LinkIssuer:
         rate: RateLimiter,
         cache: LinkCache,
         clock: Clock,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._environment = settings.environment
         self._account = settings.account
@@ -54,6 +65,7 @@ class LinkIssuer:
         self._store = store
         self._rate = rate
         self._clock = clock
+        self._telemetry = telemetry
         self._mints: SingleFlight[CacheKey, Minted] = SingleFlight()
 
     async def aclose(self) -> None:
@@ -77,6 +89,22 @@ class LinkIssuer:
         at the rate limit. Raises `RateLimited`, or `StoreUnavailable` if the mint could not be recorded, or
         `KomboError` if no cached link is valid.
         """
+        with self._telemetry.operation("link", ABOUT_LINKS[type(request)]) as operation:
+            issued = await self._issue(
+                end_user, request, fresh=fresh, prefetch=prefetch, before_mint=before_mint
+            )
+            operation.count_as(issued.cache_status)
+            return issued
+
+    async def _issue(
+        self,
+        end_user: EndUser,
+        request: AnyLinkRequest,
+        *,
+        fresh: bool,
+        prefetch: bool,
+        before_mint: BeforeMint | None,
+    ) -> IssuedLink:
         key = CacheKey(self._environment, end_user, request, self._account)
         cached = None if fresh else await self._cache.get(key)
         if cached is not None and self._remaining_seconds(cached) >= self._margin_seconds:
@@ -94,10 +122,10 @@ class LinkIssuer:
         await self._rate.check(end_user)
 
     async def mint_magic_link(
-        self, end_user: EndUser, request: LinkRequest, *, actor: str | None = None
+        self, end_user: EndUser, request: AnyLinkRequest, *, actor: str | None = None
     ) -> str:
         """Mint a link that is valid for a year. It is never cached."""
-        link = await self._client.mint_link(end_user, request, link_type="MAGIC_LINK")
+        link = await self._call_kombo(end_user, request, link_type="MAGIC_LINK")
         key = CacheKey(self._environment, end_user, request, self._account)
         await self._store.save_minted_link(
             key, MAGIC_LINK_LIFETIME_SECONDS, link_type="MAGIC_LINK", actor=actor
@@ -146,12 +174,19 @@ class LinkIssuer:
     async def _mint_once(self, key: CacheKey, *, prefetch: bool) -> ConnectionLink:
         # Both times are taken before the call, so that the link never seems to live longer than it does.
         started_at, deadline = self._clock.time(), self._clock.monotonic() + self._lifetime_seconds
-        url = await self._client.mint_link(key.end_user, key.request)
+        url = await self._call_kombo(key.end_user, key.request)
         row_id = await self._store.save_minted_link(key, self._lifetime_seconds, watch=not prefetch)
         expires_at = datetime.fromtimestamp(started_at, UTC) + timedelta(seconds=self._lifetime_seconds)
         return ConnectionLink.minted(
             url, expires_at=expires_at, deadline=deadline, prefetched_row_id=row_id if prefetch else None
         )
+
+    async def _call_kombo(
+        self, end_user: EndUser, request: AnyLinkRequest, *, link_type: LinkType = "EMBEDDED"
+    ) -> str:
+        about = ABOUT_MAGIC_LINKS if link_type == "MAGIC_LINK" else ABOUT_LINKS[type(request)]
+        with self._telemetry.operation("mint", about):
+            return await self._client.mint_link(end_user, request, link_type=link_type)
 
     def _issued(self, link: ConnectionLink, status: CacheStatus) -> IssuedLink:
         return IssuedLink(link, status, self._remaining_seconds(link))

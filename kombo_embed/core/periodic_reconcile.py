@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from kombo_embed.core.periodic_work import PeriodicWork
@@ -21,6 +22,7 @@ from kombo_embed.integration import Integration
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.ports import Clock, utc_now
+from kombo_embed.telemetry import NO_TELEMETRY, Telemetry
 
 logger = logging.getLogger("kombo_embed.core")
 
@@ -36,11 +38,16 @@ FAILURE_PAUSE_SECONDS = 300.0  # if of a whole batch nothing could be read
 FAILED_MAX = 100  # integrations that are skipped until the others were read
 
 
-class PeriodicReconciler(PeriodicWork):
-    """Reconciles until `aclose`, each integration ``every`` so often, at most ``per_second`` reads.
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often each integration is read, and how many reads there are per second at most."""
 
-    ``wake_dispatcher`` is called when an event for the host may have been written.
-    """
+    every: timedelta
+    per_second: float
+
+
+class PeriodicReconciler(PeriodicWork):
+    """Reconciles until `aclose`. ``wake_dispatcher`` is called when an event may have been written."""
 
     name = "reconciliation"
     interval_seconds = 2.0
@@ -51,21 +58,20 @@ class PeriodicReconciler(PeriodicWork):
         store: RecordStore,
         queue: DetailsQueue,
         *,
-        every: timedelta,
-        per_second: float,
+        pace: Pace,
         clock: Clock,
         wake_dispatcher: Callable[[], None],
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         super().__init__()
-        self._client = client
-        self._store = store
-        self._queue = queue
-        self._every = every
-        self._per_second = per_second
+        self._client, self._store, self._queue = client, store, queue
+        self._every = pace.every
+        self._per_second = pace.per_second
         self._clock = clock
         self._wake_dispatcher = wake_dispatcher
-        self._look_at = clock.monotonic() + min(FIRST_SECONDS, every.total_seconds())
-        self._batch_size = max(1, min(int(per_second * BATCH_SECONDS), MAX_BATCH))
+        self._telemetry = telemetry
+        self._look_at = clock.monotonic() + min(FIRST_SECONDS, pace.every.total_seconds())
+        self._batch_size = max(1, min(int(pace.per_second * BATCH_SECONDS), MAX_BATCH))
         self._not_found: deque[bool] = deque(maxlen=READS_COUNTED)
         self._missing: dict[str, Integration] = {}
         self._failed: set[str] = set()
@@ -83,7 +89,9 @@ class PeriodicReconciler(PeriodicWork):
                 self._failed.clear()
                 self._look_at = self._clock.monotonic() + self._seconds_until(checks.next_at)
             elif await self._queue.take_lease(LEASE, seconds=self._lease_seconds()):
-                await self._reconcile(batch[: self._batch_size])
+                with self._telemetry.operation("reconcile") as operation:
+                    await self._reconcile(batch[: self._batch_size])
+                    operation.describe({"checked": min(len(batch), self._batch_size)})
 
     def log_failure(self, error: Exception) -> None:
         """Log an unexpected exception of a run."""

@@ -17,6 +17,7 @@ from kombo_embed.integration import ALL_NOT_FOUND, Integration, Reconciliation
 from kombo_embed.kombo import responses
 from kombo_embed.kombo.client import KomboClient
 from kombo_embed.ports import Clock
+from kombo_embed.telemetry import NO_TELEMETRY, Telemetry
 from kombo_embed.upstream import IntegrationDetails
 
 logger = logging.getLogger("kombo_embed.core")
@@ -46,27 +47,47 @@ class Reconciler:
         clock: Clock,
         wake_dispatcher: Callable[[], None],
         sleep: Sleep = asyncio.sleep,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._client = client
         self._store = store
         self._clock = clock
         self._wake_dispatcher = wake_dispatcher
         self._sleep = sleep
+        self._telemetry = telemetry
 
     async def run(
         self, on_progress: OnProgress | None = None, *, delete_all_unknown: bool = False
     ) -> Reconciliation:
         """Read every integration that is not deleted; see `KomboEmbed.reconcile`."""
-        run = _Run(self._client, self._store, _Waits(self._clock, self._sleep), on_progress)
-        try:
-            await run.read_all()
-            deleted = await run.delete_missing(delete_all_unknown=delete_all_unknown)
-        finally:
-            self._wake_dispatcher()
+        run = _Run(self._client, self._store, Waits(self._clock, self._sleep), on_progress)
+        with self._telemetry.operation("reconcile") as operation:
+            try:
+                await run.read_all()
+                deleted = await run.delete_missing(delete_all_unknown=delete_all_unknown)
+            finally:
+                self._wake_dispatcher()
+            counts = {"checked": run.checked, "updated": run.updated, "failed": len(run.failed)}
+            operation.describe(counts | {"deleted": deleted})
         return Reconciliation(checked=run.checked, updated=run.updated, deleted=deleted, failed=run.failed)
 
+    async def read_one(self, integration: Integration) -> bool:
+        """Read one integration and record what changed; return False, changing nothing, if Kombo lacks it.
 
-class _Waits:
+        Raises `KomboError` if Kombo cannot answer now.
+        """
+        try:
+            details = await self._client.integration_details(integration.integration_id)
+        except errors.KomboRejected as error:
+            if error.kombo_code == responses.NOT_FOUND:
+                return False
+            raise
+        await self._store.save_details(details, states_unless_changed_since=integration.updated_at)
+        self._wake_dispatcher()
+        return True
+
+
+class Waits:
     """The waits that Kombo asks for, within one budget per run."""
 
     def __init__(self, clock: Clock, sleep: Sleep) -> None:
@@ -90,6 +111,19 @@ class _Waits:
         await self._sleep(seconds)
         return True
 
+    async def read_details(self, client: KomboClient, integration_id: str) -> IntegrationDetails:
+        """Read an integration from Kombo, and again after each wait."""
+        attempts = 0
+        while True:
+            try:
+                return await client.integration_details(integration_id)
+            except (errors.KomboRateLimited, errors.KomboUnavailable) as error:
+                attempts += (
+                    isinstance(error, errors.KomboUnavailable) and error.sent and not error.has_retry_after
+                )
+                if not await self.before_retry(error, attempts):
+                    raise
+
     def _spend(self, seconds: float) -> bool:
         """Take a wait from the budget; concurrent waits count once."""
         now = self._clock.monotonic()
@@ -105,7 +139,7 @@ class _Run:
 
     client: KomboClient
     store: RecordStore
-    waits: _Waits
+    waits: Waits
     on_progress: OnProgress | None
     checked: int = 0
     recognized: int = 0
@@ -156,7 +190,7 @@ class _Run:
 
     async def _read(self, integration: Integration) -> None:
         try:
-            details = await self._details(integration.integration_id)
+            details = await self.waits.read_details(self.client, integration.integration_id)
         except errors.KomboRejected as error:
             if error.kombo_code == responses.NOT_FOUND:
                 self.missing.append(integration)
@@ -169,15 +203,3 @@ class _Run:
         self.recognized += 1
         changed = await self.store.save_details(details, states_unless_changed_since=integration.updated_at)
         self.updated += changed is not None
-
-    async def _details(self, integration_id: str) -> IntegrationDetails:
-        attempts = 0
-        while True:
-            try:
-                return await self.client.integration_details(integration_id)
-            except (errors.KomboRateLimited, errors.KomboUnavailable) as error:
-                attempts += (
-                    isinstance(error, errors.KomboUnavailable) and error.sent and not error.has_retry_after
-                )
-                if not await self.waits.before_retry(error, attempts):
-                    raise

@@ -6,14 +6,21 @@ used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.models import CacheKey, LinkType
 from kombo_embed.ports import ClosedLinks, DetailsJob, DueChecks, DueDetails, ErasureBatch, ErasurePosition
-from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
+from kombo_embed.upstream import (
+    ImportLine,
+    IntegrationDetails,
+    Recorded,
+    Report,
+    ReportedIntegration,
+    WebhookEvent,
+)
 
 
 class ErasureStore(Protocol):
@@ -168,3 +175,34 @@ class DetailsQueue(Protocol):
 
     async def take_lease(self, name: str, *, seconds: float) -> bool:
         """Take a lease that no other process holds, or extend the own one; return whether it is held now."""
+
+
+class CountChanges(Protocol):
+    """What is to be counted again."""
+
+    @property
+    def has_more(self) -> bool:
+        """Return whether there is more than one fold should count."""
+
+
+class RollupStore(Protocol):
+    """The counts for the console. All methods raise `StoreUnavailable`."""
+
+    async def find_changes(self) -> CountChanges | None:
+        """Look for facts that are not counted yet; return None if there are none."""
+
+    async def fold(self, changes: Any) -> None:  # noqa: ANN401 - what `find_changes` of the same object returned
+        """Count again what changed, and replace the counts."""
+
+    async def add(self, metric: str, numbers: Mapping[str, int]) -> None:
+        """Add to the counts of this hour, one for each reason."""
+
+
+class ImportStore(Protocol):
+    """Records imported integrations; see `kombo_embed.store.imports`."""
+
+    async def save(self, line: ImportLine, details: IntegrationDetails, *, actor: str) -> Recorded:
+        """Record an integration, or what is new about it; raise `Refused` if it may not be recorded."""
+
+    async def preview(self, line: ImportLine, details: IntegrationDetails) -> Recorded:
+        """Return what `save` would do, or raise as it does; change nothing."""

@@ -21,6 +21,7 @@ from kombo_embed.demo.people import ORGANIZATIONS, PEOPLE, Person
 from kombo_embed.demo.responses import asset, page, problem, tagged_json
 
 COOKIE = "fieldnotes_session"  # a name of its own: all ports of localhost share their cookies
+CONSOLE_PATH = "/console"
 EVENT_TYPES = (
     *("integration.connected", "integration.updated", "integration.deleted", "integration.duplicate"),
     *("flow.failed", "flow.abandoned", "kombo.event"),
@@ -48,6 +49,8 @@ def create_app(
     app.state.embed, app.state.activity = embed, activity
     app.state.mount_path, app.state.sandbox_url = settings.mount_path, sandbox_url
     embed.install(app, settings.mount_path)
+    if sandbox_url is not None:  # with real Kombo, it would show real customers to anyone
+        app.mount(CONSOLE_PATH, embed.console(authorize=support_team))
     return app
 
 
@@ -70,11 +73,17 @@ async def current_end_user(connection: HTTPConnection) -> EndUser | None:
     return person.end_user if person else None
 
 
+async def support_team(_request: Request, _action: str) -> str:
+    """Let anyone into the demo's console; yours would let in your support team alone."""
+    return "Sam of Fieldnotes"
+
+
 async def home(request: Request) -> Response:
     """``GET /``: the integrations of the person's organization, or the login page."""
     state = request.app.state
     person = signed_in(request)
-    context: dict[str, object] = {"sandbox_url": state.sandbox_url}
+    console_url = f"{CONSOLE_PATH}/" if state.sandbox_url else None
+    context: dict[str, object] = {"sandbox_url": state.sandbox_url, "console_url": console_url}
     if person is None:
         return page("login", frames_from="'none'", context=context)
     context |= {"module": f"{state.mount_path}/kombo-embed.js", **introduce(person)}

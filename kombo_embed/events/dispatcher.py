@@ -18,6 +18,7 @@ from kombo_embed.errors import StoreUnavailable
 from kombo_embed.events.handler import HandlerRunner, backoff_seconds, crash_backoff_seconds
 from kombo_embed.events.upkeep import Upkeep
 from kombo_embed.ports import Clock, utc_now
+from kombo_embed.telemetry import NO_TELEMETRY, Telemetry
 
 logger = logging.getLogger("kombo_embed.events")
 
@@ -43,17 +44,16 @@ class Dispatcher:
         poll_seconds: float = POLL_SECONDS,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         runner: HandlerRunner | None = None,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._outbox = outbox
         self._handlers = handlers
         self._clock = clock
-        self._poll_seconds = poll_seconds
-        self._heartbeat_seconds = heartbeat_seconds
-        self._runner = runner or HandlerRunner()
+        self._poll_seconds, self._heartbeat_seconds = poll_seconds, heartbeat_seconds
+        self._runner = runner or HandlerRunner(telemetry=telemetry)
         self._upkeep = Upkeep(outbox, handlers, clock=clock, wake=self.wake)
         self._retry_at = math.inf  # monotonic: when the first delivery that failed here is due again
-        self._woken = asyncio.Event()
-        self._finished = asyncio.Event()
+        self._woken, self._finished = asyncio.Event(), asyncio.Event()
         self._leased: dict[int, Delivery] = {}  # until their outcome is on disk
         self._occupied: Counter[str] = Counter()  # slots by handler, until the lane's last outcome is on disk
         self._stuck: set[str] = set()  # handlers that were logged as stuck
@@ -152,12 +152,12 @@ class Dispatcher:
         handler = self._handlers.find(delivery.handler, delivery.event.type)
         if handler is None:
             return DeliveryOutcome(delivery, retry_seconds=POSTPONE_SECONDS)
-        error = await self._runner.call(delivery.handler, handler, delivery.event)
+        failures = delivery.failures + 1
+        is_last = failures >= MAX_FAILURES
+        error = await self._runner.deliver(delivery, handler, is_last=is_last)
         if error is None:
             return DeliveryOutcome(delivery, successor=successor)
-        failures = delivery.failures + 1
-        is_dead = failures >= MAX_FAILURES
-        return DeliveryOutcome(delivery, error, None if is_dead else backoff_seconds(failures))
+        return DeliveryOutcome(delivery, error, None if is_last else backoff_seconds(failures))
 
     async def _defer(self, delivery: Delivery, crashes: int) -> None:
         """Set a redelivery time before the call: this event may be what killed the earlier processes."""

@@ -14,8 +14,9 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 
-from kombo_embed.deliveries import EventHandler
+from kombo_embed.deliveries import Delivery, EventHandler
 from kombo_embed.event import Event
+from kombo_embed.telemetry import NO_TELEMETRY, Telemetry
 
 logger = logging.getLogger("kombo_embed.events")
 
@@ -31,13 +32,32 @@ Thread = asyncio.Future[tuple[object, BaseException | None]]  # done when the th
 class HandlerRunner:
     """Calls handlers, and counts the threads of plain ones that run on after their call has ended."""
 
-    def __init__(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+    def __init__(
+        self, *, deadline_seconds: float = DEADLINE_SECONDS, telemetry: Telemetry = NO_TELEMETRY
+    ) -> None:
         self._deadline_seconds = deadline_seconds
+        self._telemetry = telemetry
         self._abandoned: Counter[str] = Counter()
 
     def abandoned(self, name: str) -> int:
         """Return how many threads of this handler exceeded the deadline and still run."""
         return self._abandoned[name]
+
+    async def deliver(self, delivery: Delivery, handler: EventHandler, *, is_last: bool) -> str | None:
+        """Call the handler of a delivery and measure it; return as `call`.
+
+        ``is_last`` is whether it is not repeated if the handler fails.
+        """
+        about = {"handler": delivery.handler, "event.type": delivery.event.type}
+        with self._telemetry.operation("delivery", about, caused_by=delivery.trace_context) as operation:
+            operation.describe({"event.id": delivery.event.id, "attempt": delivery.attempts})
+            error = await self.call(delivery.handler, handler, delivery.event)
+            if error is None:
+                operation.count_as("delivered")
+                return None
+            operation.describe({"error": error})
+            operation.count_as("dead_letter" if is_last else "failed", error_type=error.partition(" ")[0])
+            return error
 
     async def call(self, name: str, handler: EventHandler, event: Event) -> str | None:
         """Call a handler; return the type and place of its error, or None if it succeeded."""

@@ -17,6 +17,7 @@ from kombo_embed.ports import Clock, CoolDown
 FAILURES_TO_OPEN = 5  # in a row
 FIRST_PAUSE_SECONDS = 1.0  # doubled by each failed probe
 MAX_PAUSE_SECONDS = 30.0
+STATES = ("closed", "half_open", "open")
 
 
 class CircuitBreaker:
@@ -58,6 +59,13 @@ class CircuitBreaker:
         if self._open_until is None:
             return limit
         return 0 if self._probing or self._open_seconds() > 0 else min(1, limit)
+
+    @property
+    def state(self) -> str:
+        """Return one of `STATES`."""
+        if self._open_until is None:
+            return "closed"
+        return "open" if self._open_seconds() > 0 else "half_open"
 
     def apply_cool_down(self, cool_down: CoolDown) -> None:
         """Open for a wait that Kombo asked another process for."""

@@ -70,6 +70,10 @@ class KomboClient:
         """Do not call Kombo during a wait that it asked another process for."""
         self._circuit_breaker.apply_cool_down(cool_down)
 
+    def circuit_states(self) -> dict[str, str]:
+        """Return the state of the circuit breaker for end users' calls, and of that for background calls."""
+        return {"end_users": self._circuit_breaker.state, "background": self._background.state}
+
     async def mint_link(
         self, end_user: EndUser, request: AnyLinkRequest, *, link_type: LinkType = "EMBEDDED"
     ) -> str:

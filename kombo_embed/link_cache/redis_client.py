@@ -67,8 +67,7 @@ class RedisClient:
     `ConfigurationError` for an option that redis-py does not know.
     """
 
-    def __init__(self, url: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        self._deadline_seconds = deadline_seconds
+    def __init__(self, url: str) -> None:
         self._pool = _connection_pool(url, redis_connect_func=self._on_connect)
         self._redis = Redis(connection_pool=self._pool)
         self._scripts: dict[str, AsyncScript] = {}
@@ -138,12 +137,10 @@ class RedisClient:
         """Wait until the call is done. When it is late, one PING decides whether Redis is down."""
         now = asyncio.get_running_loop().time
         ends_at = now() + patience_seconds
-        if await _is_done(call, within_seconds=self._deadline_seconds * (1 - PING_SHARE)):
+        if await _is_done(call, within_seconds=DEADLINE_SECONDS * (1 - PING_SHARE)):
             return
         is_alive, _ = await self._pings.join(None, self._is_alive)
-        while (
-            not call.done() and is_alive and not await _is_done(call, within_seconds=self._deadline_seconds)
-        ):
+        while not call.done() and is_alive and not await _is_done(call, within_seconds=DEADLINE_SECONDS):
             if now() >= ends_at:
                 break
             is_alive, _ = await self._pings.join(None, self._is_alive)
@@ -153,7 +150,7 @@ class RedisClient:
 
     async def _is_alive(self) -> bool:
         ping = asyncio.get_running_loop().create_task(self._ping())
-        if await _is_done(ping, within_seconds=self._deadline_seconds * PING_SHARE):
+        if await _is_done(ping, within_seconds=DEADLINE_SECONDS * PING_SHARE):
             return ping.result()
         ping.cancel()
         await asyncio.gather(ping, return_exceptions=True)

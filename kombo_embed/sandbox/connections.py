@@ -3,10 +3,11 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from kombo_embed.sandbox import records, webhooks
+from kombo_embed.sandbox import records, webhook_events
 from kombo_embed.sandbox.errors import ActivationUnknown, IntegrationUnknown
 from kombo_embed.sandbox.links import Links
 from kombo_embed.sandbox.schemas import Order, SetupStatus, Status
+from kombo_embed.sandbox.webhooks import WebhookSender
 
 # Kombo documents it as "short lived", without a figure.
 ACTIVATION_LIFETIME = timedelta(minutes=10)
@@ -21,7 +22,7 @@ class Connections:
     a link raise what `Links` raises.
     """
 
-    def __init__(self, state: records.State, links: Links, sender: webhooks.WebhookSender) -> None:
+    def __init__(self, state: records.State, links: Links, sender: WebhookSender) -> None:
         self._state = state
         self._links = links
         self._sender = sender
@@ -41,8 +42,7 @@ class Connections:
         renews = opened.terms.kind != "connect"
         integration, event = self._renew(opened) if renews else self._connect(opened, tool)
         if incomplete:
-            options = replace(integration.options, field_mapping=True)  # else there is no setup step
-            integration = replace(integration, setup_status="INCOMPLETE", options=options)
+            integration = _with_setup_steps(integration)
         self._state.integrations[integration.id] = integration
         token = self._activate(integration)
         held_until = token if order == "browser_first" else None
@@ -54,7 +54,9 @@ class Connections:
     def fail(self, link: str, tool: str | None = None) -> None:
         """Enter wrong credentials in a link's flow, which may be completed afterwards."""
         opened = self._links.find_open(link)
-        self._sender.send(webhooks.connection_flow_failed(opened, self._links.choose_tool(opened, tool)))
+        self._sender.send(
+            webhook_events.connection_flow_failed(opened, self._links.choose_tool(opened, tool))
+        )
 
     def exchange(self, activation_token: str) -> records.Integration:
         """Return the integration that an activation token proves, or raise `ActivationUnknown`."""
@@ -88,8 +90,17 @@ class Connections:
             updated_at=self._next_change(),
         )
         self._state.integrations[integration.id] = integration
-        self._sender.send(webhooks.integration_state_changed(integration))
+        self._sender.send(webhook_events.integration_state_changed(integration))
         return integration
+
+    def leave_incomplete(self, integration_id: str) -> None:
+        """Give an integration setup steps that are not finished, which a setup link finishes."""
+        self._state.integrations[integration_id] = _with_setup_steps(self.find(integration_id))
+        self.change_state(integration_id, setup_status="INCOMPLETE")
+
+    def change_data(self, integration_id: str) -> None:
+        """Report new data of an integration: docs.kombo.dev/api-reference/data-changed."""
+        self._sender.send(webhook_events.data_changed(self.find(integration_id)))
 
     def set_enabled(self, integration_id: str, *, enabled: bool) -> None:
         """Switch an integration on or off. No event is sent if nothing changes."""
@@ -102,7 +113,7 @@ class Connections:
         integration = self.find(integration_id)
         del self._state.integrations[integration.id]
         self._state.deleted_integrations.append(integration.id)
-        self._sender.send(webhooks.integration_deleted(integration, self._next_change()))
+        self._sender.send(webhook_events.integration_deleted(integration, self._next_change()))
 
     def _connect(self, link: records.Link, chosen: str | None) -> tuple[records.Integration, records.Event]:
         tool = self._links.choose_tool(link, chosen)
@@ -118,7 +129,7 @@ class Connections:
         )
         if integration.has_setup_steps:
             integration = replace(integration, setup_status="INCOMPLETE")
-        return integration, webhooks.integration_created(integration)
+        return integration, webhook_events.integration_created(integration)
 
     def _renew(self, link: records.Link) -> tuple[records.Integration, records.Event]:
         known = self.find(link.terms.integration_id or "")
@@ -129,12 +140,13 @@ class Connections:
             scope_config_id = link.terms.options.scope_config_id or known.options.scope_config_id
             options = replace(known.options, scope_config_id=scope_config_id)
             integration = replace(integration, status="ACTIVE", options=options)
-        return integration, webhooks.integration_state_changed(integration)
+        return integration, webhook_events.integration_state_changed(integration)
 
     def _activate(self, integration: records.Integration) -> str:
         token = records.new_jwt_lookalike(_ACTIVATION_PAYLOAD)
-        expires_at = self._state.now() + ACTIVATION_LIFETIME
-        self._state.activations[token] = records.Activation(integration.id, expires_at)
+        now = self._state.now()
+        self._state.activations[token] = records.Activation(integration.id, now + ACTIVATION_LIFETIME)
+        records.forget_oldest(self._state.activations, is_over=lambda known: known.expires_at <= now)
         return token
 
     def _next_change(self) -> datetime:
@@ -145,3 +157,8 @@ class Connections:
             now = self._last_change + _MILLISECOND
         self._last_change = now
         return now
+
+
+def _with_setup_steps(integration: records.Integration) -> records.Integration:
+    options = replace(integration.options, field_mapping=True)
+    return replace(integration, setup_status="INCOMPLETE", options=options)

@@ -10,10 +10,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kombo_embed.sandbox.catalogue import read_json
 from kombo_embed.sandbox.records import State
+from kombo_embed.sandbox.redaction import redact_path
+from kombo_embed.sandbox.request_log import FAULT, KEPT_PATH_CHARACTERS
 from kombo_embed.sandbox.responses import failure
 from kombo_embed.sandbox.schemas import Fault
 from kombo_embed.sandbox.webhooks import Sleep
 
+# Other paths are counted together: each could be a new one.
+COUNTED_PATHS = 1000
 _LAST_PLACEHOLDER = re.compile(r"/\{[^/]+\}$")
 
 
@@ -36,8 +40,9 @@ class FaultInjector:
             await self._app(scope, receive, send)
             return
         template = self._template(scope)
-        self._state.calls[f"{scope['method']} {template}"] += 1
+        self._count(scope["method"], template)
         fault = _take_fault(self._state.faults, scope["method"], (scope["path"], template))
+        scope[FAULT] = fault.mode if fault else None
         if fault is None:
             await self._app(scope, receive, send)
         elif fault.mode == "slow":
@@ -47,6 +52,12 @@ class FaultInjector:
             await _drop_connection(receive)
         else:
             await _faulty_response(fault)(scope, receive, send)
+
+    def _count(self, method: str, template: str) -> None:
+        name = f"{method} {redact_path(template)[:KEPT_PATH_CHARACTERS]}"
+        is_new = name not in self._state.calls
+        is_full = len(self._state.calls) >= COUNTED_PATHS
+        self._state.calls["(other paths)" if is_new and is_full else name] += 1
 
     def _template(self, scope: Scope) -> str:
         for wanted in (Match.FULL, Match.PARTIAL):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kombo_embed.sandbox.catalogue import catalogue
 from kombo_embed.sandbox.errors import InputInvalid, LinkExpired, LinkUnknown
-from kombo_embed.sandbox.records import Link, LinkTerms, State, new_jwt_lookalike
+from kombo_embed.sandbox.records import Link, LinkTerms, State, forget_oldest, new_jwt_lookalike
 from kombo_embed.sandbox.schemas import LinkType
 
 # docs.kombo.dev/connect/embedded-flow and docs.kombo.dev/connect/magic-links
@@ -34,6 +34,7 @@ class Links:
         now = self._state.now()
         link = Link(self._new_token(), base_url, terms, now, expires_at=now + LIFETIMES[terms.link_type])
         self._state.links[link.token] = link
+        forget_oldest(self._state.links, is_over=lambda known: known.expires_at <= now)
         return link
 
     def find_open(self, address: str) -> Link:

@@ -2,16 +2,23 @@
 
 import base64
 import secrets
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from kombo_embed.clock import ManualClock
 from kombo_embed.sandbox.schemas import Category, Fault, Language, LinkType, SetupStatus, Status, Switches
 
 LinkKind = Literal["connect", "relink", "setup"]
 DeliveryStatus = Literal["held", "sending", "delivered", "failed", "dropped", "not_configured"]
+
+# A sandbox may serve for days: of each kind of record, the newest are kept.
+KEPT_RECORDS = 20_000
+KEPT_REQUESTS = 100
+
+RecordT = TypeVar("RecordT")
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
@@ -125,6 +132,24 @@ class Delivery:
     replay: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """One call of the API and its response, without secrets; `status` is None if the connection was dropped.
+
+    `fault` is the mode of the fault that it met.
+    """
+
+    number: int
+    created_at: datetime
+    method: str
+    path: str
+    status: int | None
+    milliseconds: float
+    fault: str | None
+    request_body: str
+    response_body: str
+
+
 @dataclass(slots=True)
 class State:
     """Everything that the sandbox holds, and its time."""
@@ -137,7 +162,10 @@ class State:
     activations: dict[str, Activation] = field(default_factory=dict)
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
+    requests: deque[ApiRequest] = field(default_factory=lambda: deque(maxlen=KEPT_REQUESTS))
     faults: list[Fault] = field(default_factory=list)
+    webhooks_to_lose: int = 0
+    webhooks_to_fail: int = 0
 
     def now(self) -> datetime:
         """Return the sandbox's time."""
@@ -147,10 +175,20 @@ class State:
         """Go back to the start: remove everything, and reset the switches and the clock."""
         self.switches = Switches()
         self.clock.reset()
-        for container in (self.links, self.integrations, self.activations, self.deliveries, self.calls):
-            container.clear()
-        self.deleted_integrations.clear()
-        self.faults.clear()
+        self.webhooks_to_lose = self.webhooks_to_fail = 0
+        for records in (self.links, self.integrations, self.activations, self.deliveries, self.calls):
+            records.clear()
+        for entries in (self.deleted_integrations, self.requests, self.faults):
+            entries.clear()
+
+
+def forget_oldest(records: dict[str, RecordT], *, is_over: Callable[[RecordT], bool]) -> None:
+    """Remove the oldest of too many records, up to the first that is not over."""
+    while len(records) > KEPT_RECORDS:
+        oldest = next(iter(records))
+        if not is_over(records[oldest]):
+            return
+        del records[oldest]
 
 
 def new_id() -> str:

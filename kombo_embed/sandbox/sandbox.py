@@ -23,6 +23,7 @@ from kombo_embed.sandbox.links import Links
 from kombo_embed.sandbox.local_only import LocalOnly, changes_something
 from kombo_embed.sandbox.pages import Pages
 from kombo_embed.sandbox.records import Completion, State
+from kombo_embed.sandbox.request_log import RequestLog
 from kombo_embed.sandbox.responses import handle_error
 from kombo_embed.sandbox.schemas import Order, SetupStatus, Status
 from kombo_embed.sandbox.webhooks import BACKOFF_SECONDS, Receiver, Sleep, WebhookSender
@@ -136,6 +137,9 @@ class Sandbox:
             self.webhook_url, self.webhook_secret, self.webhook_transport, self.webhook_backoff_seconds
         )
 
+    def _secrets(self) -> list[str]:
+        return [secret for secret in (self.api_key, self.webhook_secret) if secret]
+
     def _build_app(self, sleep: Sleep) -> Starlette:
         api = KomboApi(
             self._links, self._connections, api_key=lambda: self.api_key, public_url=self.public_url
@@ -146,6 +150,7 @@ class Sandbox:
             routes=[*api, *controls.routes(), *pages.routes()],
             middleware=[
                 Middleware(LocalOnly, is_protected=_is_control_or_action, hosts=self.hosts),
+                Middleware(RequestLog, state=self._state, secrets=self._secrets),
                 Middleware(FaultInjector, state=self._state, routes=api, sleep=sleep),
             ],
             exception_handlers={SandboxError: _handle_error, HTTPException: _handle_error},

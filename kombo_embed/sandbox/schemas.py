@@ -3,6 +3,7 @@
 Sources: Kombo's OpenAPI document and docs.kombo.dev.
 """
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +26,7 @@ _CENTURY_SECONDS = 100 * 365 * 86_400
 Text = Annotated[str, Field(min_length=1)]
 Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Times = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Body(BaseModel):
@@ -121,7 +123,7 @@ class Fault(Body):
 
     path: Text
     mode: FaultMode
-    times: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    times: Times = 1
     method: Literal["GET", "POST", "PUT", "DELETE"] | None = None
     retry_after: Annotated[str | int | float, AfterValidator(str)] | None = None
     seconds: Annotated[Seconds, Field(le=3600)] = 15.0
@@ -142,6 +144,18 @@ class SendBody(Body):
 
     type: Text = "not-invented-yet"
     data: dict[str, object] = {}
+
+
+class TimesBody(Body):
+    """``POST /_sandbox/webhooks/lose`` and ``POST /_sandbox/webhooks/fail``."""
+
+    times: Times = 1
+
+
+class IntegrationBody(Body):
+    """The controls that act on one integration: ``delete``, ``leave-incomplete`` and ``change-data``."""
+
+    integration_id: Text
 
 
 class FailBody(Body):
@@ -173,6 +187,15 @@ class Switches(Body):
     link_shape: Literal["jwt", "opaque"] = "jwt"
     unknown_tools: Literal["accept", "refuse"] = "accept"
     webhook_mode: Literal["normal", "duplicate", "reordered", "dropped", "bad_signature"] = "normal"
+
+
+def parse_count(text: str | None) -> int | None:
+    """Return the number in a query parameter, None without one, or raise `InputInvalid`."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise InputInvalid("newest must be a number from 1 to 999999.")
+    return int(text)
 
 
 def _explain(error: ValidationError) -> str:

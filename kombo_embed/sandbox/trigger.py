@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from kombo_embed.sandbox import webhooks
+from kombo_embed.sandbox import webhook_events, webhooks
 from kombo_embed.sandbox.catalogue import catalogue
 from kombo_embed.sandbox.records import (
     EndUserRecord,
@@ -45,15 +45,15 @@ def build_event(event_type: str, subject: Subject) -> Event:
     integration = _integration(subject)
     match event_type:
         case "integration-created":
-            return webhooks.integration_created(integration)
+            return webhook_events.integration_created(integration)
         case "integration-deleted":
-            return webhooks.integration_deleted(integration, integration.updated_at)
+            return webhook_events.integration_deleted(integration, integration.updated_at)
         case "integration-state-changed":
-            return webhooks.integration_state_changed(integration)
+            return webhook_events.integration_state_changed(integration)
         case "connection-flow-failed":
-            return webhooks.connection_flow_failed(_link(integration), subject.tool)
+            return webhook_events.connection_flow_failed(_link(integration), subject.tool)
     data = {"integration_id": subject.integration_id, "integration_tool": subject.tool}
-    return webhooks.new_event(event_type, data)
+    return webhook_events.new_event(event_type, data)
 
 
 async def send(event: Event, *, url: str, webhook_secret: str) -> tuple[int, str]:

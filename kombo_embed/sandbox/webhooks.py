@@ -1,4 +1,4 @@
-"""Kombo's webhook events as signed bytes, and their delivery with retries and deliberate faults.
+"""The delivery of webhook events: signed, with retries and deliberate faults.
 
 Kombo documents neither retries nor order, so a receiver has to cope with duplicates, any order and loss. The
 webhook mode produces each of them. Sources: docs.kombo.dev/webhooks and Kombo's SDKs.
@@ -8,16 +8,20 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cached_property
 
 import httpx
 
-from kombo_embed.sandbox.records import Delivery, DeliveryStatus, Event, Integration, Link, State, new_id
-from kombo_embed.sandbox.responses import end_user_data, timestamp
+from kombo_embed.sandbox.records import (
+    Delivery,
+    DeliveryStatus,
+    Event,
+    State,
+    forget_oldest,
+    new_id,
+)
 
 SIGNATURE_HEADER = "X-Kombo-Signature"
 BACKOFF_SECONDS = (0.5, 2.0, 5.0)
@@ -31,61 +35,6 @@ def sign(body: bytes, webhook_secret: str) -> str:
     """Return Kombo's signature: HMAC-SHA256 of the raw bytes, base64url without padding."""
     digest = hmac.new(webhook_secret.encode(), body, hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
-
-
-def new_event(event_type: str, data: Mapping[str, object]) -> Event:
-    """Return an event of any type, also of one that Kombo does not have."""
-    event_id = new_id()
-    # Indented on purpose: a receiver that verifies what it parsed and serialized again must fail here.
-    body = json.dumps({"id": event_id, "type": event_type, "data": data}, indent=2, ensure_ascii=False)
-    return Event(id=event_id, type=event_type, body=body.encode())
-
-
-def integration_created(integration: Integration) -> Event:
-    """Return the event of a finished flow: docs.kombo.dev/api-reference/integration-created."""
-    return new_event("integration-created", _integration_data(integration))
-
-
-def integration_deleted(integration: Integration, deleted_at: datetime) -> Event:
-    """Return the event of a deletion: docs.kombo.dev/hris/guides/webhooks."""
-    data = _integration_data(integration) | {"deleted_at": timestamp(deleted_at)}
-    return new_event("integration-deleted", data)
-
-
-def integration_state_changed(integration: Integration) -> Event:
-    """Return the event of a changed state: docs.kombo.dev/api-reference/integration-state-changed."""
-    data = {
-        # Kombo prefixes these three names, except where an integration begins or ends.
-        "integration_tool": integration.tool,
-        "integration_id": integration.id,
-        "integration_category": integration.category,
-        "end_user": end_user_data(integration.end_user),
-        "qa_status": "PASSED",
-        "setup_status": integration.setup_status,
-        "state": integration.status,
-        "updated_at": timestamp(integration.updated_at),
-    }
-    return new_event("integration-state-changed", data)
-
-
-def connection_flow_failed(link: Link, tool: str) -> Event:
-    """Return the event of an error in a flow that may still succeed: docs.kombo.dev/hris/guides/webhooks."""
-    data = {
-        "integration_tool": tool,
-        "integration_category": link.terms.category,
-        "end_user": end_user_data(link.terms.end_user),
-        "log_url": f"{link.base_url}/?log={new_id()}",
-    }
-    return new_event("connection-flow-failed", data)
-
-
-def _integration_data(integration: Integration) -> dict[str, object]:
-    return {
-        "id": integration.id,
-        "tool": integration.tool,
-        "category": integration.category,
-        "end_user": end_user_data(integration.end_user),
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +57,6 @@ class WebhookSender:
         self._state = state
         self._receiver = receiver
         self._sleep = sleep
-        self._to_lose = 0
-        self._to_fail = 0
         self._tasks: set[asyncio.Task[None]] = set()
         # Each held delivery's id -> the activation token whose exchange releases it; None: the next event.
         self._held: dict[str, str | None] = {}
@@ -122,8 +69,8 @@ class WebhookSender:
         mode = self._state.switches.webhook_mode
         copies = 2 if duplicate or mode == "duplicate" else 1
         deliveries = [self._record(event, bad_signature=mode == "bad_signature") for _ in range(copies)]
-        if mode == "dropped" or self._to_lose > 0:
-            self._to_lose = max(0, self._to_lose - 1)
+        if mode == "dropped" or self._state.webhooks_to_lose > 0:
+            self._state.webhooks_to_lose = max(0, self._state.webhooks_to_lose - 1)
             self._update(*deliveries, status="dropped")
         elif after_exchange_of is not None or (mode == "reordered" and None not in self._held.values()):
             self._update(*deliveries, status="held")
@@ -133,11 +80,11 @@ class WebhookSender:
 
     def lose(self, times: int) -> None:
         """Lose the next events: they are never sent."""
-        self._to_lose += times
+        self._state.webhooks_to_lose += times
 
     def fail(self, times: int) -> None:
         """Let the next attempts fail before they reach the receiver; each event is attempted four times."""
-        self._to_fail += times
+        self._state.webhooks_to_fail += times
 
     def replay(
         self, *, event_id: str | None = None, event_type: str | None = None, backwards: bool = False
@@ -171,7 +118,7 @@ class WebhookSender:
 
     def cancel(self) -> None:
         """Cancel every delivery, and forget what was to be lost or to fail."""
-        self._to_lose = self._to_fail = 0
+        self._state.webhooks_to_lose = self._state.webhooks_to_fail = 0
         self._held.clear()
         for task in self._tasks:
             task.cancel()
@@ -185,6 +132,7 @@ class WebhookSender:
         created = self._state.now()
         delivery = Delivery(new_id(), event, "sending", created, bad_signature=bad_signature, replay=replay)
         self._state.deliveries[delivery.id] = delivery
+        forget_oldest(self._state.deliveries, is_over=lambda known: known.status not in {"held", "sending"})
         return delivery
 
     def _update(self, *deliveries: Delivery, status: DeliveryStatus, answer: int | None = None) -> None:
@@ -234,8 +182,8 @@ class WebhookSender:
         if known is None or receiver.url is None:
             return None
         self._state.deliveries[known.id] = replace(known, attempts=known.attempts + 1)
-        if self._to_fail > 0:
-            self._to_fail -= 1
+        if self._state.webhooks_to_fail > 0:
+            self._state.webhooks_to_fail -= 1
             return None
         try:
             request = _signed_request(known, receiver.url, receiver.webhook_secret)

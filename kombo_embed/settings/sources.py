@@ -64,9 +64,9 @@ def converted_errors(prefix: str) -> Iterator[None]:
         raise invalid(prefix, [f".env: cannot be read ({type(error).__name__})"]) from None
 
 
-def read_env_file(prefix: str = PREFIX) -> dict[str, str | None]:
+def read_env_file() -> dict[str, str | None]:
     """Return the variables of ``.env``, or raise `ConfigurationError` if it cannot be read."""
-    with converted_errors(prefix):
+    with converted_errors(PREFIX):
         return dotenv_values(".env")
 
 

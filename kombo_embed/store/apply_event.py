@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kombo_embed import upstream
-from kombo_embed.store import erasure_marks, integrations, merge, webhook_events
+from kombo_embed.store import erasure_marks, integrations, queries, webhook_events
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.transaction import Transaction
 
@@ -32,30 +32,15 @@ async def apply(
         if unless_erased:
             return False
         await webhook_events.save_id(transaction, event)
-        return True
-    possible = merge.with_possible_time(report, now=transaction.now)
-    if saved := await webhook_events.save(transaction, event, possible):
-        if isinstance(possible, upstream.ReportedState):
-            # Kombo knows whether a state with an impossible time is the current one.
-            changed = await _save_state(transaction, possible, read_again=possible is not report)
-        else:
-            changed = await _save_report(transaction, event, possible, has_states=saved.has_states)
-        transaction.invalidate(changed)
+    elif saved := await webhook_events.save(transaction, event, report):
+        transaction.invalidate(await _save_report(transaction, event, report, has_states=saved.has_states))
     return True
-
-
-async def _save_state(
-    transaction: Transaction, state: upstream.ReportedState, *, read_again: bool
-) -> str | None:
-    """Save a state; return the origin id whose links it invalidates."""
-    known = await integrations.save_state(transaction, state, read_again=read_again)
-    return known.origin_id if known and state.status == "ACTIVE" else None
 
 
 async def _save_report(
     transaction: Transaction,
     event: upstream.WebhookEvent,
-    report: upstream.ReportedIntegration | upstream.ReportedDeletion | upstream.FailedFlow | None,
+    report: upstream.Report | None,
     *,
     has_states: bool,
 ) -> str | None:
@@ -70,24 +55,26 @@ async def _save_report(
             return saved.integration.origin_id if saved else report.origin_id
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)
+        case upstream.ReportedState():
+            known = await integrations.save_state(transaction, report)
+            return known.origin_id if known and report.status == "ACTIVE" else None
         case upstream.FailedFlow():
-            await write_event(
-                transaction,
-                "flow.failed",
-                origin_id=report.origin_id,
-                actor=report.email,
-                data={"tool": report.tool, "category": report.category, "log_url": report.log_url},
-            )
+            await _report_failure(transaction, report)
         case None:
             await _forward(transaction, event)
     return None
 
 
+async def _report_failure(transaction: Transaction, flow: upstream.FailedFlow) -> None:
+    data: dict[str, object] = {"tool": flow.tool, "category": flow.category, "log_url": flow.log_url}
+    await write_event(transaction, "flow.failed", origin_id=flow.origin_id, actor=flow.email, data=data)
+
+
 async def _forward(transaction: Transaction, event: upstream.WebhookEvent) -> None:
     """Write `kombo.event` for an event of another type, with the integration that it is about."""
     integration_id = webhook_events.integration_id_of(event, None)
-    row = await integrations.lock_row(transaction, integration_id) if integration_id else None
-    integration = integrations.from_row(row) if row and row["deleted_at"] is None else None
+    row = await queries.lock_row(transaction, integration_id) if integration_id else None
+    integration = queries.from_row(row) if row and row["deleted_at"] is None else None
     known = integration.origin_id if integration else None
     await write_event(
         transaction,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -39,6 +39,7 @@ async def write(
     *,
     origin_id: str | None,
     integration_id: str | None = None,
+    event_id: str | None = None,
     actor: str | None = None,
     detail: dict[str, Any] | None = None,
 ) -> None:
@@ -50,13 +51,14 @@ async def write(
         "action": action,
         "origin_id": origin_id,
         "integration_id": integration_id,
+        "event_id": event_id,
         "detail": detail,
     }
     await transaction.connection.execute(INSERT, values)
 
 
 async def write_about(
-    transaction: Transaction, action: str, row: RowMapping, *, actor: str | None = None
+    transaction: Transaction, action: str, row: Mapping[Any, Any], *, actor: str | None = None
 ) -> None:
     """Write an entry about the integration in a row."""
     await write(
@@ -69,17 +71,19 @@ async def write_about(
     )
 
 
-async def write_progress(transaction: Transaction, before: RowMapping, after: RowMapping) -> None:
+async def write_progress(transaction: Transaction, before: RowMapping, after: RowMapping) -> str | None:
     """Write that an integration was reconnected, or its setup finished, if this change says so.
 
-    Kombo does not say who it was. The actor is for whom the newest link for this was minted.
+    Kombo does not say who it was: return, as the actor, for whom the newest link for this was minted.
     """
+    actor = None
     if before["status"] == "INVALID" and after["status"] == "ACTIVE":
         actor = await _find_recipient(transaction, after, purpose="relink")
         await write_about(transaction, "reconnected", after, actor=actor)
     if before["setup_status"] in UNFINISHED and after["setup_status"] == "COMPLETED":
         actor = await _find_recipient(transaction, after, purpose="setup")
         await write_about(transaction, "setup_finished", after, actor=actor)
+    return actor
 
 
 async def find(

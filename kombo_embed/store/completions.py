@@ -7,7 +7,7 @@ import hashlib
 from sqlalchemy import select
 
 from kombo_embed.integration import Completion, Integration
-from kombo_embed.store import erasure_marks, integrations
+from kombo_embed.store import erasure_marks, integrations, queries
 from kombo_embed.store.tables import completions
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import ReportedIntegration
@@ -21,11 +21,8 @@ async def save(
     origin_id: str,
     by_owner: bool,
 ) -> Completion | None:
-    """Record an integration under this origin id, once; None if it was deleted or erased before.
-
-    With ``by_owner``, the customer's own end user has connected it, which lifts the marks of an erasure.
-    """
-    if by_owner:
+    """Record an integration under this origin id, once; None if it was deleted or erased before."""
+    if by_owner:  # the customer's own end user, who starts anew after an erasure
         await erasure_marks.lift(transaction, reported.integration_id, origin_id=origin_id)
     elif not await erasure_marks.admits(transaction, reported.integration_id, origin_id=origin_id):
         return None
@@ -49,7 +46,7 @@ async def find(transaction: Transaction, activation_token: str) -> Integration |
         completions.c.activation_token_sha256 == _hash(activation_token),
     )
     integration_id = (await transaction.connection.execute(query)).scalar_one_or_none()
-    return None if integration_id is None else await integrations.find(transaction, integration_id)
+    return None if integration_id is None else await queries.find(transaction, integration_id)
 
 
 def _hash(activation_token: str) -> str:

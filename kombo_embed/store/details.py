@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, or_, select, update
 
 from kombo_embed.integration import Integration
 from kombo_embed.ports import Clock, DetailsJob, DueChecks, DueDetails
-from kombo_embed.store import details_due, integrations
+from kombo_embed.store import details_due, queries
 from kombo_embed.store.database import Database, read_only, run_to_completion
 from kombo_embed.store.part import StorePart
 from kombo_embed.store.tables import integrations as table
@@ -77,7 +77,7 @@ class DetailsQueue(StorePart):
                 found += (await connection.execute(oldest)).mappings()
         due = [row for row in found if row["checked_at"] is None or row["checked_at"] <= before]
         later = [row["checked_at"] for row in found[len(due) :]]
-        return DueChecks([integrations.from_row(row) for row in due[:limit]], min(later, default=None))
+        return DueChecks([queries.from_row(row) for row in due[:limit]], min(later, default=None))
 
     @run_to_completion
     async def save_checked(self, integration: Integration) -> None:
@@ -119,7 +119,7 @@ class DetailsQueue(StorePart):
 
 def _job(row: RowMapping) -> DetailsJob:
     return DetailsJob(
-        integration=integrations.from_row(row),
+        integration=queries.from_row(row),
         attempts=row["details_attempts"],
         not_found=row["details_not_found"],
         lease_ends_at=row["details_due_at"],

@@ -37,7 +37,7 @@ logger = logging.getLogger("kombo_embed.store")
 
 TAKEN_ALONG = 19  # at most, of the deliveries that follow a head in its lane
 DELIVERY = ("row_id", "event_row_id", "handler", "lane", "attempts", "failures", "last_error")
-EVENT = ("event_id", "type", "origin_id", "integration", "data", "occurred_at", "actor")
+EVENT = ("event_id", "type", "origin_id", "integration", "data", "occurred_at", "actor", "trace_context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,7 @@ async def read_lanes(
             unreadable.add(head_id)
         if head_id not in unreadable:
             same = {name: row[name] for name in DELIVERY}
+            same["trace_context"] = row["trace_context"]
             lanes[head_id].append(Delivery(event=event, lease_owner=owner, **same))
     gone = [head for head, lane in lanes.items() if not lane and head not in unreadable]
     return [lane for lane in lanes.values() if lane], gone

@@ -66,12 +66,15 @@ class Erasures(StorePart):
 
     @run_to_completion
     async def finish(self, origin_id: str) -> Rows:
-        """Remove the invalidations of the customer's links, once every process has applied them."""
+        """Remove the invalidations of the customer's links, once every process has applied them.
+
+        The erasure's own one is not counted.
+        """
         columns = link_invalidations.c
         ours = columns.environment == self._environment
         async with self._database.writing() as connection:
             which = delete(link_invalidations).where(ours, columns.origin_id == origin_id)
-            return {link_invalidations.name: (await connection.execute(which)).rowcount}
+            return {link_invalidations.name: max(0, (await connection.execute(which)).rowcount - 1)}
 
     @read_only
     async def count(self, origin_id: str) -> Rows:

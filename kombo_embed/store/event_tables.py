@@ -1,7 +1,7 @@
-"""The tables of events for the host's handlers and their deliveries, of the audit trail and of rollups.
+"""The tables of events, from Kombo and for the host's handlers, of the audit trail and of rollups.
 
-Events are facts and are only added. What is still to be delivered is in a small table of its own, so that the
-search for due deliveries does not depend on how many were delivered.
+Events for handlers are facts and are only added. What is still to be delivered is in a small table of its
+own, so that the search for due deliveries does not depend on how many were delivered.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from kombo_embed.store.columns import UtcDateTime, Words, metadata, number, only_where, short
+
+FLOWS = "type IN ('flow.failed', 'flow.abandoned')"
 
 
 def _event_columns() -> list[sa.Column[Any]]:
@@ -37,6 +39,10 @@ events = sa.Table(
     sa.Index("ix_kombo_embed_events_occurred_at", "environment", "occurred_at"),
     sa.Index("ix_kombo_embed_events_origin_id", "environment", "origin_id"),
     sa.Index("ix_kombo_embed_events_integration_id", "environment", "integration_id", "id"),
+    # Pages of the console, and how many flows ended without an integration per day.
+    sa.Index("ix_kombo_embed_events_type", "environment", "type", "id"),
+    sa.Index("ix_kombo_embed_events_customer", "environment", "origin_id", "type", "id"),
+    sa.Index("ix_kombo_embed_events_flows", "environment", "occurred_at", **only_where(FLOWS)),
 )
 
 # Which handlers the host's processes have, so that every writer knows whom an event is for.
@@ -82,6 +88,11 @@ deliveries = sa.Table(
     sa.Index(
         "ix_kombo_embed_deliveries_unclaimed_lane", "environment", "lane", "type", "event_row_id", **UNCLAIMED
     ),
+    sa.Index(
+        "ix_kombo_embed_deliveries_failing",
+        *("environment", "handler", "event_row_id"),
+        **only_where("failures > 0"),
+    ),
 )
 
 # How deliveries ended: delivered; dead, after too many failures; parked, because no process has the handler.
@@ -105,6 +116,37 @@ ended_deliveries = sa.Table(
         *("environment", "handler", "event_row_id"),
         **UNDELIVERED,
     ),
+)
+
+received_events = sa.Table(
+    "kombo_embed_received_events",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("event_id", short(255), primary_key=True),
+    sa.Column("type", short(255), nullable=False),
+    sa.Column("integration_id", short(255)),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("report", sa.JSON(none_as_null=True)),  # the reported state, for integrations not known yet
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("origin_id", Words()),
+    sa.Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
+    sa.Index("ix_kombo_embed_received_events_received_at", "environment", "received_at"),
+    sa.Index("ix_kombo_embed_received_events_origin_id", "environment", "origin_id"),
+)
+
+# Signed bodies that cannot be parsed, for an operator to inspect. One row per body: Kombo sends each
+# repeatedly, since we reject it.
+malformed_events = sa.Table(
+    "kombo_embed_malformed_events",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("body_sha256", sa.String(64), primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("first_received_at", UtcDateTime, nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Index("ix_kombo_embed_malformed_events_received_at", "environment", "received_at"),
 )
 
 # The outbox of earlier versions. This version only empties it: see outbox_drain.py.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, or_, select, union
+from sqlalchemy import RowMapping, and_, or_, select, union, union_all
 
 from kombo_embed.store.lanes import AFTER_ALL, UNDELIVERED
 from kombo_embed.store.tables import deliveries, ended_deliveries, events, outbox
@@ -74,7 +74,7 @@ async def list_events(
     if before is None or not before.in_outbox:
         last = before.row_id if before else None
         find = _newest if delivered else _unfinished
-        found = await _read(transaction, await find(transaction, last, limit))
+        found = await read_all(transaction, await find(transaction, last, limit))
     if len(found) < limit:
         last = before.row_id if before and before.in_outbox else None
         found += await _list_outbox(transaction, last, limit - len(found))
@@ -98,11 +98,36 @@ async def find(transaction: Transaction, id_or_prefix: str) -> Place | None:
 async def read_one(transaction: Transaction, place: Place) -> HostEvent:
     """Return the event at a place."""
     if not place.in_outbox:
-        [event] = await _read(transaction, [place.row_id])
+        [event] = await read_all(transaction, [place.row_id])
         return event
     query = select(outbox).where(outbox.c.id == place.row_id)
     row = (await transaction.connection.execute(query)).mappings().one()
     return _from_outbox(row, transaction.now)
+
+
+async def find_newest(
+    transaction: Transaction,
+    *,
+    limit: int,
+    types: Sequence[str] = (),
+    origin_id: str | None = None,
+    integration_id: str | None = None,
+    before: int | None = None,
+) -> list[int]:
+    """Return the row ids of the newest events of these types and this customer, or about an integration.
+
+    Each type is looked up for itself: an index has one type's events of a customer in their order.
+    """
+    query = select(events.c.id).where(events.c.environment == transaction.environment)
+    query = query.where(events.c.id < (AFTER_ALL if before is None else before))
+    if integration_id is not None:
+        query = query.where(events.c.integration_id == integration_id)
+    elif origin_id is not None:
+        query = query.where(events.c.origin_id == origin_id)
+    newest = [query.where(events.c.type == one) for one in types] or [query]
+    parts = [select(one.order_by(events.c.id.desc()).limit(limit).subquery().c.id) for one in newest]
+    both = union_all(*parts).order_by(parts[0].selected_columns.id.desc()).limit(limit)
+    return list((await transaction.connection.execute(both)).scalars())
 
 
 async def _newest(transaction: Transaction, before: int | None, limit: int) -> list[int]:
@@ -128,7 +153,7 @@ async def _unfinished(transaction: Transaction, before: int | None, limit: int) 
     return list((await transaction.connection.execute(both)).scalars())
 
 
-async def _read(transaction: Transaction, row_ids: Sequence[int]) -> list[HostEvent]:
+async def read_all(transaction: Transaction, row_ids: Sequence[int]) -> list[HostEvent]:
     """Return events with their deliveries, the newest first."""
     if not row_ids:
         return []

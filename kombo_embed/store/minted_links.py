@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, exists, insert, or_, select, update
 
 from kombo_embed.clock import rfc3339
-from kombo_embed.models import CacheKey, LinkRequest, LinkType, SetupRequest
+from kombo_embed.models import CacheKey, LinkRequest, LinkType, RelinkRequest, SetupRequest
 from kombo_embed.store import audit
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.tables import integrations, minted_links
@@ -23,6 +23,11 @@ FIND_WATCHED = (
     .limit(bindparam("limit"))
 )
 CONNECT, PREFETCH = "connect", "prefetch"  # purposes
+AUDITED = {
+    LinkRequest: "magic_link_minted",
+    RelinkRequest: "reconnect_link_minted",
+    SetupRequest: "setup_link_minted",
+}
 MATCHES_MAX = 50  # how many of an origin id's newest links are considered for a category
 
 
@@ -55,7 +60,9 @@ async def save(
     )
     if link_type == "MAGIC_LINK":
         detail = {"category": connect.category, "tool": connect.tool} if connect else None
-        await audit.write(transaction, "magic_link_minted", origin_id=key.origin_id, detail=detail)
+        action = AUDITED[type(request)]
+        about = None if isinstance(request, LinkRequest) else request.integration_id
+        await audit.write(transaction, action, origin_id=key.origin_id, integration_id=about, detail=detail)
     return int(inserted.scalar_one())
 
 

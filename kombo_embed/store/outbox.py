@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from kombo_embed.event import ABOUT_AN_INTEGRATION, EVENT_CLASSES, Event
 from kombo_embed.integration import Integration
+from kombo_embed.otel import current_trace_context
 from kombo_embed.store.lanes import AFTER_ALL, UNCLAIMED, Columns, is_free, shared_now
 from kombo_embed.store.tables import deliveries, events, handlers, outbox
 from kombo_embed.store.transaction import Transaction
@@ -46,6 +47,7 @@ SHARED = (
     "data",
     "occurred_at",
 )
+ADDED = ("actor", "trace_context")  # that it does not have
 NEW = ("environment", "event_row_id", "type", "handler", "lane", "due_at", "attempts", "failures")
 
 
@@ -64,20 +66,15 @@ async def write_event(
     """
     execute, dialect_name = transaction.connection.execute, transaction.connection.dialect.name
     event_id, integration_id = secrets.token_hex(16), integration.integration_id if integration else None
-    about = {
-        "of_environment": transaction.environment,
-        "of_type": event_type,
-        "of_integration_id": integration_id,
-        "now": transaction.now,
-    }
-    fact = {
+    about = {"of_environment": transaction.environment, "of_type": event_type, "now": transaction.now}
+    about |= {"of_integration_id": integration_id}
+    fact: dict[str, Any] = {
         "of_event_id": event_id,
         "of_origin_id": origin_id,
-        "of_integration": _to_json(integration),
-        "of_data": data,
         "of_occurred_at": transaction.now,
-        "of_actor": actor or transaction.actor,
     }
+    fact |= {"of_integration": _to_json(integration), "of_data": data}
+    fact |= {"of_actor": actor or transaction.actor, "of_trace_context": current_trace_context()}
     numbered = await execute(_insert_event(dialect_name), about | fact)
     row_id = next(row_id for row_id, written in numbered if written == event_id)
     await execute(_insert_deliveries(dialect_name), about | {"of_event_row_id": row_id})
@@ -102,15 +99,15 @@ def event_in(row: RowMapping) -> Event:
 def _insert_event(dialect_name: str) -> Executable:
     """Number the integration's events in the outbox of earlier versions first: they occurred earlier."""
     known = exists().where(events.c.event_id == outbox.c.event_id).correlate(outbox)
-    older = select(outbox.c.id.label("position"), *(outbox.c[name] for name in SHARED), null().label("actor"))
-    older = older.where(
+    unknown = [null().label(name) for name in ADDED]
+    older = select(outbox.c.id.label("position"), *(outbox.c[name] for name in SHARED), *unknown).where(
         outbox.c.environment == _parameter(events.c.environment, dialect_name),
         outbox.c.integration_id == _parameter(events.c.integration_id, dialect_name),
         outbox.c.delivered_at.is_(None),
         outbox.c.given_up_at.is_(None),
         ~known,
     )
-    names = (*SHARED, "actor")
+    names = (*SHARED, *ADDED)
     values = [_parameter(events.c[name], dialect_name).label(name) for name in names]
     every = union_all(select(AFTER_ALL.label("position"), *values), older).subquery()
     ordered = select(*(every.c[name] for name in names)).order_by(every.c.position)

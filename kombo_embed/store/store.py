@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import datetime
 from typing import TypeVar
 
@@ -18,9 +19,9 @@ from kombo_embed.store import (
     erasure_marks,
     integrations,
     invalidations,
-    lists,
     migrations,
     minted_links,
+    queries,
     retention,
     tables,
     webhook_events,
@@ -29,8 +30,11 @@ from kombo_embed.store.database import BUSY_SECONDS, Database, read_only, run_to
 from kombo_embed.store.deliveries import Outbox
 from kombo_embed.store.details import DetailsQueue
 from kombo_embed.store.erasures import Erasures
+from kombo_embed.store.figures import FiguresReader
+from kombo_embed.store.imports import Imports
 from kombo_embed.store.invalidations import InvalidationLog
 from kombo_embed.store.part import StorePart, reading, writing
+from kombo_embed.store.support.support import Support
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, Report, ReportedIntegration, WebhookEvent
 
@@ -47,13 +51,13 @@ class Store(StorePart):
     has_minted_link = reading(minted_links.exists_for)
     find_completion = reading(completions.find)
     save_malformed_event = writing(webhook_events.save_malformed)
-    find_integrations = reading(integrations.list_of)
-    list_integrations = reading(lists.list_page)
-    list_integrations_after = reading(integrations.list_after)
-    find_connected = reading(lists.find_connected)
-    connected_tools = reading(lists.connected_tools)
-    find_integration = reading(integrations.find)
-    find_public = reading(integrations.find_public)
+    find_integrations = reading(queries.list_of)
+    list_integrations = reading(queries.list_page)
+    list_integrations_after = reading(queries.list_after)
+    find_connected = reading(queries.find_connected)
+    connected_tools = reading(queries.connected_tools)
+    find_integration = reading(queries.find)
+    find_public = reading(queries.find_public)
 
     def __init__(
         self, url: str, *, environment: str, clock: Clock, busy_seconds: float = BUSY_SECONDS
@@ -64,7 +68,10 @@ class Store(StorePart):
         self.outbox = Outbox(self._database, environment=environment)
         self.invalidations = InvalidationLog(self._database, environment=environment)
         self.details = DetailsQueue(self._database, environment=environment, clock=clock)
+        self.support = Support(self._database, environment=environment, clock=clock)
+        self.figures = FiguresReader(self._database, environment=environment, clock=clock)
         self.erasures = Erasures(self._database, environment=environment, clock=clock, change=self._change)
+        self.imports = Imports(self._database, environment=environment, clock=clock, change=self._change)
         self.name = self._database.name
 
     def apply_invalidations_by(self, apply: Callable[[Invalidation], Awaitable[None]]) -> None:
@@ -236,11 +243,8 @@ async def migrate(url: str) -> str:
     """
     database = Database(url)
     database.backend.verify_settings()
-    try:
-        async with database.migrating() as connection:
-            return await connection.run_sync(migrations.run)
-    finally:
-        await database.aclose()
+    async with aclosing(database), database.migrating() as connection:
+        return await connection.run_sync(migrations.run)
 
 
 async def _ignore(invalidation: Invalidation) -> None:

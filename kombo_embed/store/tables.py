@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from kombo_embed.store import search_keys
 from kombo_embed.store.columns import ShortWords, UtcDateTime, Words, metadata, number, only_where, short
 from kombo_embed.store.event_tables import (
     audit,
@@ -14,7 +15,9 @@ from kombo_embed.store.event_tables import (
     ended_deliveries,
     events,
     handlers,
+    malformed_events,
     outbox,
+    received_events,
     rollups,
 )
 
@@ -117,6 +120,17 @@ integrations = sa.Table(
         *("environment", "checked_at"),
         **only_where("deleted_at IS NULL AND details_due_at IS NULL"),
     ),
+    # Counts per day of connection, and those that do not work now, for the console. The time is first:
+    # see search_keys.py.
+    sa.Index(
+        "ix_kombo_embed_integrations_cohort",
+        *("connected_at", "environment", "tool", "status", "setup_status", "deleted_at"),
+    ),
+    sa.Index(
+        "ix_kombo_embed_integrations_broken",
+        *("environment", "id"),
+        **only_where("deleted_at IS NULL AND status IN ('INVALID', 'INACTIVE')"),
+    ),
     # Those that Kombo does not find, for the command line.
     sa.Index(
         "ix_kombo_embed_integrations_not_found",
@@ -145,7 +159,14 @@ minted_links = sa.Table(
     sa.Index("ix_kombo_embed_minted_links_origin_id", "environment", "origin_id", "id"),
     sa.Index("ix_kombo_embed_minted_links_watched", "environment", "watch_until", **WATCHED),
     sa.Index("ix_kombo_embed_minted_links_closed", "environment", "expires_at", **CLOSED),
+    sa.Index("ix_kombo_embed_minted_links_minted_at", "environment", "minted_at", "purpose", "tool"),
 )
+
+for table, column in (
+    *((integrations, name) for name in ("origin_id", "organization_name", "email")),
+    *((minted_links, name) for name in ("origin_id", "email")),
+):
+    search_keys.index(table, column)
 
 # Which integration an activation token was exchanged for. Kombo does not document that a token can be
 # exchanged twice, so a repeated completion is answered from here. Only a hash of the token is stored.
@@ -157,37 +178,6 @@ completions = sa.Table(
     sa.Column("integration_id", short(255), nullable=False),
     sa.Column("completed_at", UtcDateTime, nullable=False),
     sa.Index("ix_kombo_embed_completions_completed_at", "environment", "completed_at"),
-)
-
-received_events = sa.Table(
-    "kombo_embed_received_events",
-    metadata,
-    sa.Column("environment", sa.String(64), primary_key=True),
-    sa.Column("event_id", short(255), primary_key=True),
-    sa.Column("type", short(255), nullable=False),
-    sa.Column("integration_id", short(255)),
-    sa.Column("data", sa.JSON, nullable=False),
-    sa.Column("report", sa.JSON(none_as_null=True)),  # the reported state, for integrations not known yet
-    sa.Column("received_at", UtcDateTime, nullable=False),
-    sa.Column("origin_id", Words()),
-    sa.Index("ix_kombo_embed_received_events_integration_id", "environment", "integration_id"),
-    sa.Index("ix_kombo_embed_received_events_received_at", "environment", "received_at"),
-    sa.Index("ix_kombo_embed_received_events_origin_id", "environment", "origin_id"),
-)
-
-# Signed bodies that cannot be parsed, for an operator to inspect. One row per body: Kombo sends each
-# repeatedly, since we reject it.
-malformed_events = sa.Table(
-    "kombo_embed_malformed_events",
-    metadata,
-    sa.Column("environment", sa.String(64), primary_key=True),
-    sa.Column("body_sha256", sa.String(64), primary_key=True),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("times", sa.Integer, nullable=False),
-    sa.Column("first_received_at", UtcDateTime, nullable=False),
-    sa.Column("received_at", UtcDateTime, nullable=False),
-    sa.Index("ix_kombo_embed_malformed_events_received_at", "environment", "received_at"),
 )
 
 # Changes of origin ids' integrations, written in the transaction that makes them, for every process to apply:

@@ -16,8 +16,10 @@ from starlette.responses import Response
 
 from kombo_embed.auth.callable import link_options
 from kombo_embed.clock import rfc3339
+from kombo_embed.core.counting import Counting
 from kombo_embed.core.erasure import Eraser
 from kombo_embed.core.flow import ConnectionFlow
+from kombo_embed.core.importer import Importer
 from kombo_embed.core.link_request import LinkChoice
 from kombo_embed.core.list_tags import ListTags
 from kombo_embed.core.reconcile import Reconciler
@@ -26,15 +28,14 @@ from kombo_embed.errors import (
     BrowserModuleMissing,
     StoreUnavailable,
     Unauthenticated,
-    WebhookRejected,
-    WebhooksNotConfigured,
 )
-from kombo_embed.kombo import webhooks
 from kombo_embed.models import EndUser, LinkOptions
 from kombo_embed.ports import EndUserResolver, LinkOptionsCallable
 from kombo_embed.settings import Settings
 from kombo_embed.store.store import Store
+from kombo_embed.telemetry import Telemetry
 from kombo_embed.web import queries, requests
+from kombo_embed.web.bodies import LARGE_BODIES
 from kombo_embed.web.responses import (
     EmbedResponse,
     LinkResponse,
@@ -67,11 +68,14 @@ class Services:
     browser_modules: Mapping[str, bytes]  # by file name; none if the installation was built without npm
     openapi: Mapping[str, object]
     reconciler: Reconciler
+    counting: Counting
     eraser: Eraser
+    importer: Importer
     is_redis_up: Callable[[], bool] | None  # None without Redis
     webhook_rejections: WebhookRejections
+    telemetry: Telemetry
     run_due: Callable[[], Awaitable[bool]]  # for the tests of hosts, see `KomboEmbed.run_due`
-    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(requests.LARGE_BODIES))
+    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_BODIES))
 
 
 async def issue_link(services: Services, request: Request) -> Response:
@@ -151,37 +155,6 @@ async def list_tools(services: Services, request: Request) -> Response:
         for tool in tools
     ]
     return json_response_with_etag(request, {"tools": content})
-
-
-async def receive_webhook(services: Services, request: Request) -> Response:
-    """Receive one of Kombo's signed events.
-
-    Responds after the commit, never before.
-    """
-    [signature, *more] = request.headers.getlist(webhooks.SIGNATURE_HEADER) or [""]
-    if more or not signature:
-        signature = ""
-    try:
-        body = await _read_signed_body(services, request, signature)
-    except WebhooksNotConfigured:
-        services.webhook_rejections.add("not_configured")
-        raise
-    except WebhookRejected:
-        services.webhook_rejections.add("wrong_signature" if signature else "no_signature")
-        raise
-    await services.flow.apply_webhook(body)
-    return EmbedResponse(status_code=204)
-
-
-async def _read_signed_body(services: Services, request: Request, signature: str) -> bytes:
-    secrets = [secret.get_secret_value() for secret in services.settings.webhook_secret]
-    if not secrets or not signature:
-        webhooks.verify_signature(b"", None, secrets)  # raises: an unsigned body is not read
-    body = await requests.read_body(
-        request, limit=requests.WEBHOOK_MAX_BYTES, large_bodies=services.large_bodies
-    )
-    webhooks.verify_signature(body, signature, secrets)
-    return body
 
 
 def load_browser_modules() -> Mapping[str, bytes]:

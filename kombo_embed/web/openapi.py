@@ -15,11 +15,12 @@ from kombo_embed.errors import KomboEmbedError, RetryLater
 from kombo_embed.integration import NEXT_ACTIONS
 from kombo_embed.kombo.webhooks import SIGNATURE_HEADER
 from kombo_embed.models import Category
-from kombo_embed.web.endpoints import list_integrations, list_tools, receive_webhook
+from kombo_embed.web.endpoints import list_integrations, list_tools
 from kombo_embed.web.problems import MEDIA_TYPE, STATUSES
 from kombo_embed.web.queries import PAGE_MAX_SIZE
 from kombo_embed.web.routes import OPERATIONS, Operation, ResponseContent
 from kombo_embed.web.schemas import KomboLink, KomboLinkResponse, KomboProblem
+from kombo_embed.web.webhook_endpoint import receive_webhook
 
 COMPONENTS = "#/components/schemas/{model}"
 STRING = {"type": "string"}

@@ -42,7 +42,7 @@ class LinkResponse(Response):
     """A link, with what the link cache did in ``Cache-Status``.
 
     It sets the attributes of a `Response` itself. Starlette's constructor, which encodes each header, adds
-    4 % to the CPU of a cached link (measured as for `kombo_embed.web.requests._within`).
+    4 % to the CPU of a cached link (measured as for `kombo_embed.web.bodies._within`).
     """
 
     def __init__(self, issued: IssuedLink) -> None:

@@ -20,6 +20,7 @@ from kombo_embed.web.cross_origin import verify_origin
 from kombo_embed.web.endpoints import Services
 from kombo_embed.web.problems import host_problem_response, problem_response
 from kombo_embed.web.requests import CompletionBody, LinkBody, RelinkBody
+from kombo_embed.web.webhook_endpoint import receive_webhook
 
 GetServices = Callable[[], Awaitable[Services]]
 Endpoint = Callable[[Services, Request], Awaitable[Response]]
@@ -148,7 +149,7 @@ OPERATIONS = (
     Operation(
         method="POST",
         path="/webhooks",
-        endpoint=endpoints.receive_webhook,
+        endpoint=receive_webhook,
         responses={204: None},
         signed_in=False,
         problems=(*RAW_BODY, errors.WebhookRejected, errors.WebhooksNotConfigured, *STORE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 
 from kombo_embed.ports import Clock
 
@@ -18,20 +19,30 @@ REMEDIES = {
 
 
 class WebhookRejections:
-    """Counts rejected webhooks between two lines of the log. `aclose` logs those that are left."""
+    """Counts rejected webhooks between two lines of the log. `aclose` logs those that are left.
+
+    The counts by reason are also for the console, until they are taken.
+    """
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._next_at = -math.inf
         self._count = 0
         self._reason = ""
+        self._by_reason: Counter[str] = Counter()
 
     def add(self, reason: str) -> None:
         """Count a rejection, and log the count if the last line is a minute old; the reason is the last."""
         self._count += 1
+        self._by_reason[reason] += 1
         self._reason = reason
         if self._clock.monotonic() >= self._next_at:
             self._log()
+
+    def take(self) -> Counter[str]:
+        """Return the counts by reason since the last call."""
+        taken, self._by_reason = self._by_reason, Counter()
+        return taken
 
     async def aclose(self) -> None:
         """Log what was counted since the last line."""

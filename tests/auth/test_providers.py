@@ -1,4 +1,4 @@
-"""The settings in docs/identity-providers.md accept tokens of the shapes that the providers document.
+"""The settings in the guides of identity providers accept tokens of the shapes that the providers document.
 
 Shapes, read in November 2026:
 
@@ -33,8 +33,10 @@ from tests.auth.issuer import FakeIssuer, World, world_of
 from tests.auth.logged import logged_reason
 from tests.auth.tokens import NOW, TestKey, ec_key, header, make_token, rsa_key
 
-PAGE = (Path(__file__).parents[2] / "docs" / "identity-providers.md").read_text(encoding="utf-8")
-BLOCKS = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```ini\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+GUIDES = Path(__file__).parents[2] / "docs" / "guides"
+PROVIDERS = ("auth0", "clerk", "workos", "cognito", "entra-id", "keycloak", "supabase", "firebase")
+PAGE = "\n".join((GUIDES / f"{name}.md").read_text(encoding="utf-8") for name in PROVIDERS)
+BLOCKS = dict(re.findall(r"^##? ([^\n]+)\n(?:(?!^##? ).)*?```ini\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
 TIMES = {"iat": NOW, "exp": NOW + 300}
 ORGANIZATION = "42c3e46f-2477-44d7-a85b-d3b43f6b31fa"
 RSA = rsa_key("abcdefghijklmnopqrsexample=")

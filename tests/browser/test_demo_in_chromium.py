@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, FrameLocator, Page, expect
+from playwright.async_api import Browser, FrameLocator, Page, Route, expect
 
 from tests.browser.stage import Demo
 from tests.support import free_port, minted
@@ -98,6 +98,24 @@ async def test_two_integrations_of_one_tool_are_marked_as_duplicates(visit: Visi
     await expect(rows.first).to_contain_text("Connected")
     await expect(rows.first).not_to_contain_text("twice")
     await expect(rows.last).to_contain_text("Connected twice")
+
+
+async def test_while_a_completion_is_under_way_the_button_says_so(visit: Visit) -> None:
+    await visit.sign_in("ada")
+    release = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await release.wait()
+        await route.continue_()
+
+    await visit.page.route("**/kombo/completions", hold)
+    await visit.connect("personio")
+    button = visit.page.get_by_test_id("connect")
+    await expect(button).to_have_text("Finishing…")
+    await expect(button).to_have_attribute("aria-busy", "true")
+    release.set()
+    await expect(button).to_have_text("Connect a tool")
+    await expect(visit.page.get_by_test_id("integration")).to_have_count(1)
 
 
 async def test_closing_the_dialog_connects_nothing_and_the_next_click_uses_the_same_link(

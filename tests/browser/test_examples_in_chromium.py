@@ -100,6 +100,7 @@ async def test_the_react_page_connects_from_another_origin_with_a_bearer_token(
     pages.mkdir()
     async with sandbox_for_examples(monkeypatch) as sandbox, served(files(pages)) as origin:
         monkeypatch.setenv("KOMBO_ALLOWED_ORIGINS", origin)
+        monkeypatch.setenv("KOMBO_ALLOW_DISCONNECT", "true")
         backend = load(SPA / "backend.py")
         async with served(backend.app) as api, new_page(browser) as page:
             sandbox.webhook_url = f"{api}/kombo/webhooks"
@@ -121,6 +122,10 @@ async def test_the_react_page_connects_from_another_origin_with_a_bearer_token(
             await expect(page.locator("iframe")).to_have_count(0)
             await expect(page.get_by_role("status")).to_have_text("personio is connected.")
             assert len(backend.tokens) == 2
+            page.once("dialog", lambda question: question.accept())
+            await page.get_by_role("button", name="Disconnect").click()
+            await expect(page.get_by_text("Nothing is connected.")).to_be_visible()
+            assert sandbox.report()["integrations"] == []
             assert sandbox.calls["POST /v1/connect/create-link"] == 1
             assert await page.context.cookies() == []
             await sandbox.settle()

@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
 import httpx
 import pytest
-from playwright.async_api import Browser, Route, expect
+from playwright.async_api import Browser, expect
 
+from kombo_embed.sandbox.catalogue import catalogue
+from tests.browser.lists import LONG, PAGE, row, showing
 from tests.browser.stage import Stage, Visit, visiting
 from tests.browser.test_accessibility_in_chromium import SCHEMES, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-PAGE = "integrations.html"
-NEXT_ACTIONS = ("none", "reconnect", "finish_setup", "enable", "wait_for_sync", "pending")
-LONG = "Donaudampfschifffahrtsgesellschaftskapitänswitwenrentenauszahlungsstelle" * 2
 SIZES = pytest.mark.parametrize("width", [390, 1280])
-
-
-def row(number: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "id": f"int_{number}",
-        "tool": f"tool{number}",
-        "tool_label": f"Tool {number}",
-        "logo_url": None,
-        "category": "HRIS",
-        "organization_name": LONG,
-        "status": "ACTIVE",
-        "setup_status": "COMPLETED",
-        "next_action": NEXT_ACTIONS[number % len(NEXT_ACTIONS)],
-        "connected_at": f"2026-01-{number % 28 + 1:02}T00:00:00Z",
-        "updated_at": "2026-02-01T00:00:00Z",
-        **changes,
-    }
-
-
-@asynccontextmanager
-async def showing(
-    browser: Browser, stage: Stage, rows: list[dict[str, Any]], **options: Any
-) -> AsyncIterator[Visit]:
-    """Open the page with a backend that returns these rows."""
-
-    async def respond(route: Route) -> None:
-        await route.fulfill(json={"integrations": rows, "actions": ["disconnect"], "next_cursor": None})
-
-    async with visiting(browser, stage, **options) as visit:
-        await visit.page.route("**/kombo/integrations*", respond)
-        await visit.open(PAGE)
-        await expect(visit.page.get_by_test_id("integration")).to_have_count(len(rows))
-        yield visit
 
 
 async def connect(visit: Visit, tool: str) -> str:
@@ -191,6 +153,49 @@ async def test_nothing_is_wider_than_the_window(
             await expect(visit.page.get_by_text("Reference")).to_be_visible()
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width
         await expect(visit.page.get_by_test_id("search")).to_be_visible(visible=count >= 8)
+
+
+async def test_without_a_logo_each_tool_has_the_colour_and_the_initials_of_its_tile_in_the_sandbox(
+    browser: Browser, stage: Stage
+) -> None:
+    tools = list(catalogue().values())
+    rows = [row(number, tool=tool.id, tool_label=tool.label) for number, tool in enumerate(tools)]
+    async with showing(browser, stage, rows) as visit:
+        shown = await visit.page.get_by_test_id("integration").evaluate_all(
+            """(rows) => rows.map((row) => {
+              const tile = row.querySelector("[part=logo]");
+              return [row.dataset.tool, tile.textContent, getComputedStyle(tile).backgroundColor];
+            })"""
+        )
+    expected = [
+        (tool.id, tool.initials, f"rgb{tuple(bytes.fromhex(tool.colour.removeprefix('#')))}")
+        for tool in tools
+    ]
+    assert sorted(map(tuple, shown)) == sorted(expected)
+    assert ("payfitcustomer", "PC") in {(tool, letters) for tool, letters, _ in expected}
+
+
+async def test_the_pages_colours_apply_under_whatever_names_the_page_has_for_them(
+    browser: Browser, stage: Stage
+) -> None:
+    names = ("muted", "line", "surface", "accent", "good", "good-surface", "warn", "warn-surface", "danger")
+    async with showing(browser, stage, [row(0), row(1)]) as visit:
+        await visit.page.locator("kombo-integrations").evaluate(
+            """({ style }, names) => names.forEach((name, index) => {
+              style.setProperty(`--${name}`, `rgb(${index}, 0, 99)`);
+              style.setProperty(`--kombo-${name}`, `var(--${name})`);
+            })""",
+            names,
+        )
+        for selector, attribute, name in (
+            ("[part=meta]", "color", "muted"),
+            ("[part=action]:visible", "border-top-color", "line"),
+            ("[part=status][data-tone=good]", "color", "good"),
+            ("[part=status][data-tone=good]", "background-color", "good-surface"),
+            ("[part=status][data-tone=warn]", "background-color", "warn-surface"),
+        ):
+            styled = visit.page.locator(selector).first
+            await expect(styled).to_have_css(attribute, f"rgb({names.index(name)}, 0, 99)")
 
 
 @SIZES

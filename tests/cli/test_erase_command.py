@@ -48,10 +48,24 @@ def test_erase_removes_a_customer_and_reports_the_rows_per_table() -> None:
     assert result.exit_code == 0, result.output
     assert "kombo_embed_integrations" in result.stdout
     assert run_json("integrations", "list")["integrations"] == []
-    assert run_json("erase", "acme")["rows"].keys() <= {"kombo_embed_dropped_links"}
+    assert run_json("erase", "acme")["rows"] == {}
     with closing(sqlite3.connect(DATABASE)) as database:
         other = "select count(*) from kombo_embed_integrations where environment = 'other'"
         assert database.execute(other).fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("records")
+def test_an_unknown_customer_has_nothing_to_erase() -> None:
+    before = run_json("integrations", "list")
+    result = run("erase", "acme ")
+    assert (result.exit_code, result.stdout) == (0, "There is nothing to erase.\n")
+    assert run_json("erase", "nobody") == {
+        "rows": {},
+        "deleted_at_kombo": 0,
+        "failed_at_kombo": {},
+        "dry_run": False,
+    }
+    assert run_json("integrations", "list") == before
 
 
 async def test_what_cannot_be_deleted_at_kombo_is_reported_with_an_exit_code(

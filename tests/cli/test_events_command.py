@@ -89,6 +89,8 @@ def test_an_event_is_printed_in_full_by_a_prefix_of_its_id() -> None:
     assert event["done_handlers"] == ["app.steady"]
     assert "integration.connected" in run("events", "show", dead_letter_id()).stdout
     assert run("events", "show", "nonsense").exit_code == 1
+    short = run("events", "show", dead_letter_id()[:5])
+    assert (short.exit_code, "at least its first six characters" in short.stderr) == (1, True)
 
 
 def test_dead_letters_are_replayed_by_id_or_all_at_once() -> None:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from kombo_embed.cli.integrations import NextAction
+from kombo_embed.integration import NEXT_ACTIONS
 from kombo_embed.store.store import Store
 from kombo_embed.upstream import ReportedIntegration, WebhookEvent
 from tests.cli.runner import EMAIL, KOMBOS_ID, run, run_json
@@ -46,6 +48,24 @@ def test_integrations_are_filtered_by_customer_tool_status_and_deletion() -> Non
     assert listed_tools("--deleted") == ["workday"]
     wrong = run("integrations", "list", "--status", "broken")
     assert (wrong.exit_code, "invalid" in wrong.stderr, "inactive" in wrong.stderr) == (2, True, True)
+
+
+def test_integrations_are_filtered_by_what_their_customers_have_to_do() -> None:
+    assert {action.value for action in NextAction} == set(NEXT_ACTIONS)
+    assert listed_tools("--next-action", "pending") == ["hibob", "personio"]
+    with closing(sqlite3.connect(DATABASE)) as database, database:
+        for tool, values in (
+            ("personio", "status = 'INVALID'"),
+            ("hibob", "setup_status = 'INCOMPLETE', status = 'ACTIVE'"),
+        ):
+            database.execute(f"update kombo_embed_integrations set {values} where tool = '{tool}'")  # noqa: S608 - our own texts
+    for tool, action in (("personio", "reconnect"), ("hibob", "finish_setup")):
+        assert listed_tools("--next-action", action) == [tool]
+        assert run_json("integrations", "list", "--tool", tool)["integrations"][0]["next_action"] == action
+    both = listed_tools("--next-action", "reconnect", "--next-action", "finish_setup")
+    assert both == ["hibob", "personio"]
+    assert listed_tools("--next-action", "pending") == []
+    assert run("integrations", "list", "--next-action", "sleep").exit_code == 2
 
 
 def test_integrations_that_kombo_does_not_find_are_listed() -> None:

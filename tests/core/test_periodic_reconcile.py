@@ -17,6 +17,7 @@ from kombo_embed.core.periodic_reconcile import (
     FAILURE_PAUSE_SECONDS,
     MAX_LOOK_SECONDS,
     MIN_LOOK_SECONDS,
+    Pace,
     PeriodicReconciler,
 )
 from kombo_embed.sandbox import Sandbox
@@ -64,8 +65,7 @@ class Host:
             of.flow._client,  # noqa: SLF001 - the host's own, with its circuit breaker
             of.store,
             of.store.details,
-            every=timedelta(days=1),
-            per_second=per_second,
+            pace=Pace(timedelta(days=1), per_second),
             clock=self.clock,
             wake_dispatcher=lambda: None,
         )

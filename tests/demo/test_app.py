@@ -72,6 +72,7 @@ async def test_the_page_contains_the_signed_in_person_but_not_their_email(visit:
     page = (await browser.get("/")).text
     assert context_of(page) == {
         "sandbox_url": SANDBOX_URL,
+        "console_url": "/console/",
         "module": "/kombo/kombo-embed.js",
         **(await browser.get("/me")).json(),
     }
@@ -202,3 +203,10 @@ async def test_the_headers_of_every_page_are_valid_for_every_server(visit: Visit
 def test_invalid_settings_raise_at_once() -> None:
     with pytest.raises(ConfigurationError, match="KOMBO_API_KEY"):
         create_app(session_secret="made-up")
+
+
+async def test_the_console_of_the_support_team_is_mounted_with_the_sandbox(visit: Visit) -> None:
+    browser = await visit("ada")
+    page = await browser.get("/console/customers")
+    assert page.status_code == 200
+    assert "Sam of Fieldnotes" in page.text

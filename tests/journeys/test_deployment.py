@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from kombo_embed import Settings
 from kombo_embed.sandbox import Sandbox

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -11,9 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
+import redis.asyncio as redis
 
 from kombo_embed import EndUser, KomboEmbed
 from kombo_embed.sandbox import Sandbox
+from tests.redis_server import RedisServer
 from tests.support import (
     DATABASE,
     deliver_webhooks,
@@ -96,6 +99,35 @@ async def test_an_erased_customer_is_gone_while_another_one_notices_nothing(host
     reconciled = await host.embed.reconcile()
     assert (reconciled.checked, reconciled.failed) == (1, {})
     assert await host.listed(ACME) == []
+
+
+async def read(reader: Any, name: bytes) -> object:
+    """Return a value of Redis, whatever its type."""
+    match await reader.type(name):
+        case b"string":
+            return await reader.get(name)
+        case b"hash":
+            return await reader.hgetall(name)
+    return await reader.lrange(name, 0, -1)
+
+
+@pytest.mark.integration
+async def test_redis_never_names_a_customer_and_gives_out_no_link_after_the_erasure(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, redis_server: RedisServer
+) -> None:
+    app, embed = make_host(kombo, redis_url=redis_server.url)
+    deliver_webhooks(sandbox, app)
+    async with running(app) as client, redis.from_url(redis_server.url) as reader:
+        host = Host(embed, client, sandbox)
+        await host.connect(ACME)
+        link = await host.link(ACME)
+        for _ in range(2):
+            names = [name async for name in reader.scan_iter()]
+            assert len(names) >= 4
+            texts = [f"{name!r} {await read(reader, name)}" for name in names]
+            assert not re.search("acme|ada@", "\n".join(texts), re.IGNORECASE)
+            await embed.erase("acme")
+        assert await host.link(ACME) != link
 
 
 async def test_integrations_are_deleted_at_kombo_and_failures_are_repeated(host: Host) -> None:

@@ -88,7 +88,7 @@ def main() -> int:
             is_found, result = try_mutant(folder, mutant)
             survived += not is_found
             files = ", ".join(dict.fromkeys(test.partition("::")[0] for test in mutant.tests))
-            lines.append(f"| {number} | {mutant.guard} | {files} | {result} |")
+            lines.append(f"| M{number} | {mutant.guard} | {files} | {result} |")
             print(lines[-1], flush=True)  # noqa: T201 - a program
     print(f"{len(lines) - 2 - survived} of {len(lines) - 2} found")  # noqa: T201 - a program
     if arguments.write:

@@ -18,7 +18,8 @@ async def test_a_new_sandbox_is_empty(api: httpx.AsyncClient) -> None:
         "webhook_mode": "normal",
     }
     assert report.pop("calls") == {}
-    assert set(report) == {"integrations", "deleted_integrations", "links", "deliveries", "faults"}
+    lists = {"integrations", "deleted_integrations", "links", "deliveries", "faults", "requests"}
+    assert set(report) == lists | {"webhooks_to_lose", "webhooks_to_fail"}
     assert not any(report.values())
 
 
@@ -83,9 +84,100 @@ async def test_a_state_change_updates_the_integration(
     assert response.json() == {"id": integration_id, "state": "ACTIVE", "setup_status": "FINAL_SYNC_PENDING"}
 
 
+async def test_an_integration_left_incomplete_has_a_setup_step_that_its_setup_link_finishes(
+    api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
+) -> None:
+    integration_id = (await sandbox.complete(await mint())).integration_id
+    await api.post("/_sandbox/leave-incomplete", json={"integration_id": integration_id})
+    before = (await api.get(f"/v1/integrations/{integration_id}")).json()["data"]["setup_status"]
+    link = await api.post(f"/v1/integrations/{integration_id}/setup-link", json={"link_type": "EMBEDDED"})
+    await sandbox.complete(link.json()["data"]["link"])
+    after = (await api.get(f"/v1/integrations/{integration_id}")).json()["data"]["setup_status"]
+    assert (before, after) == ("INCOMPLETE", "COMPLETED")
+    await sandbox.settle()
+    assert receiver.types() == ["integration-created", *["integration-state-changed"] * 2]
+
+
+async def test_a_deleted_integration_is_gone_and_its_webhook_is_sent(
+    api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
+) -> None:
+    integration_id = (await sandbox.complete(await mint())).integration_id
+    response = await api.post("/_sandbox/delete", json={"integration_id": integration_id})
+    assert response.json() == {"id": integration_id}
+    assert (await api.get(f"/v1/integrations/{integration_id}")).status_code == 404
+    await sandbox.settle()
+    assert receiver.types() == ["integration-created", "integration-deleted"]
+
+
+async def test_changed_data_is_reported_by_kombos_event(
+    api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
+) -> None:
+    link = await mint(integration_category="LMS", integration_tool="udemy")
+    integration_id = (await sandbox.complete(link)).integration_id
+    await api.post("/_sandbox/change-data", json={"integration_id": integration_id})
+    await sandbox.settle()
+    assert receiver.events()[-1] | {"id": ""} == {
+        "id": "",
+        "type": "data-changed",
+        "data": {
+            "integration_id": integration_id,
+            "integration_tool": "udemy",
+            "integration_category": "LMS",
+            "changed_models": [{"name": "lms_users"}, {"name": "lms_course_progressions"}],
+        },
+    }
+
+
+async def test_the_next_webhook_is_lost_and_the_next_attempt_fails_on_request(
+    api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint, receiver: Receiver
+) -> None:
+    await api.post("/_sandbox/webhooks/lose")
+    await api.post("/_sandbox/webhooks/fail", json={"times": 2})
+    before = (await api.get("/_sandbox/state")).json()
+    for _ in range(2):
+        await sandbox.complete(await mint())
+    await sandbox.settle()
+    after = (await api.get("/_sandbox/state")).json()
+    pending = [(report["webhooks_to_lose"], report["webhooks_to_fail"]) for report in (before, after)]
+    assert pending == [(1, 2), (0, 0)]
+    outcomes = [(delivery["status"], delivery["attempts"]) for delivery in after["deliveries"]]
+    assert outcomes == [("dropped", 0), ("delivered", 3)]
+    assert len(receiver.requests) == 1
+
+
+async def test_the_newest_records_can_be_read_alone(
+    api: httpx.AsyncClient, sandbox: Sandbox, mint: Mint
+) -> None:
+    for _ in range(3):
+        await sandbox.complete(await mint())
+    everything = (await api.get("/_sandbox/state")).json()
+    newest = (await api.get("/_sandbox/state?newest=2")).json()
+    for kind in ("requests", "integrations", "links", "deliveries"):
+        assert newest[kind] == everything[kind][1:], kind
+    assert newest["calls"] == everything["calls"]
+    for wrong in ("0", "-1", "x", "", "1" * 20, "\u0661"):
+        assert (await api.get("/_sandbox/state", params={"newest": wrong})).status_code == 422
+
+
+async def test_calls_of_many_different_paths_are_counted_together(
+    api: httpx.AsyncClient, sandbox: Sandbox
+) -> None:
+    for number in range(1010):
+        await api.get(f"/v1/path-{number}")
+    await api.get("/v1/path-0")
+    assert len(sandbox.calls) == 1001
+    assert (sandbox.calls["(other paths)"], sandbox.calls["GET /v1/path-0"]) == (10, 2)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
+        ("delete", {"integration_id": "personio:nope"}, 404),
+        ("leave-incomplete", {"integration_id": "personio:nope"}, 404),
+        ("change-data", {"integration_id": "personio:nope"}, 404),
+        ("delete", {}, 422),
+        ("webhooks/lose", {"times": 0}, 422),
+        ("webhooks/fail", {"times": "1"}, 422),
         ("clock", {}, 422),
         ("clock", {"advance": -1}, 422),
         ("clock", {"advance": "1"}, 422),

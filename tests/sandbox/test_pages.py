@@ -137,6 +137,10 @@ async def test_no_other_file_is_served(api: httpx.AsyncClient, name: str) -> Non
         ("iCIMS", "IC"),
         ("AFAS", "AF"),
         ("X", "X"),
+        ("PayFit (customer)", "PC"),
+        ("(beta) Tool", "BT"),
+        ("a3innuva Nómina", "AN"),
+        ("Éclair", "Éc"),
     ],
 )
 def test_initials_are_taken_from_the_label(label: str, letters: str) -> None:

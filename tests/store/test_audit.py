@@ -27,6 +27,8 @@ from tests.store.samples import (
     opened_database,
     opened_store,
     read,
+    register,
+    taken_events,
 )
 
 BOB = EndUser(email="bob@acme.example", organization_name="Acme", origin_id="acme")
@@ -87,6 +89,18 @@ async def test_each_act_is_written_once_with_its_actor(
     assert {entry.at for entry in found} == {NOW}
     assert found[0].detail == {"tool": "personio", "category": None}
     assert "ada@" not in repr(found)
+
+
+async def test_the_event_of_a_reconnection_or_of_a_finished_setup_has_the_same_actor(store: Store) -> None:
+    slots = await register(store, "integration.updated")
+    await store.save_event(*created())
+    await store.save_minted_link(CacheKey("default", ADA, SetupRequest("personio:x", "en")), 3600)
+    await save_state(store, "e2", "ACTIVE", "COMPLETED")
+    await save_state(store, "e3", "INVALID", None)
+    await store.save_minted_link(CacheKey("default", BOB, RelinkRequest("personio:x", "en")), 3600)
+    await save_state(store, "e4", "ACTIVE", None)
+    events = taken_events(await store.outbox.take(slots, now=NOW, lease_seconds=10))
+    assert [event.actor for event in events] == [ADA.email, None, BOB.email]
 
 
 async def test_what_only_a_webhook_reports_has_the_person_that_kombo_names(

@@ -41,7 +41,7 @@ EXAMPLES = int(os.environ.get("DELIVERY_EXAMPLES", "20"))  # `make soak` sets mo
 STEPS = 40
 LEASE_SECONDS = 10
 HANDLERS = ("one", "two", "three")
-TYPES = ("integration.updated", "kombo.event")
+TYPES = ("flow.failed", "kombo.event")  # which may concern no integration
 LANES = ("personio:a", "personio:b", None)
 INTEGRATION = Integration("", "public", "acme", "personio", None, None, None, None, None, NOW, NOW)
 

@@ -14,7 +14,7 @@ from kombo_embed.upstream import IntegrationDetails, ReportedState, WebhookEvent
 from tests.store.samples import NOW, created, fixed_clock, opened_store
 
 FAR = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
-TIMES = pytest.mark.parametrize("moment", [FAR, NOW + timedelta(days=1, seconds=1)])
+TIMES = pytest.mark.parametrize("moment", [FAR, NOW + timedelta(days=2)])
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def read_details(store: Store, status: str = "ACTIVE") -> None:
 
 @TIMES
 @pytest.mark.parametrize("is_first", [False, True], ids=["of a known one", "before it is known"])
-async def test_a_later_report_counts_and_an_earlier_one_does_not(
+async def test_a_possible_report_counts_whenever_it_arrives(
     is_first: bool, moment: datetime, store: Store, clock: ManualClock
 ) -> None:
     if not is_first:
@@ -57,21 +57,42 @@ async def test_a_later_report_counts_and_an_earlier_one_does_not(
     await report(store, "odd", "INVALID", moment)
     if is_first:
         await store.save_event(*created())
-    await report(store, "older", "ACTIVE", NOW - timedelta(seconds=1))
-    assert (await known(store)).status == "INVALID"
+    assert (await known(store)).status == "INVALID", "it is the only one"
     clock.advance(10)
-    await report(store, "newer", "INACTIVE", NOW + timedelta(seconds=10))
+    await report(store, "current", "INACTIVE", NOW + timedelta(seconds=10))
+    assert (await known(store)).status == "INACTIVE"
+    await report(store, "odd again", "INVALID", moment)
+    await report(store, "older", "ACTIVE", NOW)
     assert (await known(store)).status == "INACTIVE"
 
 
 @TIMES
-async def test_kombo_is_asked_which_status_is_the_current_one(moment: datetime, store: Store) -> None:
+async def test_kombo_is_asked_whether_an_outvoted_report_is_the_current_one(
+    moment: datetime, store: Store
+) -> None:
     await store.save_event(*created())
+    await report(store, "possible", "ACTIVE", NOW)
     await read_details(store)
     assert (await store.details.take(limit=10, lease_seconds=20)).jobs == [], "nothing is due"
     await report(store, "odd", "INVALID", moment)
-    await read_details(store)
     assert (await known(store)).status == "ACTIVE"
+    await read_details(store, "INVALID")
+    assert (await known(store)).status == "INVALID"
+
+
+async def test_details_count_over_the_last_time_of_all(store: Store) -> None:
+    await store.save_event(*created())
+    await report(store, "odd", "INVALID", FAR)
+    await read_details(store, "ACTIVE")
+    assert (await known(store)).status == "ACTIVE"
+
+
+async def test_impossible_times_are_compared_with_each_other(store: Store) -> None:
+    """This machine's clock may be wrong by weeks."""
+    await store.save_event(*created())
+    await report(store, "newer", "INVALID", NOW + timedelta(days=60, seconds=1))
+    await report(store, "older", "ACTIVE", NOW + timedelta(days=60))
+    assert (await known(store)).status == "INVALID"
 
 
 async def test_a_time_within_a_day_of_this_machines_clock_is_kombos_own(

@@ -14,7 +14,8 @@ from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, Report
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(hours=1)
-FOREVER = datetime.max.replace(tzinfo=UTC) - NOW
+LAST = datetime.max.replace(tzinfo=UTC)
+FOREVER = LAST - NOW
 EMPTY_ROW: dict[str, Any] = {
     **dict.fromkeys(("status", "state_updated_at", "setup_status", "setup_updated_at")),
     **dict.fromkeys(("qa_status", "qa_updated_at", "category", "origin_id", "organization_name", "email")),
@@ -62,7 +63,7 @@ reports = st.lists(states | integrations, max_size=8)
 def changes(row: dict[str, Any], report: AnyReport, *, now: datetime = NOW) -> merge.Values:
     if isinstance(report, ReportedState):
         return merge.state_changes(row, report, now=now)
-    return merge.report_changes(row, report, origin_id=report.origin_id, now=now)
+    return merge.report_changes(row, report, origin_id=report.origin_id)
 
 
 def merged(reported: list[AnyReport], *, into: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def test_an_origin_id_a_name_and_an_email_are_set_once(
     row = merged(
         reported, into=EMPTY_ROW | {"origin_id": "first", "organization_name": "First", "email": "f"}
     )
-    row |= merge.report_changes(row, other, origin_id="other", now=NOW)
+    row |= merge.report_changes(row, other, origin_id="other")
     assert (row["origin_id"], row["organization_name"], row["email"]) == ("first", "First", "f")
 
 
@@ -153,14 +154,14 @@ def test_details_update_known_states_only_if_the_row_did_not_change_meanwhile(
     reported: list[AnyReport], current: IntegrationDetails, changed_meanwhile: bool
 ) -> None:
     before = merged(reported)
-    row = before | merge.details_changes(before, current, changed_meanwhile=changed_meanwhile, now=NOW)
+    row = before | merge.details_changes(before, current, changed_meanwhile=changed_meanwhile)
     for name in ("status", "setup_status"):
         update = None if changed_meanwhile and before[name] else getattr(current, name)
         assert row[name] == (update or before[name])
     assert row["category"] == (current.category or before["category"])
     assert row["origin_id"] == (before["origin_id"] or current.origin_id)
     assert (row["tool_label"], row["logo_url"]) == (current.tool_label, current.logo_url)
-    assert merge.details_changes(row, current, changed_meanwhile=changed_meanwhile, now=NOW) == {}
+    assert merge.details_changes(row, current, changed_meanwhile=changed_meanwhile) == {}
 
 
 @given(reported=reports, current=details, later=states)
@@ -168,7 +169,7 @@ def test_after_details_an_older_state_changes_nothing_and_a_newer_one_counts(
     reported: list[AnyReport], current: IntegrationDetails, later: ReportedState
 ) -> None:
     row = merged(reported)
-    row |= merge.details_changes(row, current, changed_meanwhile=False, now=NOW)
+    row |= merge.details_changes(row, current, changed_meanwhile=False)
     assert later.updated_at is not None
     changed = merge.state_changes(row, later, now=NOW)
     for name, time in merge.TIME_OF.items():
@@ -181,28 +182,37 @@ def test_after_details_an_older_state_changes_nothing_and_a_newer_one_counts(
             assert name not in changed
 
 
-@given(state=states, ahead=st.timedeltas(min_value=timedelta(days=1, microseconds=1), max_value=FOREVER))
-def test_an_impossible_time_counts_as_the_time_of_arrival(state: ReportedState, ahead: timedelta) -> None:
-    odd = replace(state, updated_at=NOW + ahead)
-    assert merge.with_possible_time(odd, now=NOW) == replace(state, updated_at=NOW)
-    for possible in (
-        state,
-        replace(state, updated_at=NOW + timedelta(days=1)),
-        replace(state, updated_at=None),
-    ):
-        assert merge.with_possible_time(possible, now=NOW) is possible
+FAR = st.timedeltas(min_value=timedelta(days=1, microseconds=1), max_value=FOREVER).map(lambda by: NOW + by)
+MIXED = st.builds(replace, states, updated_at=times | FAR)
 
 
-@given(reported=reports, state=states, current=details)
-def test_a_recorded_impossible_time_counts_as_none(
-    reported: list[AnyReport], state: ReportedState, current: IntegrationDetails
+@given(reported=st.lists(MIXED, max_size=6), data=st.data())
+def test_an_impossible_time_counts_only_if_no_possible_one_is_known_in_whatever_order(
+    reported: list[ReportedState], data: st.DataObject
 ) -> None:
-    timeless = merged(reported) | dict.fromkeys(merge.TIME_OF.values())
-    for moment in (NOW + timedelta(days=1, microseconds=1), datetime.max.replace(tzinfo=UTC)):
-        odd = timeless | dict.fromkeys(merge.TIME_OF.values(), moment)
-        assert changes(odd, state) == changes(timeless, state)
-        expected = merge.details_changes(timeless, current, changed_meanwhile=False, now=NOW)
-        named = merge.details_changes(odd, current, changed_meanwhile=False, now=NOW)
-        assert {name: value for name, value in named.items() if value is not None} == expected
-        # Until then it is the last known one, for a clock that is right again.
-        assert changes(odd, replace(state, updated_at=None), now=moment) == {}
+    row = merged([*reported])
+    assert merged([*data.draw(st.permutations(reported))]) == row
+    possible = [state for state in reported if state.updated_at and state.updated_at < NOW]
+    for name in merge.TIME_OF:
+        impossible = [state for state in reported if state not in possible]
+        assert row[name] == (newest(list(possible), name) or newest(list(impossible), name))
+
+
+@given(possible=states, impossible=st.builds(replace, states, updated_at=FAR))
+def test_an_impossible_time_is_outvoted_by_a_possible_one_alone(
+    possible: ReportedState, impossible: ReportedState
+) -> None:
+    assert not merge.is_outvoted(EMPTY_ROW, impossible, now=NOW)
+    row = merged([possible])
+    is_known = any(row[time] for time in merge.TIME_OF.values())
+    assert merge.is_outvoted(row, impossible, now=NOW) == is_known
+    assert not merge.is_outvoted(row, possible, now=NOW)
+    assert not merge.is_outvoted(merged([impossible]), replace(impossible, updated_at=LAST), now=NOW)
+
+
+@given(current=details)
+def test_details_count_after_the_last_possible_time_of_all(current: IntegrationDetails) -> None:
+    row = merged([ReportedState("personio:x", "OTHER", "OTHER", LAST)])
+    row |= merge.details_changes(row, current, changed_meanwhile=False)
+    assert row["status"] == (current.status or "OTHER")
+    assert row["state_updated_at"] == LAST

@@ -132,6 +132,7 @@ async def work(store: Store) -> None:
     assert ("late", "flow.failed") in await store.outbox.find_missing(["busy"], now=day, seconds=86400)
     assert await store.outbox.park("late", "flow.failed", now=NOW) > 0
     assert await store.check() is not None
+    assert (await store.figures.read()).pending >= 7_000
     await store.prune(before=NOW, audit_before=NOW, limit=500)
     await store.prune(before=day, audit_before=day, limit=500)
 

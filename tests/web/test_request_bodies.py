@@ -14,8 +14,8 @@ from starlette.types import Message
 
 from kombo_embed import EndUser, KomboEmbed, LinkOptions
 from kombo_embed.errors import BodyTooSlow
+from kombo_embed.web.bodies import read_body
 from kombo_embed.web.problems import problem_response
-from kombo_embed.web.requests import read_body
 from tests.support import make_settings
 
 ADA = EndUser("ada@acme.example", "Acme", "acme")

@@ -1,7 +1,4 @@
-import { useEffect, useState } from "react";
-import { watch } from "kombo-embed";
-import type { Integration } from "kombo-embed";
-import { useKomboConnect } from "kombo-embed/react";
+import { useIntegrations, useKomboConnect } from "kombo-embed/react";
 import { backend } from "./backend.js";
 
 const WORDS: Record<string, string> = {
@@ -12,7 +9,7 @@ const WORDS: Record<string, string> = {
 export function App() {
   const { connect, reconnect, status, result, error } =
     useKomboConnect(backend);
-  const integrations = useIntegrations();
+  const list = useIntegrations(backend);
   const busy =
     status === "loading" || status === "open" || status === "recording";
   return (
@@ -31,18 +28,38 @@ export function App() {
       </p>
       <h2>Connected tools</h2>
       <ul>
-        {integrations.map(({ id, tool }) => (
+        {list.integrations?.map(({ id, tool }) => (
           <li key={id}>
             {tool} <button onClick={() => reconnect(id)}>Reconnect</button>
+            {list.actions.includes("disconnect") && (
+              <button
+                onClick={() =>
+                  askAndDisconnect(tool, () => list.disconnect(id))
+                }
+              >
+                Disconnect
+              </button>
+            )}
           </li>
         ))}
       </ul>
+      <p>
+        {list.loading && "Loading…"}
+        {!list.loading &&
+          list.integrations?.length === 0 &&
+          "Nothing is connected."}
+        {list.error && (
+          <>
+            The list is not up to date.{" "}
+            <button onClick={list.refresh}>Try again</button>
+          </>
+        )}
+      </p>
     </main>
   );
 }
 
-function useIntegrations(): Integration[] {
-  const [integrations, show] = useState<Integration[]>([]);
-  useEffect(() => watch(show, backend), []);
-  return integrations;
+function askAndDisconnect(tool: string, disconnect: () => Promise<void>) {
+  if (!confirm(`Disconnect ${tool}? This cannot be undone.`)) return;
+  disconnect().catch((error: Error) => alert(error.message));
 }

@@ -94,7 +94,7 @@ export class Row {
       this.#logo = logo;
     }
     name.textContent = entry.name;
-    meta.textContent = metaOf(entry, words);
+    meta.replaceChildren(...metaOf(entry, words).map((text) => createElement("span", {}, text)));
     this.menuButton.ariaLabel = fill(words.texts.more, entry.name);
   }
 
@@ -123,15 +123,11 @@ export class Row {
   }
 }
 
-/** The texts below the name: category, organization, date. */
-function metaOf({ integration }: Entry, { texts, language }: Words): string {
+/** The texts below the name: category and date. */
+function metaOf({ integration }: Entry, { texts, language }: Words): string[] {
   const { category, connected_at: connectedAt } = integration;
-  return [
-    category && (textOf(texts, "category", category) ?? category),
-    `${texts.addedAt}: ${formatDate(connectedAt, language, false)}`,
-  ]
-    .filter(Boolean)
-    .join(" · ");
+  const date = `${texts.addedAt}: ${formatDate(connectedAt, language, false)}`;
+  return category ? [textOf(texts, "category", category) ?? category, date] : [date];
 }
 
 function detailsOf({ integration }: Entry, { texts, language }: Words): HTMLElement[] {

@@ -2,7 +2,7 @@
 import { element } from "./element.js";
 
 /** Fills the page's footer. */
-export function showFooter({ sandbox_url: sandboxUrl }) {
+export function showFooter({ sandbox_url: sandboxUrl, console_url: consoleUrl }) {
   document
     .getElementById("footer")
     .append(
@@ -17,6 +17,13 @@ export function showFooter({ sandbox_url: sandboxUrl }) {
               ". ",
             ]
           : ["It uses the real Kombo. "]),
+        ...(consoleUrl
+          ? [
+              "What the support team of Fieldnotes sees is in ",
+              element("a", { href: consoleUrl }, "its console"),
+              ". ",
+            ]
+          : []),
         "The code is in ",
         element("code", {}, "kombo_embed/demo"),
         ".",

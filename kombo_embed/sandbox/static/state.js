@@ -1,107 +1,99 @@
-/** Renders the sandbox's state and keeps it up to date. */
+/** Renders the sandbox's state, keeps it up to date, and connects the page's controls. */
+import { control, onControlled, showTrouble } from "./control.js";
 import { element } from "./element.js";
+import { renderRows } from "./rows.js";
+import { callRow, deliveryRow, faultRow, integrationRow, linkRow, pendingRow, requestRow } from "./state_rows.js";
 
 const REFRESH_MS = 1500;
-const MAX_ROWS = 20;
-const GOOD = new Set(["ACTIVE", "delivered", "open"]);
-const BAD = new Set(["INVALID", "failed", "expired", "dropped"]);
-
-let rendered = "";
-
-async function control(name, body = {}) {
-  await fetch(`/_sandbox/${name}`, { method: "POST", body: JSON.stringify(body) });
-  await refresh();
-}
+const MAX_ROWS = 50;
+const STOPPED = "The sandbox does not respond. It may have been stopped.";
+const numbered = (item) => item.number;
 
 async function refresh() {
-  const trouble = document.getElementById("trouble");
   try {
-    const response = await fetch("/_sandbox/state");
+    // One more than is shown, to know whether there are more.
+    const response = await fetch(`/_sandbox/state?newest=${MAX_ROWS + 1}`);
     render(await response.json());
-    trouble.hidden = true;
+    if (document.getElementById("trouble").textContent === STOPPED) showTrouble("");
   } catch {
-    trouble.hidden = false;
+    showTrouble(STOPPED);
   }
 }
 
 function render(state) {
-  const { now, ...rest } = state;
-  document.getElementById("now").textContent = now.replace("T", " ").replace(/\.\d+Z$/, " UTC");
-  // Without a change nothing is rendered, so that a focused button stays.
-  const fresh = JSON.stringify(rest);
-  if (fresh === rendered) return;
-  rendered = fresh;
-  fill("integrations", state.integrations.map(integrationRow), "No tool is connected yet.");
-  fill("links", state.links.map(linkRow), "No link was minted yet.");
-  fill("deliveries", state.deliveries.map(deliveryRow), "No webhook was sent yet.");
-  fill("calls", Object.entries(state.calls).map(callRow), "The API was not called yet.");
+  document.getElementById("now").textContent = state.now.replace("T", " ").replace(/\.\d+Z$/, " UTC");
+  const mode = document.getElementById("webhook-mode");
+  if (document.activeElement !== mode) mode.value = state.settings.webhook_mode;
+  fill("integrations", state.integrations, { key: (item) => item.id, draw: integrationRow });
+  fill("links", state.links, { key: (item) => item.link, draw: linkRow });
+  fill("requests", state.requests, { key: numbered, draw: requestRow });
+  const deliveries = state.deliveries.map((delivery) => ({ ...delivery, about: about(delivery, state) }));
+  fill("deliveries", deliveries, { key: (item) => item.id, draw: deliveryRow });
+  renderRows(document.getElementById("calls"), Object.entries(state.calls), { key: ([name]) => name, draw: callRow });
+  document.getElementById("counts").hidden = !state.requests.length;
+  renderPending(state);
 }
 
-function fill(id, rows, empty) {
-  const list = rows.length
-    ? element("ul", {}, ...rows.reverse().slice(0, MAX_ROWS))
-    : element("p", { class: "empty" }, empty);
-  document.getElementById(id).replaceChildren(list);
+function fill(id, items, options) {
+  const place = document.getElementById(id);
+  if (!place.firstChild) place.append(element("ul"), element("p", { class: "empty" }));
+  const [list, note] = place.children;
+  renderRows(list, items.toReversed().slice(0, MAX_ROWS), options);
+  const more = items.length > MAX_ROWS ? `Only the newest ${MAX_ROWS} are shown.` : "";
+  const text = items.length ? more : place.dataset.empty;
+  if (note.textContent !== text) note.textContent = text;
 }
 
-function row({ image, title, details, badge, action }) {
-  return element(
-    "li",
-    {},
-    image && element("img", { src: image, alt: "" }),
-    element("span", { class: "what" }, element("strong", {}, title), element("span", { class: "muted" }, details)),
-    badge && element("span", { class: `badge ${GOOD.has(badge) ? "good" : BAD.has(badge) ? "bad" : ""}` }, badge),
-    action,
-  );
+function renderPending({ faults, webhooks_to_lose: lost, webhooks_to_fail: failed }) {
+  const list = document.getElementById("faults");
+  renderRows(list, faults.map((fault, number) => ({ ...fault, number })), { key: numbered, draw: faultRow });
+  document.querySelector("[data-act=clear]").hidden = !faults.length;
+  const texts = [
+    lost && (lost === 1 ? "The next webhook is lost." : `The next ${lost} webhooks are lost.`),
+    failed && (failed === 1 ? "The next attempt fails." : `The next ${failed} attempts fail.`),
+  ].filter(Boolean);
+  renderRows(document.getElementById("pending-webhooks"), texts, { key: (text) => text, draw: pendingRow });
 }
 
-function button(label, act) {
-  return element("button", { class: "button secondary small", type: "button", onclick: () => void act() }, label);
+/** Returns what and whom a webhook is about: the tool and the organization. */
+function about({ tool_label: tool, body: { data } }, { integrations }) {
+  const known = integrations.find(({ id }) => id === (data.integration_id ?? data.id));
+  const organization = (known ?? data).end_user?.organization_name;
+  return [tool, organization].filter((part) => typeof part === "string").join(", ");
 }
 
-function integrationRow(integration) {
-  const valid = integration.status !== "INVALID";
-  const change = { integration_id: integration.id, state: valid ? "INVALID" : "ACTIVE" };
-  const setup = integration.setup_status !== "COMPLETED" && `setup ${integration.setup_status}`;
-  return row({
-    image: `/assets/tools/${encodeURIComponent(integration.tool)}.svg`,
-    title: `${integration.tool_label}, ${integration.category}`,
-    details: [integration.end_user.organization_name, setup, integration.id].filter(Boolean).join(" · "),
-    badge: integration.status,
-    action: button(valid ? "Reject credentials" : "Accept credentials", () => control("state-change", change)),
+function setFault(event) {
+  event.preventDefault();
+  const { times, path, answer } = event.target.elements;
+  const { retryAfter, seconds } = answer.selectedOptions[0].dataset;
+  void control("faults", {
+    mode: answer.value,
+    path: path.value,
+    times: Number(times.value),
+    ...(retryAfter && { retry_after: Number(retryAfter) }),
+    ...(seconds && { seconds: Number(seconds) }),
   });
 }
 
-function linkRow(link) {
-  const kinds = { connect: "Connection link", relink: "Reconnection link", setup: "Setup link" };
-  const parts = [link.end_user.organization_name, link.category, link.tool, link.language, link.link_type];
-  const properties = { class: "button secondary small", href: link.link, target: "_blank", rel: "noopener" };
-  return row({
-    title: kinds[link.kind],
-    details: parts.filter(Boolean).join(" · "),
-    badge: link.expired ? "expired" : "open",
-    action: link.expired ? null : element("a", properties, "Open"),
+function connectControls() {
+  const acts = {
+    hour: () => control("clock", { advance: 3600 }),
+    reset: () => control("reset"),
+    clear: () => control("faults", {}, "DELETE"),
+    lose: () => control("webhooks/lose"),
+    fail: () => control("webhooks/fail"),
+  };
+  for (const [act, run] of Object.entries(acts)) {
+    document.querySelector(`[data-act=${act}]`).addEventListener("click", run);
+  }
+  document.getElementById("fault-form").addEventListener("submit", setFault);
+  document.getElementById("webhook-mode").addEventListener("change", ({ target }) => {
+    void control("settings", { webhook_mode: target.value });
   });
-}
-
-function deliveryRow(delivery) {
-  const status = delivery.answer ? `, status ${delivery.answer}` : "";
-  const attempts = delivery.attempts === 1 ? "1 attempt" : `${delivery.attempts} attempts`;
-  const details = [attempts + status, delivery.replay && "replay", delivery.bad_signature && "bad signature"];
-  return row({
-    title: delivery.type,
-    details: details.filter(Boolean).join(" · "),
-    badge: delivery.status === "not_configured" ? "no address set" : delivery.status,
-    action: button("Replay", () => control("webhooks/replay", { event_id: delivery.event_id })),
-  });
-}
-
-function callRow([name, times]) {
-  return row({ title: name, details: times === 1 ? "once" : `${times} times` });
 }
 
 document.getElementById("api").textContent = `${location.origin}/v1`;
-document.querySelector("[data-act=hour]").addEventListener("click", () => control("clock", { advance: 3600 }));
-document.querySelector("[data-act=reset]").addEventListener("click", () => control("reset"));
+onControlled(refresh);
+connectControls();
 await refresh();
 setInterval(() => document.hidden || void refresh(), REFRESH_MS);

@@ -1,4 +1,4 @@
-"""Reads an origin id's integrations by pages, and by tool. Each query costs the same however many there are.
+"""Queries of integrations, each at the same cost however many there are.
 
 A page continues after the integration of its cursor, so integrations that are added meanwhile move none. The
 cursor is that integration's public id: the number of the row would show how many integrations the host has.
@@ -8,13 +8,16 @@ in the index of the numbers, which has those of all origin ids.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Row,
+    RowMapping,
     Select,
     and_,
+    bindparam,
     false,
     literal,
     literal_column,
@@ -31,11 +34,60 @@ from kombo_embed.integration import (
     IntegrationPage,
     IntegrationQuery,
 )
-from kombo_embed.store.integrations import OLDEST_FIRST, PUBLIC_ID, from_row
 from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
 
 COLUMNS = integrations.c
+OLDEST_FIRST = (integrations.c.connected_at, integrations.c.id)
+PUBLIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # 16 bytes in base64url, without padding
+FIND = select(integrations).where(
+    integrations.c.environment == bindparam("environment"),
+    integrations.c.integration_id == bindparam("integration_id"),
+)  # built once, since it is executed often
+
+
+async def find(transaction: Transaction, integration_id: str) -> Integration | None:
+    """Return an integration by Kombo's id."""
+    return await _find_one(transaction, integrations.c.integration_id == integration_id)
+
+
+async def find_public(transaction: Transaction, public_id: str, origin_id: str) -> Integration | None:
+    """Return an integration by its public id if it belongs to this origin id."""
+    if PUBLIC_ID.fullmatch(public_id) is None:
+        return None
+    return await _find_one(
+        transaction, integrations.c.public_id == public_id, integrations.c.origin_id == origin_id
+    )
+
+
+async def list_of(transaction: Transaction, origin_id: str) -> list[Integration]:
+    """Return an origin id's integrations, oldest first."""
+    query = not_deleted(transaction, integrations.c.origin_id == origin_id).order_by(*OLDEST_FIRST)
+    return [from_row(row) for row in (await transaction.connection.execute(query)).mappings()]
+
+
+async def list_after(transaction: Transaction, integration_id: str, *, limit: int) -> list[Integration]:
+    """Return the next page of all integrations, ordered by Kombo's id."""
+    query = not_deleted(transaction, integrations.c.integration_id > integration_id)
+    page = query.order_by(integrations.c.integration_id).limit(limit)
+    return [from_row(row) for row in (await transaction.connection.execute(page)).mappings()]
+
+
+async def find_row(transaction: Transaction, integration_id: str) -> RowMapping | None:
+    """Return an integration's row, also of a deleted one."""
+    key = {"environment": transaction.environment, "integration_id": integration_id}
+    return (await transaction.connection.execute(FIND, key)).mappings().one_or_none()
+
+
+async def lock_row(transaction: Transaction, integration_id: str) -> RowMapping | None:
+    """Lock an integration until the transaction ends, then return its row, also of a deleted one."""
+    await transaction.lock(integration_id)
+    return await find_row(transaction, integration_id)
+
+
+def from_row(row: RowMapping) -> Integration:
+    """Return the integration in a row."""
+    return Integration(**{name: row[name] for name in Integration.__dataclass_fields__})
 
 
 async def list_page(
@@ -50,7 +102,7 @@ async def list_page(
             return None
         numbers = numbers.where(tuple_(*OLDEST_FIRST) > tuple_(*last))
     if query.next_actions:
-        numbers = numbers.where(or_(*(_has_next_action(action) for action in query.next_actions)))
+        numbers = numbers.where(or_(*(has_next_action(action) for action in query.next_actions)))
     # The inner query reads only the index, however few integrations match.
     page = select(integrations).where(COLUMNS.id.in_(numbers.order_by(*OLDEST_FIRST)))
     rows = (await transaction.connection.execute(page.order_by(*OLDEST_FIRST))).mappings().all()
@@ -86,6 +138,12 @@ async def connected_tools(transaction: Transaction, origin_id: str, category: st
     return set((await transaction.connection.execute(tools)).scalars())
 
 
+async def _find_one(transaction: Transaction, *conditions: ColumnElement[bool]) -> Integration | None:
+    query = not_deleted(transaction, *conditions)
+    row = (await transaction.connection.execute(query)).mappings().one_or_none()
+    return None if row is None else from_row(row)
+
+
 async def _find_place(transaction: Transaction, origin_id: str, public_id: str) -> Row[Any] | None:
     if PUBLIC_ID.fullmatch(public_id) is None:
         return None
@@ -98,6 +156,15 @@ async def _find_place(transaction: Transaction, origin_id: str, public_id: str) 
     return (await transaction.connection.execute(query)).one_or_none()
 
 
+def not_deleted(transaction: Transaction, *conditions: ColumnElement[bool]) -> Any:  # noqa: ANN401 - Select is generic over its row
+    """Return the query of integrations that are not deleted."""
+    return select(integrations).where(
+        integrations.c.environment == transaction.environment,
+        integrations.c.deleted_at.is_(None),
+        *conditions,
+    )
+
+
 def _live(transaction: Transaction, origin_id: str) -> Select[int]:
     return select(COLUMNS.id).where(
         COLUMNS.environment == transaction.environment,
@@ -106,7 +173,7 @@ def _live(transaction: Transaction, origin_id: str) -> Select[int]:
     )
 
 
-def _has_next_action(action: str) -> ColumnElement[bool]:
+def has_next_action(action: str) -> ColumnElement[bool]:
     """Return the condition that `Integration.next_action` is this one."""
     for status, name in ACTION_BY_STATUS.items():
         if action == name:

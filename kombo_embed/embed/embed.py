@@ -1,4 +1,4 @@
-"""`KomboEmbed`, the object that a host mounts."""
+"""`KomboEmbed`: how a host creates, mounts, opens and closes it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
@@ -15,16 +16,18 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kombo_embed import ports
+from kombo_embed.clock import SystemClock
 from kombo_embed.deliveries import HandlerRegistration
+from kombo_embed.embed.host_methods import HostMethods
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
-from kombo_embed.integration import Erasure, Integration, Reconciliation
 from kombo_embed.lifetime import Lifetime
 from kombo_embed.middleware import EmbedApp, EmbedMount, KomboEmbedMiddleware
-from kombo_embed.models import EndUser, LinkOptions, is_origin_id
 
 if TYPE_CHECKING:
     import httpx
 
+    from kombo_embed.console.access import Authorize
+    from kombo_embed.console.desk import Desk
     from kombo_embed.settings import Settings
     from kombo_embed.web.endpoints import Services
 
@@ -33,7 +36,7 @@ logger = logging.getLogger("kombo_embed")
 EMBEDS: WeakSet[KomboEmbed] = WeakSet()  # of this process, for the pytest plugin
 
 
-class KomboEmbed(HandlerRegistration):
+class KomboEmbed(HandlerRegistration, HostMethods):
     """Gives signed-in end users connection links and records what they connect.
 
     The constructor reads nothing and opens nothing, so importing your app always works. Settings are read
@@ -71,6 +74,7 @@ class KomboEmbed(HandlerRegistration):
         )
         self._lifetime: Lifetime[tuple[Services, ASGIApp]] = Lifetime(self._open_all)
         self._allowed_origins: tuple[str, ...] = ()
+        self._desk: Desk | None = None
         EMBEDS.add(self)
         self._app = EmbedApp(self, self._serve)
 
@@ -101,98 +105,30 @@ class KomboEmbed(HandlerRegistration):
         """The routes as an ASGI app, to mount by hand or to run by a server."""
         return self._app
 
+    def console(self, *, authorize: Authorize) -> ASGIApp:
+        """Return the console, pages for your own support team, as an ASGI app to mount.
+
+        ``authorize``, async or plain, returns the name of who makes the request if they may do the action,
+        else None; then the response is 404. Actions are ``read``, ``link`` (mint a link for a customer) and
+        ``replay`` (replay or resend events, read an integration again from Kombo). The name goes to the audit
+        trail. It needs the extra ``console``.
+
+        Raises:
+            ConfigurationError: Jinja2, of the extra ``console``, is not installed.
+        """
+        try:
+            from kombo_embed.console import ConsoleApp  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            if error.name != "jinja2":
+                raise
+            raise ConfigurationError("The console needs Jinja2: install kombo-embed[console].") from None
+        return ConsoleApp(authorize, self._open_desk)
+
     def routes(self) -> list[Route]:
         """Return the routes one by one, for a router of your own."""
         from kombo_embed.web.routes import create_routes  # noqa: PLC0415 - heavy, needed only here
 
         return create_routes(self.services)
-
-    async def integrations(self, origin_id: str) -> list[Integration]:
-        """Return the integrations of one of your customers, oldest first.
-
-        Raises:
-            StoreUnavailable: The database cannot be read.
-        """
-        # No end user has any other, and the database would replace what it cannot store.
-        return await (await self.services()).flow.integrations(origin_id) if is_origin_id(origin_id) else []
-
-    async def integration(self, integration_id: str) -> Integration | None:
-        """Return one integration by Kombo's id, or None if it is not recorded.
-
-        Raises:
-            StoreUnavailable: The database cannot be read.
-        """
-        if "\x00" in integration_id:
-            return None  # as above
-        return await (await self.services()).store.find_integration(integration_id)
-
-    async def magic_link(
-        self,
-        end_user: EndUser,
-        *,
-        category: str | None = None,
-        tool: str | None = None,
-        language: str | None = None,
-        options: LinkOptions | None = None,
-        actor: str | None = None,
-    ) -> str:
-        """Mint a link that is valid for a year, to send to a customer. The link is a credential.
-
-        What its recipient connects is recorded from Kombo's webhook. The settings fill in omitted arguments.
-        ``actor`` names who has it minted, for the audit trail.
-
-        Raises:
-            InvalidRequest: The settings do not allow the category or tool, or Kombo does not accept it.
-            KomboError: Kombo refused, failed, or could not be reached.
-            StoreUnavailable: The mint could not be recorded.
-        """
-        from kombo_embed.core.link_request import LinkChoice  # noqa: PLC0415 - heavy, loaded at the start
-
-        services = await self.services()
-        merged = (options or LinkOptions()).over(services.default_link_options)
-        choice = LinkChoice(category, tool, language)
-        return await services.flow.mint_magic_link(end_user, choice, merged, actor=actor)
-
-    async def reconcile(
-        self, on_progress: Callable[[int], None] | None = None, *, delete_all_unknown: bool = False
-    ) -> Reconciliation:
-        """Re-read every recorded integration from Kombo, to repair what lost webhooks missed.
-
-        Changes are recorded and raise events as if a webhook had reported them. A status that changes during
-        the run is not touched. If Kombo rate-limits, the run waits, up to 300 s in total.
-
-        ``on_progress`` is called with the number of integrations read so far. ``delete_all_unknown`` also
-        deletes when Kombo recognizes *none* of the integrations. By default this counts as a failure
-        (``all_not_found``), because it usually means that the API key belongs to another environment.
-
-        Raises:
-            StoreUnavailable: The database cannot be used; what was read before is recorded.
-        """
-        reconciler = (await self.services()).reconciler
-        return await reconciler.run(on_progress, delete_all_unknown=delete_all_unknown)
-
-    async def erase(
-        self, origin_id: str, *, at_kombo: bool = False, dry_run: bool = False, actor: str | None = None
-    ) -> Erasure:
-        """Erase the personal data of one of your customers, and invalidate their links; return the counts.
-
-        Their names, emails, integrations, received bodies and events are removed, events that wait for your
-        handlers included. Late reports of Kombo's bring nothing back; a completion by the customer's own end
-        user starts anew. It takes some seconds, changes nothing when it is repeated, and continues an erasure
-        that was interrupted.
-
-        With ``at_kombo``, the integrations are deleted at Kombo, too, which is final; the result names those
-        that failed. ``dry_run`` only counts. ``actor`` names who wants it, for the audit trail.
-
-        Raises:
-            StoreUnavailable: The database cannot be used. Call it again.
-        """
-        if not is_origin_id(origin_id):
-            return Erasure(rows={}, dry_run=dry_run)  # no end user has it, as above
-        eraser = (await self.services()).eraser
-        if dry_run:
-            return await eraser.preview(origin_id)
-        return await eraser.erase(origin_id, at_kombo=at_kombo, actor=actor)
 
     async def open(self) -> None:
         """Read the settings and open everything, as the middleware does; or use ``async with embed``.
@@ -228,9 +164,24 @@ class KomboEmbed(HandlerRegistration):
         """Return whether this is the embed's connection to Kombo. Private: as above."""
         return self._collaborators.http_transport is transport
 
+    def run_no_background(self) -> None:
+        """Do no work beside requests: the running app does it. Private: for `kombo-embed console`."""
+        self._collaborators = replace(self._collaborators, background=False)
+
     def resolve_in_router(self) -> None:
         """Allow a start without ``end_user``: a router of the host's resolves it. Private."""
         self._collaborators = replace(self._collaborators, end_user_from_router=True)
+
+    async def _open_desk(self) -> Desk:
+        from kombo_embed.composition.doctor import diagnose  # noqa: PLC0415 - heavy, needed only here
+        from kombo_embed.console import desk_of  # noqa: PLC0415 - an extra
+
+        services = await self.services()
+        if self._desk is None or self._desk.services is not services:
+            clock, transport = self._collaborators.clock or SystemClock(), self._collaborators.http_transport
+            run_checks = partial(diagnose, lambda: services.settings, clock=clock, transport=transport)
+            self._desk = desk_of(services, diagnose=run_checks, clock=clock)
+        return self._desk
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -253,14 +204,16 @@ class KomboEmbed(HandlerRegistration):
 
     async def _open_all(self, stack: AsyncExitStack) -> tuple[Services, ASGIApp]:
         from kombo_embed.composition import open_services  # noqa: PLC0415 - heavy, needed from the start on
+        from kombo_embed.otel import detached  # noqa: PLC0415 - as above
         from kombo_embed.settings import read_settings  # noqa: PLC0415 - as above
         from kombo_embed.web.app import create_app  # noqa: PLC0415 - as above
 
         settings = read_settings(self._settings)
         self._allowed_origins = settings.allowed_origins
-        services = await stack.enter_async_context(
-            open_services(settings, self._collaborators, self._handlers)
-        )
+        with detached():  # the background tasks outlive the request that may open it all
+            services = await stack.enter_async_context(
+                open_services(settings, self._collaborators, self._handlers)
+            )
         return services, create_app(services)
 
     def _log_failed_start(self, error: KomboEmbedError) -> None:

@@ -6,8 +6,6 @@ import asyncio
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,11 @@ from kombo_embed.ports import Clock
 from kombo_embed.store import audit, handlers, host_events, migrations, replay
 from kombo_embed.store.database import Database, parse_url, read_only, run_to_completion
 from kombo_embed.store.host_events import HostEvent
+from kombo_embed.store.part import StorePart
+from kombo_embed.store.queries import has_next_action
 from kombo_embed.store.replay import Batch
-from kombo_embed.store.tables import integrations, malformed_events
+from kombo_embed.store.support.support import Support
+from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
 
 BUSY_PAUSE_SECONDS = 0.1  # while the integrations of all events to replay are being written to
@@ -30,26 +31,13 @@ BUSY_PAUSE_SECONDS = 0.1  # while the integrations of all events to replay are b
 IS_NOT_FOUND = integrations.c.details_not_found >= literal_column(str(DETAILS_NOT_FOUND_MAX))
 
 
-@dataclass(frozen=True, slots=True)
-class MalformedEvent:
-    """A signed body that could not be parsed."""
-
-    body_sha256: str
-    reason: str
-    times: int
-    first_received_at: datetime
-    received_at: datetime
-    body: bytes = field(repr=False)
-
-
-class RecordsReader:
+class RecordsReader(StorePart):
     """Reads the records of one environment and replays events. Creates no database and no tables."""
 
     def __init__(self, url: str, *, environment: str, clock: Clock) -> None:
+        super().__init__(Database(url), environment=environment, clock=clock)
         self._url = url
-        self._database = Database(url)
-        self._environment = environment
-        self._clock = clock
+        self.support = Support(self._database, environment=environment, clock=clock)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[RecordsReader]:
@@ -121,15 +109,6 @@ class RecordsReader:
             return await handlers.find_missing(transaction, (), seconds=MISSING_SECONDS)
 
     @read_only
-    async def malformed(self, *, limit: int) -> list[MalformedEvent]:
-        """Return the newest signed bodies that could not be parsed."""
-        columns = (malformed_events.c[name] for name in MalformedEvent.__dataclass_fields__)
-        query = select(*columns).where(malformed_events.c.environment == self._environment)
-        newest = query.order_by(malformed_events.c.received_at.desc()).limit(limit)
-        async with self._database.reading() as connection:
-            return [MalformedEvent(**row) for row in (await connection.execute(newest)).mappings()]
-
-    @read_only
     async def integrations(
         self,
         columns: Mapping[str, str | None],
@@ -137,12 +116,13 @@ class RecordsReader:
         deleted: bool,
         not_found: bool,
         limit: int,
+        next_actions: Sequence[str] = (),
         before: str | None = None,
     ) -> list[dict[str, Any]]:
         """Return the newest integrations with these values in their columns, as rows; None matches any.
 
-        With ``not_found``, return only those that Kombo does not find; with ``before``, the id of an
-        integration, only those that were recorded before it.
+        With ``not_found``, return only those that Kombo does not find; with ``next_actions``, only those with
+        one of these; with ``before``, the id of an integration, only those that were recorded before it.
         """
         deleted_at = integrations.c.deleted_at
         query = select(integrations).where(
@@ -152,6 +132,8 @@ class RecordsReader:
         )
         if not_found:
             query = query.where(IS_NOT_FOUND)
+        if next_actions:
+            query = query.where(or_(*(has_next_action(action) for action in next_actions)))
         if before is not None:
             query = query.where(integrations.c.id < self._by_id(integrations.c.id, before).scalar_subquery())
         async with self._database.reading() as connection:
@@ -209,19 +191,6 @@ class RecordsReader:
     async def _run(self, run: Callable[[Transaction], Awaitable[Batch]]) -> Batch:
         async with self._writing() as transaction:
             return await run(transaction)
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Transaction]:
-        async with self._database.reading() as connection:
-            yield Transaction(connection, self._environment, self._now())
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[Transaction]:
-        async with self._database.writing() as connection:
-            yield Transaction(connection, self._environment, self._now())
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
 def verify_file(url: str) -> None:
