@@ -16,6 +16,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 TESTING := PYTHONDONTWRITEBYTECODE=
 PYTEST := $(TESTING) $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
+# The sizes of `make soak`.
+FULL := CI=true FAULTS_FULL=1 CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 CONVERGENCE_SHUFFLES=1000 LINKS_SOAK=1 \
+    MUTATION_EXAMPLES=800 MUTATED_COOKIES=100000 GENERATED_REQUESTS=500 SIMULATION_SEEDS=2500 SIMULATION_CUSTOMERS=4 DELIVERY_EXAMPLES=2000 \
+    DETAILS_TEST_KILLS=10 DETAILS_TEST_COMPLETIONS=200 PLAN_ROWS=1000000
+
 LOWEST := $(VENV)-lowest
 # Old libraries and the newest ones below them warn of each other; what this package does wrong still fails.
 # pytest-asyncio closes its event loops later than now.
@@ -26,7 +31,7 @@ PYTHONS := 3.12 3.13 3.14
 SMOKE := tests/test_public_surface.py tests/journeys/test_connect_journey.py tests/settings tests/cli/test_commands.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations test-lowest test-pythons test-python soak check format bench bench-quick build dist docs links reference lock screenshots clean
+.PHONY: help demo test test-integrations test-lowest test-pythons test-python faults soak mutants check format bench bench-quick build dist docs links reference lock screenshots clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -59,13 +64,17 @@ test-python: $(VENV)/.dev
 	@echo "On $$($(BIN)/python --version):"
 	@$(TESTING) $(BIN)/python -m pytest --numprocesses=0 -q -m "not integration" $(or $(ARGS),$(SMOKE))
 
-soak: $(VENV)/.dev $(MODULE) ## an hour of tests at full size: 200 kills, 10,000 completions, a million keys
-	@CI=true CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 CONVERGENCE_SHUFFLES=1000 LINKS_SOAK=1 \
-	    DELIVERY_EXAMPLES=2000 DETAILS_TEST_KILLS=10 DETAILS_TEST_COMPLETIONS=200 PLAN_ROWS=1000000 \
-	    $(TESTING) $(BIN)/python -m pytest \
-	    tests/journeys/test_crashes.py tests/journeys/test_details_after_crashes.py \
-	    tests/journeys/test_failing_inserts.py tests/store/test_convergence.py \
+faults: $(VENV)/.dev $(MODULE) ## the thirty faults of docs/reliability.md, in small, and what was measured (5 minutes)
+	@$(TESTING) $(BIN)/python -m tests.faults $(ARGS)
+
+soak: $(VENV)/.dev $(MODULE) ## hours of tests at full size: the thirty faults, 10,000 simulated customers, a million rows
+	@$(FULL) $(TESTING) $(BIN)/python -m tests.faults $(ARGS)
+	@$(FULL) $(TESTING) $(BIN)/python -m pytest tests/simulation tests/web/test_generated_requests.py \
+	    tests/journeys/test_details_after_crashes.py \
 	    tests/store/test_delivery_order.py tests/store/test_every_plan.py tests/link_cache $(ARGS)
+
+mutants: $(VENV)/.dev $(MODULE) ## break each of twenty guards in a copy: the tests must find it (10 minutes)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(VENV)/.docs $(MODULE) $(SPA)/node_modules/.installed ## lint, types, formatting and packaging, changing nothing
 	@$(BIN)/ruff check .
@@ -115,7 +124,7 @@ lock: $(VENV)/.dev ## pin the newest allowed versions of everything, and the low
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/demo.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra fastapi --extra otel --extra postgres --extra redis \
-	    --group build --group check --group frameworks --group test \
+	    --group build --group check --group frameworks --group fuzz --group test \
 	    --constraint requirements/demo.txt --no-annotate \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    --quiet --output-file requirements/dev.txt

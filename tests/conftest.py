@@ -69,6 +69,7 @@ INTEGRATION = (
 # Started first when several processes share the files, so that no long file is left for the end.
 LONG = (
     "browser/",
+    "simulation/",
     "sandbox/test_connect_page.py",
     "journeys/test_crashes.py",
     "journeys/test_details_after_crashes.py",

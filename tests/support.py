@@ -97,14 +97,14 @@ def database_with_tables() -> bytes:
 
 
 def make_host(
-    kombo: httpx.AsyncBaseTransport,
+    kombo: httpx.AsyncBaseTransport | None,
     *,
     end_user: Callable[[HTTPConnection], Any] = end_user_from_header,
     link_options: Callable[[HTTPConnection, EndUser], Any] | None = None,
     clock: Clock | None = None,
     **settings: Any,
 ) -> tuple[Starlette, KomboEmbed]:
-    """Return a Starlette app with kombo-embed installed; its calls to Kombo go to ``kombo``."""
+    """Return a Starlette app with kombo-embed installed; it calls Kombo over ``kombo``, or the network."""
     if "database_url" not in settings and not DATABASE.exists():
         DATABASE.write_bytes(database_with_tables())  # to migrate each time would take minutes in total
     embed = KomboEmbed(

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PINNED = ("demo.txt", "dev.txt", "docs.txt", "release.txt", "bench.txt", "lowest.txt")
 # What is installed beside the package in any case; its tests are not about it.
-TOOLS = {"bench", "check", "docs", "frameworks", "release"}
+TOOLS = {"bench", "check", "docs", "frameworks", "fuzz", "release"}
 
 
 def bounds() -> dict[str, str]:

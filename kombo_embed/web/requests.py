@@ -21,6 +21,7 @@ from kombo_embed.errors import (
     MalformedBody,
     UnsupportedMediaType,
 )
+from kombo_embed.kombo.requests import TOKEN
 from kombo_embed.models import Category, Language
 from kombo_embed.web.bodies import read_body
 
@@ -62,7 +63,8 @@ class RelinkBody(_StrictBody):
 class CompletionBody(_StrictBody):
     """``POST /completions``."""
 
-    activation_token: str
+    # Only described here: an error of another form is the core's.
+    activation_token: str = Field(json_schema_extra={"pattern": f"^{TOKEN.pattern}$"})
 
 
 class EmptyBody(_StrictBody):

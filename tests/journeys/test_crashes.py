@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,10 @@ class Answered:
     integrations: dict[str, str] = field(default_factory=dict)  # with their origin ids
     synced: set[str] = field(default_factory=set)
 
+    @property
+    def count(self) -> int:
+        return len(self.integrations) + len(self.synced)
+
 
 def database_url(folder: Path) -> str:
     return DATABASE_URL or f"sqlite+aiosqlite:///{folder}/kombo_embed.db"
@@ -41,7 +46,7 @@ def server(tmp_path: Path) -> Server:
 
 
 async def test_what_was_answered_is_recorded_once_and_every_handler_ran(
-    server: Server, sandbox: Sandbox
+    server: Server, sandbox: Sandbox, record_property: Callable[[str, object], None]
 ) -> None:
     chance = random.Random(1)  # noqa: S311 - repeatable
     answered = Answered()
@@ -76,6 +81,7 @@ async def test_what_was_answered_is_recorded_once_and_every_handler_ran(
             ids = [row[0] for row in database.execute("select integration_id from kombo_embed_integrations")]
         assert len(ids) == len(set(ids))
         assert answered.integrations.keys() <= set(ids)
+    record_property("figure", f"{KILLS} kills: 0 of {answered.count} acknowledged lost, 0 twice")
 
 
 async def write_forever(client: httpx.AsyncClient, sandbox: Sandbox, answered: Answered, writer: int) -> None:

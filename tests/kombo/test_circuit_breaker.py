@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from kombo_embed.clock import ManualClock
@@ -88,6 +90,16 @@ def test_half_open_lets_one_probe_pass_at_a_time(world: World) -> None:
     with world.breaker.enter():
         assert world.retry_after() == 1
     assert world.retry_after() is None
+
+
+def test_a_late_response_does_not_let_a_second_probe_pass(world: World) -> None:
+    with ExitStack() as late:
+        late.enter_context(world.breaker.enter())  # before the circuit opens
+        world.open()
+        world.clock.advance(1)
+        with world.breaker.enter():
+            late.close()
+            assert world.retry_after() == 1
 
 
 def test_each_failed_probe_doubles_the_pause_up_to_its_maximum(world: World) -> None:

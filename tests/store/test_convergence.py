@@ -156,7 +156,9 @@ def last_snapshot(events: list[HostEvent]) -> tuple[object, ...] | None:
     return snapshots[-1]
 
 
-async def test_whatever_the_order_the_records_end_the_same_and_each_change_has_one_event() -> None:
+async def test_whatever_the_order_the_records_end_the_same_and_each_change_has_one_event(
+    record_property: Callable[[str, object], None],
+) -> None:
     shuffled: dict[str, list[Report]] = {}
     async with AsyncExitStack() as stack:
         stores = [await stack.enter_async_context(opened_store(SQLITE_URL)) for _ in range(2)]
@@ -173,6 +175,7 @@ async def test_whatever_the_order_the_records_end_the_same_and_each_change_has_o
     for integration_id, reports in shuffled.items():
         twin_events = events[f"{integration_id}-2"]
         assert_converged(reports, found.get(integration_id), events[integration_id], twin_events)
+    record_property("figure", f"{SHUFFLES:,} orders: the same end")
 
 
 def assert_converged(

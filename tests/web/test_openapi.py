@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -268,3 +269,11 @@ def test_an_integration_is_serialized_with_exactly_the_fields_of_its_schema() ->
     assert set(serialized) == set(KomboIntegration.model_fields)
     assert (serialized["id"], serialized["connected_at"]) == ("public", "2026-01-01T10:00:00Z")
     assert "personio:x" not in str(serialized)
+
+
+def test_the_document_states_which_form_an_activation_token_has() -> None:
+    """Found by generated requests: it allowed any text, of which most is refused."""
+    field = openapi_document()["components"]["schemas"]["CompletionBody"]["properties"]["activation_token"]
+    assert re.search(field["pattern"], "eyJhbGciOiJIUzI1NiJ9.e30.x-_~=+:")
+    for refused in ("", ".", "..", "a/b", "a b", "\u00e9", "a" * 4097):
+        assert re.search(field["pattern"], refused) is None

@@ -1,0 +1,27 @@
+"""The app that the tests of workers run in processes of their own; environment variables misuse it.
+
+``BLOCK_SECONDS`` blocks the event loop for so long when the person ``blocker`` signs in.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+
+from kombo_embed import EndUser, KomboEmbed
+from tests.support import end_user_from_header
+
+
+async def end_user(connection: HTTPConnection) -> EndUser | None:
+    """Return the end user of the header; block the loop first if it is the blocker."""
+    if connection.headers.get("x-person", "").startswith("blocker"):
+        time.sleep(float(os.environ["BLOCK_SECONDS"]))  # noqa: ASYNC251 - on purpose
+    return await end_user_from_header(connection)
+
+
+app = Starlette()
+embed = KomboEmbed(end_user=end_user)
+embed.install(app)
