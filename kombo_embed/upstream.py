@@ -129,7 +129,7 @@ class InvalidLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportResult:
-    """What became of a line.
+    """The outcome of a line.
 
     Attributes:
         number: The line's number in the file, from 1.

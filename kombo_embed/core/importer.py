@@ -50,7 +50,7 @@ class Importer:
     async def run(
         self, lines: Iterable[ImportLine | InvalidLine], *, dry_run: bool, actor: str
     ) -> AsyncGenerator[ImportResult, None]:
-        """Import lines, and yield what became of each; with ``dry_run``, what would become of it.
+        """Import lines, and yield the outcome of each; with ``dry_run``, the expected one.
 
         Raises `KomboRejected` if Kombo refuses the API key, and `StoreUnavailable`. What was yielded before
         is recorded, and a repetition changes nothing about it.
