@@ -1,7 +1,7 @@
 """Limits how often each end user may do one thing, in this process or, with Redis, in all of them.
 
-All end users of one customer together have a limit, too, in each process: one person who can vary the email of
-their identity, or has many accounts, is many end users.
+All end users of one customer together have a limit, too, in each process: one person who can vary the email
+of their identity, or has many accounts, is many end users.
 
 The window moves with each hit: it is exact, so two adjacent windows allow no burst of twice the rate, and the
 seconds until the next hit is allowed (``Retry-After``) are known. It keeps one time per hit, at most as many
