@@ -30,6 +30,8 @@ PAGES = {
 INCLUDED = re.compile(r"```\{include\} (\S+)\n```")
 CODE = re.compile(r"^( *)```\{literalinclude\} (\S+)\n((?: *:[\w-]+:.*\n)*) *```$", re.MULTILINE)
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
+WHOLE_LINK = re.compile(r"(?<!!)\[([^\[\]]+)\]\((?![a-z]+:|#)([^)#\s]+)\)")
+PICTURE = re.compile(r"<picture>.*?<img src=\"([^\"]+)\".*?alt=\"([^\"]*)\".*?</picture>", re.DOTALL)
 GLOB = re.compile(r"^(\S+\*)\n", re.MULTILINE)
 SUMMARY = (
     "> Let customers connect their HRIS, ATS, LMS or assessment tool through Kombo, from inside a Starlette "
@@ -62,12 +64,17 @@ def expand(text: str, folder: Path) -> str:
     """
     text = INCLUDED.sub(lambda match: _included(folder / match[1], folder), text)
     text = GLOB.sub(lambda match: match[0] if list(folder.glob(f"{match[1]}.md")) else "", text)
+    # The site has no page for a folder of the checkout.
+    text = WHOLE_LINK.sub(lambda match: match[1] if (folder / match[2]).is_dir() else match[0], text)
     return LINK.sub(lambda match: f"]({_target(folder / match[1], folder)}", text)
 
 
 def _included(file: Path, folder: Path) -> str:
     """Return a file without its title, with links that are relative to the page."""
     content = file.read_text(encoding="utf-8").partition("\n")[2].strip()
+    content = PICTURE.sub(
+        lambda match: f"![{match[2]}]({match[1]})\n", content
+    )  # Sphinx copies images, no HTML
     return LINK.sub(lambda match: f"]({relpath(file.parent / match[1], folder)}", content)
 
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from prometheus_client import CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry
 
 ENVIRONMENT = "kombo_embed.environment"
 
@@ -40,7 +40,7 @@ class Recorded:
     sampler: Switch = field(default_factory=Switch)
     exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
     reader: InMemoryMetricReader = field(default_factory=InMemoryMetricReader)
-    prometheus: CollectorRegistry = field(default_factory=CollectorRegistry)
+    prometheus: CollectorRegistry = REGISTRY
 
     def spans(self, name: str = "") -> Sequence[ReadableSpan]:
         """Return the ended spans with this name, or all."""
@@ -78,6 +78,6 @@ def set_up() -> Recorded:
     tracing = TracerProvider(sampler=recorded.sampler, shutdown_on_exit=False)
     tracing.add_span_processor(SimpleSpanProcessor(recorded.exporter))
     trace.set_tracer_provider(tracing)
-    readers = [recorded.reader, PrometheusMetricReader(registry=recorded.prometheus)]
+    readers = [recorded.reader, PrometheusMetricReader()]
     metrics.set_meter_provider(MeterProvider(readers, shutdown_on_exit=False))
     return recorded

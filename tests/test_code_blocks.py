@@ -69,7 +69,9 @@ PYTHON_ELSEWHERE = {
 # What blocks of Python take from the reader's app.
 SETUP = """
 from kombo_embed import KomboEmbed
+from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
+app = Starlette()
 async def my_login(request): ...
 async def my_sync(integration_id): ...
 async def current_end_user(request): ...

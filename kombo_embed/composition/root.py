@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -40,8 +39,6 @@ from kombo_embed.web.webhook_rejections import WebhookRejections
 if TYPE_CHECKING:
     from kombo_embed.link_cache.failover import FailoverLinkCache
     from kombo_embed.link_cache.redis_client import RedisClient
-
-logger = logging.getLogger("kombo_embed")
 
 
 class Closable(Protocol):
@@ -197,21 +194,12 @@ class Composition:
         return self._closing(links)
 
     def _flow(
-        self,
-        client: KomboClient,
-        store: Store,
-        links: LinkIssuer,
-        rates: BoundedStorage,
-        wake: Wake,
+        self, client: KomboClient, store: Store, links: LinkIssuer, rates: BoundedStorage, wake: Wake
     ) -> ConnectionFlow:
         rate = self._rate("completion", self._settings.completion_rate, rates)
+        clock, telemetry = self._clock, self._telemetry
         completions = Completions(
-            client=client,
-            store=store,
-            rate=rate,
-            clock=self._clock,
-            wake=wake,
-            telemetry=self._telemetry,
+            client=client, store=store, rate=rate, clock=clock, wake=wake, telemetry=telemetry
         )
         return ConnectionFlow(
             settings=self._settings,

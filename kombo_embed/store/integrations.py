@@ -17,8 +17,7 @@ from kombo_embed.integration import Completion, Integration
 from kombo_embed.store import audit, details_due, erasing, erasure_marks, merge, minted_links, webhook_events
 from kombo_embed.store.duplicates import report_duplicates
 from kombo_embed.store.outbox import write_event
-from kombo_embed.store.queries import from_row as from_row  # noqa: PLC0414 - also used as integrations.from_row
-from kombo_embed.store.queries import lock_row
+from kombo_embed.store.queries import from_row, lock_row
 from kombo_embed.store.tables import integrations
 from kombo_embed.store.transaction import Transaction
 from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, ReportedState

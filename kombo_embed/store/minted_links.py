@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,31 +40,36 @@ async def save(
     With ``watch``, a connect link is reported as abandoned if its time passes without a completion. Without,
     it was only prefetched: it is closed at the same time, but not reported.
     """
-    request = key.request
-    connect = request if isinstance(request, LinkRequest) else None
+    is_connect = isinstance(key.request, LinkRequest)
+    about = _about(key)
     expires_at = transaction.now + timedelta(seconds=lifetime_seconds)
-    inserted = await transaction.connection.execute(
-        INSERT,
-        {
-            "environment": transaction.environment,
-            "origin_id": key.origin_id,
-            "email": key.email,
-            "purpose": _purpose(key, link_type) if watch else PREFETCH,
-            "integration_id": None if isinstance(request, LinkRequest) else request.integration_id,
-            "category": connect.category if connect else None,
-            "tool": connect.tool if connect else None,
-            "language": request.language,
-            "minted_at": transaction.now,
-            "expires_at": expires_at,
-            "watch_until": expires_at if connect and link_type == "EMBEDDED" else None,
-        },
-    )
+    values = {
+        "environment": transaction.environment,
+        "email": key.email,
+        "purpose": _purpose(key, link_type) if watch else PREFETCH,
+        "language": key.request.language,
+        "minted_at": transaction.now,
+        "expires_at": expires_at,
+        "watch_until": expires_at if is_connect and link_type == "EMBEDDED" else None,
+    }
+    inserted = await transaction.connection.execute(INSERT, values | about)
     if link_type == "MAGIC_LINK":
-        detail = {"category": connect.category, "tool": connect.tool} if connect else None
-        action = AUDITED[type(request)]
-        about = None if isinstance(request, LinkRequest) else request.integration_id
-        await audit.write(transaction, action, origin_id=key.origin_id, integration_id=about, detail=detail)
+        await _write_audit(transaction, key, about)
     return int(inserted.scalar_one())
+
+
+def _about(key: CacheKey) -> dict[str, str | None]:
+    request, about = key.request, dict[str, str | None](origin_id=key.origin_id)
+    if isinstance(request, LinkRequest):
+        return about | {"integration_id": None, "category": request.category, "tool": request.tool}
+    return about | {"integration_id": request.integration_id, "category": None, "tool": None}
+
+
+async def _write_audit(transaction: Transaction, key: CacheKey, about: Mapping[str, str | None]) -> None:
+    named = {name: about[name] for name in ("origin_id", "integration_id")}
+    chosen = {name: about[name] for name in ("category", "tool")}
+    detail = chosen if isinstance(key.request, LinkRequest) else None
+    await audit.write(transaction, AUDITED[type(key.request)], **named, detail=detail)
 
 
 async def watch_from_now(transaction: Transaction, row_id: int) -> None:

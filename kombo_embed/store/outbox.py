@@ -68,12 +68,8 @@ async def write_event(
     event_id, integration_id = secrets.token_hex(16), integration.integration_id if integration else None
     about = {"of_environment": transaction.environment, "of_type": event_type, "now": transaction.now}
     about |= {"of_integration_id": integration_id}
-    fact: dict[str, Any] = {
-        "of_event_id": event_id,
-        "of_origin_id": origin_id,
-        "of_occurred_at": transaction.now,
-    }
-    fact |= {"of_integration": _to_json(integration), "of_data": data}
+    fact: dict[str, Any] = {"of_event_id": event_id, "of_occurred_at": transaction.now}
+    fact |= {"of_origin_id": origin_id, "of_integration": _to_json(integration), "of_data": data}
     fact |= {"of_actor": actor or transaction.actor, "of_trace_context": current_trace_context()}
     numbered = await execute(_insert_event(dialect_name), about | fact)
     row_id = next(row_id for row_id, written in numbered if written == event_id)

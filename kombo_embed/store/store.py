@@ -64,7 +64,7 @@ class Store(StorePart):
     ) -> None:
         database = Database(url, busy_seconds=busy_seconds, monotonic=clock.monotonic)
         super().__init__(database, environment=environment, clock=clock)
-        self._apply_invalidation: Callable[[Invalidation], Awaitable[None]] = _ignore
+        self._apply_invalidation: Callable[[Invalidation], Awaitable[None]] | None = None
         self.outbox = Outbox(self._database, environment=environment)
         self.invalidations = InvalidationLog(self._database, environment=environment)
         self.details = DetailsQueue(self._database, environment=environment, clock=clock)
@@ -228,8 +228,9 @@ class Store(StorePart):
                 return result, await invalidations.write(transaction)
 
         async def apply(done: tuple[Result, list[Invalidation]]) -> None:
-            for invalidation in done[1]:
-                await self._apply_invalidation(invalidation)
+            if self._apply_invalidation is not None:  # there is a cache in this process
+                for invalidation in done[1]:
+                    await self._apply_invalidation(invalidation)
 
         result, _ = await self._database.run_to_completion(run, then=apply)
         return result
@@ -245,7 +246,3 @@ async def migrate(url: str) -> str:
     database.backend.verify_settings()
     async with aclosing(database), database.migrating() as connection:
         return await connection.run_sync(migrations.run)
-
-
-async def _ignore(invalidation: Invalidation) -> None:
-    """Do nothing: without a cache in this process, nothing has to be invalidated."""

@@ -89,6 +89,13 @@ class World:
         return [(one.action, one.actor, one.origin_id) for one in entries]
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a fresh database; PostgreSQL's tests take long."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
+
+
 @pytest.fixture
 async def world(database_url: str, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> AsyncIterator[World]:
     clock = ManualClock()

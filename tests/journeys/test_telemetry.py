@@ -202,6 +202,9 @@ async def test_webhooks_are_counted_by_result(host: Host) -> None:
 
 async def test_a_reconciliation_is_a_span_and_its_changes_are_linked_to_it(host: Host) -> None:
     integration_id = await host.connect()
+    async with asyncio.timeout(30):  # the details are read in the background
+        while (known := await host.embed.integration(integration_id)) is None or known.status is None:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
     host.sandbox.lose_webhooks(1)
     await change_state(host.sandbox, integration_id, "INVALID")
     await host.embed.reconcile()

@@ -13,8 +13,8 @@ from sqlalchemy import Column, ColumnElement, RowMapping, Select, func, literal_
 from kombo_embed.integration import Integration, next_action
 from kombo_embed.store import audit, search_keys
 from kombo_embed.store.database import read_only, run_to_completion
-from kombo_embed.store.integrations import from_row
 from kombo_embed.store.part import StorePart
+from kombo_embed.store.queries import from_row
 from kombo_embed.store.support.history import Step, read_history, read_links
 from kombo_embed.store.tables import integrations, minted_links
 from kombo_embed.store.transaction import Transaction
