@@ -303,6 +303,7 @@ async def test_a_failed_mint_counts(sandbox: Sandbox, kombo: httpx.AsyncBaseTran
         assert (await client.post("/kombo/links", headers=ADA, json={})).status_code == 429
 
 
+@pytest.mark.integration
 async def test_completions_are_limited_before_kombo_or_the_database_is_called(
     sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:

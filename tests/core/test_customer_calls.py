@@ -36,6 +36,7 @@ async def connected(client: httpx.AsyncClient, sandbox: Sandbox) -> str:
     return str(done.json()["integration"]["id"])
 
 
+@pytest.mark.integration
 async def test_of_a_burst_of_completions_eight_are_exchanged_at_a_time(
     kombo: httpx.AsyncBaseTransport,
 ) -> None:
