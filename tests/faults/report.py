@@ -55,7 +55,8 @@ class FaultTable:
         figures = [figure for test in row.tests for figure in self._figures[test]]
         if outcomes["failed"]:
             figures.insert(0, f"FAILED: {outcomes['failed']}")
-        figures.append(f"{outcomes['passed']} cases passed")
+        passed = outcomes["passed"]
+        figures.append(f"{passed} case{'s' if passed > 1 else ''} passed")
         if outcomes["skipped"]:
             figures.append(f"{outcomes['skipped']} only in full size")
         return "; ".join(figures)
