@@ -56,7 +56,7 @@ class FaultTable:
         if outcomes["failed"]:
             figures.insert(0, f"FAILED: {outcomes['failed']}")
         passed = outcomes["passed"]
-        figures.append(f"{passed} case{'s' if passed > 1 else ''} passed")
+        figures.append(f"{passed} case{'s' if passed != 1 else ''} passed")
         if outcomes["skipped"]:
             figures.append(f"{outcomes['skipped']} only in full size")
         return "; ".join(figures)
