@@ -27,6 +27,7 @@ IN_FLIGHT = 50
 LOAD_SECONDS = float(os.environ.get("FAULTS_LOAD_SECONDS", size(small=4, full=600)))
 CLIENTS = 8
 CACHED_PEOPLE = 20
+IDLE_CONNECTIONS = 24  # 20 to Kombo, and some of the load: they may open late, but do not add up
 FAULTS = (
     "html_503",
     "text_502",
@@ -148,7 +149,7 @@ async def test_nothing_grows_under_load_with_and_without_faults(
             assert set(statuses) <= ({200} if not chance else {200, *HONEST})
             grown = (after[0] - before[0]) / MEGABYTE
             assert grown < max(2.0, LOAD_SECONDS / 600)
-            assert after[1] <= before[1] + 4
+            assert after[1] <= before[1] + IDLE_CONNECTIONS
             record_property(
                 "figure",
                 f"{name}: {LOAD_SECONDS:.0f} s at {saturation * 0.8:.0f}/s, {statuses.total():,} requests, "

@@ -62,7 +62,7 @@ async def stage(browser: Browser) -> AsyncIterator[Stage]:
             )
             await stage.page.goto(url)
             yield stage
-    await context.close()
+            await context.close()  # before the server: the page asks it for news
     await sandbox.aclose()
     assert stage.troubles == []
 
