@@ -47,11 +47,16 @@ class Rollups(StorePart):
     """The counts of one environment. The process that holds the lease calls `fold`."""
 
     _looked_until: datetime = EPOCH
+    _has_more: bool = False
 
     @read_only
     async def find_changes(self) -> Changes | None:
         """Look for facts that are not counted yet; return None if there are none."""
         async with self._reading() as transaction:
+            newest = await _newest_fact(transaction)
+            if newest is None or (newest <= self._looked_until - OVERLAP and not self._has_more):
+                self._looked_until = transaction.now
+                return None
             times = await _read_times(transaction)
             today = _day(transaction.now)
             since = max(times.get(KNOWN, transaction.now - HOURS * HOUR), self._looked_until) - OVERLAP
@@ -76,13 +81,14 @@ class Rollups(StorePart):
             found |= await self._count_day(day, with_durations=with_durations)
             counted |= {(name, day) for name in counts.metrics(with_durations=with_durations)}
         await self._save(changes, found, counted)
-        self._looked_until = changes.until
+        self._looked_until, self._has_more = changes.until, changes.has_more
 
     @read_only
     async def _count_hours(self, since: datetime) -> counts.Counts:
         async with self._reading() as transaction:
             found: counts.Counts = {}
-            for hour in _hours(since, transaction.now):
+            first = await _outermost(transaction, received_events.c.received_at, since=since)
+            for hour in [] if first is None else _hours(first, transaction.now):
                 found |= await counts.count_webhooks(transaction, hour)
             return found
 
@@ -142,6 +148,21 @@ async def _first_day(transaction: Transaction, times: dict[str, datetime], *, ea
     columns = integrations.c.connected_at, minted_links.c.minted_at, events.c.occurred_at
     found = [await _outermost(transaction, column, since=earliest) for column in columns]
     return _day(min((one for one in found if one is not None), default=transaction.now))
+
+
+async def _newest_fact(transaction: Transaction) -> datetime | None:
+    """Return when the newest fact was written, by one statement."""
+    columns = events.c.occurred_at, minted_links.c.minted_at, received_events.c.received_at
+    newest = [
+        select(column)
+        .where(column.table.c.environment == transaction.environment)
+        .order_by(column.desc())
+        .limit(1)
+        .scalar_subquery()
+        for column in columns
+    ]
+    found = (await transaction.connection.execute(select(*newest))).one()
+    return max((time for time in found if time is not None), default=None)
 
 
 async def _has_newer(transaction: Transaction, since: datetime) -> bool:
@@ -212,9 +233,9 @@ def _upsert(dialect_name: str, *, adds: bool) -> Any:  # noqa: ANN401 - of two d
     )
 
 
-def _hours(since: datetime, now: datetime) -> list[datetime]:
+def _hours(first: datetime, now: datetime) -> list[datetime]:
     last = now.replace(minute=0, second=0, microsecond=0)
-    number = min(HOURS, max(1, int((last - since) / HOUR) + 2))
+    number = min(HOURS, max(1, int((last - first) / HOUR) + 2))
     return [last - behind * HOUR for behind in range(number)]
 
 
