@@ -65,6 +65,8 @@ VALUES = {
     "outcome": "'delivered'",
     "handler": "'tests.busy'",
     "purpose": "'connect'",
+    "learnt_by": "'webhook'",
+    "language": "'en'",
     "details_not_found": "0",
 }
 # Usually empty.
@@ -129,6 +131,8 @@ async def fill(connection: Connection) -> None:
         if on_sqlite
         else f"WITH series AS (SELECT n FROM generate_series(1, {ROWS}) AS all_rows(n))"
     )
+    if not on_sqlite:
+        await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a million rows take longer
     for table in FILLED:
         columns = ", ".join(table.columns.keys())
         values = ", ".join(expression(column, on_sqlite=on_sqlite) for column in table.columns)
@@ -155,9 +159,9 @@ async def faults_in_plan(database: Database, statement: str, parameters: Any) ->
                 lambda blocking: blocking.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
             )
             return [step for step in (str(row[-1]) for row in rows) if _is_scan(step)]
-        if ROWS < 1_000_000:
-            # Otherwise the planner prefers to read a table of a few thousand rows to hundreds of lookups.
-            await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        # Otherwise the planner prefers to read a table of a few thousand rows to hundreds of lookups, and one
+        # whose rows are alike until a limit is reached.
+        await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         row = await connection.run_sync(
             lambda blocking: blocking.exec_driver_sql(
                 f"EXPLAIN (FORMAT JSON) {statement}", parameters
