@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     Column,
+    ColumnElement,
     Executable,
     FromClause,
     ScalarSelect,
@@ -175,10 +176,21 @@ def _with_followers() -> Executable:
         .select_from(head)
         .join(follower, is_follower)
         .join(events, events.c.id == follower.c.event_row_id)
-        .where(head.c.attempts == literal(1), ~has_earlier(lane, before=follower.c.event_row_id))
+        .where(
+            head.c.attempts == literal(1),
+            ~has_earlier(lane, before=follower.c.event_row_id),
+            ~_is_overtaken(head, lane),
+        )
     )
     both = (query.where(head.c.id.in_(is_taken)) for query in (heads, followers))
     return union_all(*both).order_by("event_row_id")
+
+
+def _is_overtaken(head: FromClause, lane: Columns) -> ColumnElement[bool]:
+    # An event from before its type had a handler may be claimed behind a head of another type: it comes next.
+    earlier = deliveries.alias("earlier")
+    is_earlier = earlier.c.event_row_id < head.c.event_row_id
+    return exists().where(*lane.are(earlier), is_earlier).correlate_except(earlier)
 
 
 def _end_of_followers(head: FromClause, lane: Columns) -> ScalarSelect[Any]:

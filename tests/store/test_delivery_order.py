@@ -407,3 +407,23 @@ def test_each_handler_gets_each_event_in_order_whatever_happens(database_url: st
         )
     finally:
         shared.close()
+
+
+def test_an_event_from_before_its_handler_is_delivered_before_later_ones_of_its_type(
+    database_url: str,
+) -> None:
+    """A case that the machine finds once in some thousand examples."""
+    asyncio.run(migrate(database_url))
+    machine = Deliveries()
+    machine.shared = Shared(database_url)
+    try:
+        machine.start(count=1)
+        machine.write(process=0, lane="personio:a", event_type="flow.failed")
+        machine.register(name="three", event_type="kombo.event", process=0)
+        machine.write(process=0, lane="personio:a", event_type="kombo.event")
+        machine.register(name="three", event_type="flow.failed", process=0)
+        machine.write(process=0, lane="personio:a", event_type="flow.failed")
+        machine.teardown()
+        assert machine.called["three"] == [1, 0, 2]
+    finally:
+        machine.shared.close()
