@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -43,12 +43,13 @@ class RedisServer:
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)  # noqa: S603 - found on the PATH
         ends = time.monotonic() + 30
-        while time.monotonic() < ends:
+        while self._process.poll() is None and time.monotonic() < ends:
             try:
                 if self.command("PING") == b"+PONG":
                     return
             except OSError:
                 time.sleep(0.01)
+        self.stop()
         raise AssertionError("redis-server did not start")
 
     def stop(self) -> None:
@@ -109,9 +110,18 @@ def running_redis(folder: Path, *options: str) -> Iterator[RedisServer]:
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    server = RedisServer(executable, folder, *options)
-    server.start()
+    server = _started(executable, folder, *options)
     try:
         yield server
     finally:
         server.stop()
+
+
+def _started(executable: str, folder: Path, *options: str) -> RedisServer:
+    # A port may be taken meanwhile, or that of the cluster's bus, which is 10,000 higher.
+    for _ in range(5):
+        server = RedisServer(executable, folder, *options)
+        with suppress(AssertionError):
+            server.start()
+            return server
+    raise AssertionError("redis-server did not start on any of five ports")
