@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
 from pydantic import SecretStr
-from sqlalchemy import Engine, event, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Engine, event
 
 from benchmarks.bench import Bench
-from benchmarks.growth import Measurement, cpu_ms_per_event, events_per_second, measure
+from benchmarks.growth import Measurement, cpu_ms_per_event, deliver_by_hand, events_per_second, measure
 from benchmarks.report import Line, ratios, spread
 from benchmarks.requests import API_KEY
 from kombo_embed import Event, KomboEmbed, Settings
@@ -34,7 +31,7 @@ async def measure_delivery(bench: Bench) -> list[Line]:
     """Deliver events of as many integrations to a handler that returns at once."""
     rate = await measure(bench.database_url(), RATE, RETAINED)
     ours = await measure(bench.database_url(), CPU, RETAINED)
-    by_hand = await _by_hand(bench.database_url(), events=bench.effort.deliveries)
+    _, by_hand = await deliver_by_hand(bench.database_url(), events=bench.effort.deliveries)
     return [
         Line(18, RATE.name, (">=", 200), spread([rate]), unit="/s"),
         Line(18, CPU.name, ("<=", 3), ratios([ours], [by_hand])),
@@ -53,25 +50,6 @@ async def measure_idle(bench: Bench) -> list[Line]:
             await asyncio.sleep(bench.effort.idle_seconds)
             rate = (len(statements) - before) / bench.effort.idle_seconds
     return [Line(19, IDLE, ("<=", 1), spread([rate]), unit="/s")]
-
-
-async def _by_hand(url: str, *, events: int) -> float:
-    """Return the CPU per event, in ms, of a loop that reads an event, calls a handler and marks the event."""
-    engine = create_async_engine(url)
-    async with engine.begin() as connection:
-        await connection.execute(text("CREATE TABLE event (id INTEGER PRIMARY KEY, data TEXT, done INTEGER)"))
-        rows = [{"data": json.dumps({"number": number})} for number in range(events)]
-        await connection.execute(text("INSERT INTO event (data, done) VALUES (:data, 0)"), rows)
-    started = time.process_time()
-    for number in range(1, events + 1):
-        async with engine.begin() as connection:
-            one = {"id": number}
-            data = (await connection.execute(text("SELECT data FROM event WHERE id = :id"), one)).scalar_one()
-            await _hear(json.loads(data))
-            await connection.execute(text("UPDATE event SET done = 1 WHERE id = :id"), one)
-    used = time.process_time() - started
-    await engine.dispose()
-    return used * 1000 / events
 
 
 async def _hear(_event: Event | object) -> None:

@@ -9,16 +9,19 @@ import argparse
 import asyncio
 import gc
 import itertools
+import json
 import logging
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from kombo_embed import Event, Integration
 from kombo_embed.deliveries import DeliveryOutcome, EventHandlers
@@ -35,6 +38,7 @@ FAST = 500
 MANY = 2_000
 LEASE_SECONDS = 3600
 PATIENCE_SECONDS = 120
+NEXT_BY_HAND = "SELECT id, data FROM event WHERE done = 0 ORDER BY id LIMIT :count"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 INTEGRATION = Integration("", "public", "acme", "personio", None, None, None, None, None, START, START)
 
@@ -47,6 +51,9 @@ class Measurement:
     unit: str
     sizes: Sequence[int]
     run: Callable[[Store, int], Awaitable[float]]
+    by_hand: Callable[[str], Coroutine[Any, Any, float]] | None = (
+        None  # the same written by hand, in an empty database
+    )
 
 
 async def ms_per_delivery(store: Store, retained: int) -> float:
@@ -113,16 +120,83 @@ async def cpu_ms_per_event(store: Store, retained: int) -> float:
     return (time.process_time() - started) * 1000 / MANY
 
 
+async def deliver_by_hand(url: str, *, events: int = ROUNDS * TAKEN) -> tuple[float, float]:
+    """Read an event, call a handler and mark the event, one after another.
+
+    Return the elapsed time and the CPU time of this process per event, in ms.
+    """
+    async with _outbox_by_hand(url) as engine:
+        async with engine.begin() as connection:
+            rows = [{"data": json.dumps({"number": number})} for number in range(events)]
+            await connection.execute(text("INSERT INTO event (data, done) VALUES (:data, 0)"), rows)
+        elapsed, used = time.perf_counter(), time.process_time()
+        for _ in range(events):
+            async with engine.begin() as connection:
+                [event] = await connection.execute(text(NEXT_BY_HAND), {"count": 1})
+                json.loads(event.data)
+                await connection.execute(text("UPDATE event SET done = 1 WHERE id = :id"), {"id": event.id})
+        elapsed, used = time.perf_counter() - elapsed, time.process_time() - used
+    return elapsed * 1000 / events, used * 1000 / events
+
+
+async def ms_per_delivery_by_hand(url: str) -> float:
+    """Return the elapsed time per event of `deliver_by_hand`."""
+    return (await deliver_by_hand(url))[0]
+
+
+async def events_per_second_by_hand(url: str) -> float:
+    """Return how many events `deliver_by_hand` delivers."""
+    return 1000 / await ms_per_delivery_by_hand(url)
+
+
+async def ms_per_look_by_hand(url: str) -> float:
+    """Look for events where none waits."""
+    async with _outbox_by_hand(url) as engine:
+        started = time.perf_counter()
+        for _ in range(ROUNDS):
+            async with engine.begin() as connection:
+                (await connection.execute(text(NEXT_BY_HAND), {"count": TAKEN})).all()
+    return (time.perf_counter() - started) * 1000 / ROUNDS
+
+
+@asynccontextmanager
+async def _outbox_by_hand(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            number = "SERIAL" if engine.dialect.name == "postgresql" else "INTEGER"
+            columns = f"id {number} PRIMARY KEY, data TEXT, done INTEGER"
+            await connection.execute(text(f"CREATE TABLE event ({columns})"))
+            await connection.execute(text("CREATE INDEX waiting ON event (id) WHERE done = 0"))
+        yield engine
+    finally:
+        await engine.dispose()
+
+
 MEASUREMENTS = [
     Measurement(
-        "take and finish, delivered events retained", "ms", (1_000, 100_000, 1_000_000), ms_per_delivery
+        "take and finish, delivered events retained",
+        "ms",
+        (1_000, 100_000, 1_000_000),
+        ms_per_delivery,
+        ms_per_delivery_by_hand,
     ),
-    Measurement("idle look, deliveries not due", "ms", (20, 2_000, 20_000), ms_per_idle_look),
     Measurement(
-        "idle look, events without a handler", "ms", (1_000, 10_000, 100_000), ms_per_look_with_unclaimed
+        "idle look, deliveries not due", "ms", (20, 2_000, 20_000), ms_per_idle_look, ms_per_look_by_hand
     ),
     Measurement(
-        "take and finish, backlog of one integration", "ms", (500, 2_000, 5_000), ms_per_delivery_of_a_lane
+        "idle look, events without a handler",
+        "ms",
+        (1_000, 10_000, 100_000),
+        ms_per_look_with_unclaimed,
+        ms_per_look_by_hand,
+    ),
+    Measurement(
+        "take and finish, backlog of one integration",
+        "ms",
+        (500, 2_000, 5_000),
+        ms_per_delivery_of_a_lane,
+        ms_per_delivery_by_hand,
     ),
     Measurement(
         "last of 500 fast events behind a 2 s handler", "s", (100, 2_000, 10_000), seconds_behind_slow
@@ -131,7 +205,11 @@ MEASUREMENTS = [
         "last of 500 fast events behind a failing one", "s", (100, 2_000, 10_000), seconds_behind_failing
     ),
     Measurement(
-        "events per second, delivered events retained", "/s", (1_000, 100_000, 1_000_000), events_per_second
+        "events per second, delivered events retained",
+        "/s",
+        (1_000, 100_000, 1_000_000),
+        events_per_second,
+        events_per_second_by_hand,
     ),
 ]
 
@@ -230,24 +308,35 @@ def main() -> None:
                 continue
             sizes = [max(1, int(size * options.scale)) for size in measurement.sizes]
             for kind in ("SQLite", "PostgreSQL"):
-                figures = []
-                for size in sizes:
-                    url = f"sqlite+aiosqlite:///{folder}/{number}-{size}.db"
-                    if kind == "PostgreSQL":
-                        if postgres is None:
-                            continue
-                        url = postgres.url(postgres.create_database())
-                    figures.append(asyncio.run(measure(url, measurement, size)))
-                print(_line(measurement, kind, sizes, figures), flush=True)
+                if kind == "PostgreSQL" and postgres is None:
+                    print(f"{measurement.name}, {kind}: not installed")
+                    continue
+                urls = (
+                    f"sqlite+aiosqlite:///{folder}/{number}-{one}.db"
+                    if kind == "SQLite" or postgres is None
+                    else postgres.url(postgres.create_database())
+                    for one in [*sizes, "hand"]
+                )
+                figures = [asyncio.run(measure(next(urls), measurement, size)) for size in sizes]
+                by_hand = asyncio.run(measurement.by_hand(next(urls))) if measurement.by_hand else None
+                print(_line(measurement, kind, sizes, figures, by_hand=by_hand), flush=True)
 
 
-def _line(measurement: Measurement, kind: str, sizes: Sequence[int], figures: Sequence[float]) -> str:
-    if not figures:
-        return f"{measurement.name}, {kind}: not installed"
+def _line(
+    measurement: Measurement,
+    kind: str,
+    sizes: Sequence[int],
+    figures: Sequence[float],
+    *,
+    by_hand: float | None,
+) -> str:
     at = " / ".join(f"{size:,}" for size in sizes)
     values = " / ".join(f"{figure:.2f}" for figure in figures)
     growth = figures[-1] / figures[0] if figures[0] else 0.0
-    return f"{measurement.name}, {kind}, at {at}: {values} {measurement.unit}; factor {growth:.2f}"
+    line = f"{measurement.name}, {kind}, at {at}: {values} {measurement.unit}; factor {growth:.2f}"
+    if by_hand is None:
+        return line
+    return f"{line}; by hand {by_hand:.2f} {measurement.unit}, the largest {figures[-1] / by_hand:.2f}x of it"
 
 
 if __name__ == "__main__":
