@@ -45,15 +45,16 @@ INTEGRATION = Integration("", "public", "acme", "personio", None, None, None, No
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A measurement: its name, its unit, its sizes, and a function from a store and a size to a figure."""
+    """A measurement: its name, its unit, its sizes, and a function from a store and a size to a figure.
+
+    ``by_hand`` measures the same written by hand.
+    """
 
     name: str
     unit: str
     sizes: Sequence[int]
     run: Callable[[Store, int], Awaitable[float]]
-    by_hand: Callable[[str], Coroutine[Any, Any, float]] | None = (
-        None  # the same written by hand, in an empty database
-    )
+    by_hand: Callable[[str], Coroutine[Any, Any, float]] | None = None  # in an empty database
 
 
 async def ms_per_delivery(store: Store, retained: int) -> float:

@@ -1,10 +1,8 @@
 """``kombo-embed console``: the console on this machine, on the database of the settings."""
 
 import functools
-import threading
-import webbrowser
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +18,7 @@ from kombo_embed.sandbox.server import (
     Server,
     address_of,
     bind_port,
+    open_in_browser,
     run_until_stopped,
     serve_until,
     stop_at_signals,
@@ -109,9 +108,4 @@ def _announce(url: str, code: str, *, write: bool, open_browser: bool) -> None:
   Ctrl-C ends it.
 """)
     if open_browser:
-        threading.Thread(target=_open_browser, args=(url,), daemon=True).start()
-
-
-def _open_browser(url: str) -> None:
-    with suppress(webbrowser.Error, OSError):
-        webbrowser.open(f"{url}/")
+        open_in_browser(f"{url}/")

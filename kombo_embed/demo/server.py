@@ -5,10 +5,8 @@ Two ports are two origins, as in production: the page and the Connect page are i
 
 import os
 import secrets
-import threading
-import webbrowser
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +26,7 @@ from kombo_embed.sandbox.server import (
     Server,
     address_of,
     bind_port,
+    open_in_browser,
     run_until_stopped,
     serve_until,
     stop_at_signals,
@@ -100,7 +99,7 @@ async def _run(port: int, sandbox_port: int, *, place: Place, open_browser: bool
             url = place.url(port)
             print(_announcement(url, sandbox_url), flush=True)  # noqa: T201 - for the person at the terminal
             if open_browser:
-                _open_browser(f"{url}/")
+                open_in_browser(f"{url}/")
 
         # The mount protects itself, and Kombo's webhooks may arrive through a tunnel with another Host.
         guarded = LocalOnly(
@@ -198,12 +197,3 @@ def _announcement(url: str, sandbox_url: str | None) -> str:
 
 def _first_names(organization_id: str) -> list[str]:
     return [person.name.split()[0] for person in PEOPLE.values() if person.organization.id == organization_id]
-
-
-def _open_browser(url: str) -> None:
-    def open_it() -> None:
-        with suppress(webbrowser.Error, OSError):
-            webbrowser.open(url)
-
-    # A browser in the terminal would block the event loop and the exit: a daemon thread does neither.
-    threading.Thread(target=open_it, daemon=True).start()

@@ -11,6 +11,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import webbrowser
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -204,3 +206,14 @@ def _listen(stack: ExitStack, host: str, port: int) -> list[socket.socket]:
         if error.errno not in _NO_IPV6:
             raise
     return sockets
+
+
+def open_in_browser(url: str) -> None:
+    """Open a page in the person's browser, if there is one."""
+
+    def open_it() -> None:
+        with suppress(webbrowser.Error, OSError):
+            webbrowser.open(url)
+
+    # A browser in the terminal would block the event loop and the exit: a daemon thread does neither.
+    threading.Thread(target=open_it, daemon=True).start()
