@@ -238,7 +238,7 @@ async def _fill(store: Store, **rows: int) -> None:
 
 async def _write(store: Store, count: int, *, lane: str | None, event_type: str = "kombo.event") -> None:
     async with store._database.writing() as connection:  # noqa: SLF001 - many in one transaction
-        transaction = Transaction(connection, "default", _now())
+        transaction = Transaction(connection, "default", datetime.now(UTC))
         for number in range(count):
             about = replace(INTEGRATION, integration_id=lane or f"{event_type}:{number}")
             await write_event(transaction, event_type, origin_id="acme", integration=about, data={})
