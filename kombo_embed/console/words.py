@@ -109,15 +109,6 @@ def is_expired(moment: object, now: datetime) -> bool:
 
 
 GLOBALS = {
-    "STATUSES": STATUSES,
-    "STEPS": STEPS,
-    "STATES": STATES,
-    "DONE": DONE,
-    "EVENT_TYPES": EVENT_TYPES,
-    "action_of": action_of,
-    "summary_of": summary_of,
-    "changes_of": changes_of,
-    "tone_of": tone_of,
-    "name_of": name_of,
-    "is_expired": is_expired,
+    **{"STATUSES": STATUSES, "STEPS": STEPS, "STATES": STATES, "DONE": DONE, "EVENT_TYPES": EVENT_TYPES},
+    **{one.__name__: one for one in (action_of, summary_of, changes_of, tone_of, name_of, is_expired)},
 }
