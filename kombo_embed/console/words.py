@@ -108,7 +108,6 @@ def is_expired(moment: object, now: datetime) -> bool:
     return isinstance(moment, datetime) and moment <= now
 
 
-GLOBALS = {
-    **{"STATUSES": STATUSES, "STEPS": STEPS, "STATES": STATES, "DONE": DONE, "EVENT_TYPES": EVENT_TYPES},
-    **{one.__name__: one for one in (action_of, summary_of, changes_of, tone_of, name_of, is_expired)},
-}
+FUNCTIONS = (action_of, summary_of, changes_of, tone_of, name_of, is_expired)
+CONSTANTS = {"STATUSES": STATUSES, "STEPS": STEPS, "STATES": STATES, "DONE": DONE, "EVENT_TYPES": EVENT_TYPES}
+GLOBALS = {**CONSTANTS, **{one.__name__: one for one in FUNCTIONS}}
