@@ -19,7 +19,7 @@ PYTEST := $(TESTING) $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --
 # The sizes of `make soak`.
 FULL := CI=true FAULTS_FULL=1 CRASH_TEST_KILLS=200 FAILING_COMPLETIONS=10000 CONVERGENCE_SHUFFLES=1000 LINKS_SOAK=1 \
     MUTATION_EXAMPLES=800 MUTATED_COOKIES=100000 GENERATED_REQUESTS=500 SIMULATION_SEEDS=2500 SIMULATION_CUSTOMERS=4 DELIVERY_EXAMPLES=2000 \
-    DETAILS_TEST_KILLS=10 DETAILS_TEST_COMPLETIONS=200 PLAN_ROWS=1000000
+    PYTEST_ADDOPTS="-o faulthandler_timeout=7200" DETAILS_TEST_KILLS=10 DETAILS_TEST_COMPLETIONS=200 PLAN_ROWS=1000000
 
 LOWEST := $(VENV)-lowest
 # Old libraries and the newest ones below them warn of each other; what this package does wrong still fails.
@@ -28,7 +28,8 @@ OLD_VERSIONS := -W default::DeprecationWarning -W default::PendingDeprecationWar
     -W default::pytest.PytestUnraisableExceptionWarning
 # Pythons that the package supports too; `make test-pythons` looks for them on the PATH and among pyenv's.
 PYTHONS := 3.12 3.13 3.14
-SMOKE := tests/test_public_surface.py tests/journeys/test_connect_journey.py tests/settings tests/cli/test_commands.py
+SMOKE := tests/test_public_surface.py tests/journeys/test_connect_journey.py tests/settings tests/cli/test_commands.py \
+    tests/store/test_database.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-integrations test-lowest test-pythons test-python faults soak mutants check format bench bench-quick build dist docs links reference lock screenshots clean

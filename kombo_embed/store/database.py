@@ -123,7 +123,8 @@ class Database:
     async def aclose(self) -> None:
         """Close all connections once the running work has ended; reject later work."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # Not gather(): with tasks that have all ended it returns without letting them be discarded.
+            await asyncio.wait(self._tasks)
         self._closed = True
         if shared_pools.leave(self, self.backend):
             with muted():

@@ -170,9 +170,9 @@ def _with_followers() -> Executable:
         follower.c.event_row_id > head.c.event_row_id,
         follower.c.event_row_id < func.coalesce(_end_of_followers(head, lane), AFTER_ALL),
     )
-    heads = select(*_row(head, head)).join(events, events.c.id == head.c.event_row_id)
+    heads = select(*_row(head, head, head.c.attempts)).join(events, events.c.id == head.c.event_row_id)
     followers = (
-        select(*_row(head, follower))
+        select(*_row(head, follower, follower.c.attempts + 1))
         .select_from(head)
         .join(follower, is_follower)
         .join(events, events.c.id == follower.c.event_row_id)
@@ -206,7 +206,8 @@ def _end_of_followers(head: FromClause, lane: Columns) -> ScalarSelect[Any]:
     )
 
 
-def _row(head: FromClause, taken: FromClause) -> list[Any]:
-    own = [taken.c[name] for name in DELIVERY[1:]]
+def _row(head: FromClause, taken: FromClause, attempts: ColumnElement[int]) -> list[Any]:
+    """Return the columns of a delivery; ``attempts`` counts the one that is made now."""
+    own = [attempts.label(name) if name == "attempts" else taken.c[name] for name in DELIVERY[1:]]
     ids = [head.c.id.label("head_id"), taken.c.id.label("row_id")]
     return [*ids, *own, *(events.c[name] for name in EVENT)]

@@ -99,9 +99,13 @@ class GroupCommit:
             time.sleep(HANDOVER_SECONDS)
 
     def _was_rolled_back(self) -> bool:
-        """Return whether SQLite itself ended the transaction, as it does on a full disk."""
-        driver: Any = self._connection and self._connection.connection.driver_connection
-        return driver is not None and not driver.in_transaction
+        """Return whether the transaction has ended, as SQLite itself ends it on a full disk."""
+        if self._connection is None:
+            return False
+        if self._connection.invalidated:
+            return True
+        driver: Any = self._connection.connection.driver_connection
+        return not driver.in_transaction
 
     def _commit(self, outcomes: list[tuple[_Job, Any, BaseException | None]]) -> None:
         commit_failure: BaseException | None = None

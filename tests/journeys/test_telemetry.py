@@ -87,8 +87,7 @@ async def host(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, recorded: Reco
     app, embed = make_host(kombo, environment=environment)
     handled: list[Event] = []
     billing: list[Callable[[], object]] = []
-    for event_type in ("integration.connected", "integration.updated"):
-        embed.on(event_type, name="crm")(handled.append)
+    embed.on("integration.connected", name="crm")(handled.append)
     embed.on("integration.connected", name="billing")(lambda _: [bill() for bill in billing])
     async with running(app) as client:
         yield Host(client, app, embed, sandbox, recorded, environment, handled, billing)
@@ -133,6 +132,7 @@ async def test_a_delivery_is_linked_to_the_request_that_wrote_its_event(host: Ho
     attributes = [delivery.attributes or {} for delivery in deliveries]
     assert {one["kombo_embed.handler"] for one in attributes} == {"crm", "billing"}
     assert {one["kombo_embed.event.id"] for one in attributes} == {host.handled[0].id}
+    assert {one["kombo_embed.attempt"] for one in attributes} == {1}
     assert host.results("kombo_embed.completions") == {"recorded": 1}
     assert host.results("kombo_embed.deliveries") == {"delivered": 2}
 
@@ -201,6 +201,7 @@ async def test_webhooks_are_counted_by_result(host: Host) -> None:
 
 
 async def test_a_reconciliation_is_a_span_and_its_changes_are_linked_to_it(host: Host) -> None:
+    host.embed.on("integration.updated", name="crm")(host.handled.append)
     integration_id = await host.connect()
     async with asyncio.timeout(30):  # the details are read in the background
         while (known := await host.embed.integration(integration_id)) is None or known.status is None:  # noqa: ASYNC110 - it has no event

@@ -1,13 +1,36 @@
-"""The log filter of both kinds of database, with all loggers at DEBUG."""
+"""Both kinds of database: how they close, and their log filter, with all loggers at DEBUG."""
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from kombo_embed.errors import StoreUnavailable
+from kombo_embed.store.database import Database
 from kombo_embed.store.store import Store
 from tests.store.samples import complete, created
 from tests.support import LogRecorder
+
+
+async def test_a_database_closes_also_in_the_moment_in_which_its_last_work_ends(database_url: str) -> None:
+    database = Database(database_url)
+    closing: list[asyncio.Task[None]] = []
+
+    async def read() -> None:
+        async with database.reading() as connection:
+            await connection.exec_driver_sql("SELECT 1")
+
+    async def close_next(_: object) -> None:
+        # It begins when the task of the work has ended, but nobody has been notified of that yet.
+        closing.append(asyncio.create_task(database.aclose()))
+
+    await database.run_to_completion(read, then=close_next)
+    await asyncio.wait_for(closing[0], 10)
+    with pytest.raises(StoreUnavailable):
+        await database.run_to_completion(read)
 
 
 async def test_libraries_log_no_statement_and_no_row_of_ours(log: LogRecorder, store: Store) -> None:

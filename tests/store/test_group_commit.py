@@ -115,8 +115,15 @@ def test_a_writer_that_fails_undoes_its_own_changes_alone(writers: GroupCommit, 
     assert numbers(tmp_path / FILE) == [n for n in range(34) if n % 10 < 4 and n % 10 != n // 10]
 
 
-def test_a_group_that_sqlite_has_rolled_back_fails_all_its_writers(
-    writers: GroupCommit, tmp_path: Path
+@pytest.mark.parametrize(
+    "end_transaction",
+    [
+        lambda connection: connection.exec_driver_sql("ROLLBACK"),  # as SQLite itself does on a full disk
+        lambda connection: connection.invalidate(),
+    ],
+)
+def test_a_group_whose_transaction_has_ended_fails_all_its_writers(
+    end_transaction: Callable[[sa.Connection], object], writers: GroupCommit, tmp_path: Path
 ) -> None:
     def write(number: int) -> None:
         with writers.writing() as connection:
@@ -124,7 +131,7 @@ def test_a_group_that_sqlite_has_rolled_back_fails_all_its_writers(
 
     def roll_back() -> None:
         with writers.writing() as connection:
-            connection.exec_driver_sql("ROLLBACK")  # as SQLite itself does on a full disk
+            end_transaction(connection)
 
     results = results_of_one_group(writers, partial(write, 1), roll_back, partial(write, 2))
     assert [result is None for result in results] == [False, False, True]

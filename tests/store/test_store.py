@@ -265,6 +265,7 @@ async def test_the_lease_of_a_lane_passes_to_the_next_delivery(store: Store, dat
     for number, status in enumerate(("ACTIVE", "INVALID", "ACTIVE")):
         await store.save_event(*state_changed(f"s{number}", status))
     [[first, second, third, _]] = await store.outbox.take(slots, now=NOW, lease_seconds=10)
+    assert (first.attempts, second.attempts) == (1, 1)
     await store.outbox.save([DeliveryOutcome(first, successor=second)], now=NOW, lease_seconds=10)
     async with opened_store(database_url) as other:
         assert await other.outbox.take(slots, now=NOW, lease_seconds=10) == []
