@@ -29,9 +29,12 @@ def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # Python 3.13 and newer count IPv4-mapped IPv6 addresses, older ones do not.
+    is_mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    return address.is_loopback and not is_mapped
 
 
 def is_same_origin(url: str, other: str) -> bool:

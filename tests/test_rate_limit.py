@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import httpx
 import pytest
@@ -314,7 +314,7 @@ async def test_completions_are_limited_before_kombo_or_the_database_is_called(
             wrong = await client.post("/kombo/completions", headers=ADA, json={"activation_token": "made-up"})
             assert wrong.status_code == 422
         before = exchanged(sandbox)
-        with sqlite3.connect("kombo_embed.db") as database:
+        with closing(sqlite3.connect("kombo_embed.db")) as database, database:
             database.execute("drop table kombo_embed_completions")  # a query now fails with 503
         refused = await client.post("/kombo/completions", headers=ADA, json={"activation_token": "made-up"})
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -185,7 +185,7 @@ async def test_workers_are_replaced_under_load_without_an_error_and_back(
         await until_handled(tmp_path / "events", load)
     assert set(load.statuses) <= {200, 201}
     assert before < schema_version(tmp_path)
-    with sqlite3.connect(tmp_path / "kombo_embed.db") as database:
+    with closing(sqlite3.connect(tmp_path / "kombo_embed.db")) as database, database:
         found = dict(database.execute("SELECT integration_id, origin_id FROM kombo_embed_integrations"))
     assert load.completed.items() <= found.items()
     record_property(
@@ -194,7 +194,7 @@ async def test_workers_are_replaced_under_load_without_an_error_and_back(
 
 
 def schema_version(folder: Path) -> str:
-    with sqlite3.connect(folder / "kombo_embed.db") as database:
+    with closing(sqlite3.connect(folder / "kombo_embed.db")) as database, database:
         [(version,)] = database.execute(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - our own table
     return str(version)
 

@@ -7,6 +7,7 @@ import os
 import random
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,7 +77,7 @@ async def test_what_was_answered_is_recorded_once_and_every_handler_ran(
                 await server.kill()
     assert len(answered.integrations) >= KILLS
     if DATABASE_URL is None:
-        with sqlite3.connect(server.folder / "kombo_embed.db") as database:
+        with closing(sqlite3.connect(server.folder / "kombo_embed.db")) as database, database:
             assert database.execute("pragma integrity_check").fetchone() == ("ok",)
             ids = [row[0] for row in database.execute("select integration_id from kombo_embed_integrations")]
         assert len(ids) == len(set(ids))

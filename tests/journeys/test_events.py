@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -21,7 +22,7 @@ def created(number: int) -> dict[str, Any]:
 
 
 def add_event_of_a_later_version() -> None:
-    with sqlite3.connect(DATABASE) as database:
+    with closing(sqlite3.connect(DATABASE)) as database, database:
         database.execute(
             """
             insert into kombo_embed_outbox

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def end_user(connection: HTTPConnection) -> EndUser:
 def all_columns() -> dict[str, str]:
     """Return the text of each column, over all rows."""
     columns: dict[str, str] = {}
-    with sqlite3.connect(DATABASE) as database:
+    with closing(sqlite3.connect(DATABASE)) as database, database:
         tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in tables:
             found = database.execute(f"SELECT * FROM {table}")  # noqa: S608 - our own tables

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -26,7 +27,7 @@ async def deliver(client: httpx.AsyncClient, body: bytes) -> httpx.Response:
 
 
 def saved() -> list[tuple[Any, ...]]:
-    with sqlite3.connect("kombo_embed.db") as database:
+    with closing(sqlite3.connect("kombo_embed.db")) as database, database:
         query = "select body, reason, times from kombo_embed_malformed_events order by first_received_at"
         return database.execute(query).fetchall()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 
 import httpx
 
@@ -34,7 +34,7 @@ async def test_a_hundred_completions_of_one_token_write_one_record_and_one_event
         assert sorted(response.status_code for response in responses) == [200] * 99 + [201]
         assert len({response.json()["integration"]["id"] for response in responses}) == 1
         await eventually(lambda: len(events) == 1)
-    with sqlite3.connect(DATABASE) as database:
+    with closing(sqlite3.connect(DATABASE)) as database, database:
         records = "select count(*) from kombo_embed_integrations"
         assert database.execute(records).fetchone() == (1,)
         written = "select count(*) from kombo_embed_events where type = 'integration.connected'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -49,6 +50,6 @@ async def test_requests_cancelled_during_a_transaction_leave_the_database_usable
             await asyncio.gather(task, return_exceptions=True)
             later = await client.post("/kombo/webhooks", **created(10_000 + number))
             assert later.status_code == 204, number
-        with sqlite3.connect(DATABASE, timeout=1) as other:
+        with closing(sqlite3.connect(DATABASE, timeout=1)) as other, other:
             other.execute("BEGIN IMMEDIATE")
             other.rollback()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 
 import httpx
 import pytest
@@ -60,7 +61,7 @@ async def test_other_errors_are_plain_for_the_end_user(
             (await client.get("/kombo/integrations/unknown", headers=ADA)).json(),
             (await client.get("/kombo/integrations")).json(),
         ]
-        with sqlite3.connect("kombo_embed.db") as database:
+        with closing(sqlite3.connect("kombo_embed.db")) as database, database:
             database.execute("drop table kombo_embed_integrations")
         problems.append((await client.get("/kombo/integrations", headers=ADA)).json())
     assert {"rate_limited", "activation_rejected", "forbidden", "store_unavailable"} <= {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -210,7 +211,7 @@ async def test_health_needs_no_login_and_fails_without_the_database(
         webhooks = {"configured": True, "last_received_at": None}
         expected = {"status": "ok", "checks": {"store": "ok"}, "webhooks": webhooks}
         assert (healthy.status_code, healthy.json()) == (200, expected)
-        with sqlite3.connect("kombo_embed.db") as database:
+        with closing(sqlite3.connect("kombo_embed.db")) as database, database:
             database.execute("drop table kombo_embed_integrations")
         failing = await client.get("/kombo/health")
         assert (failing.status_code, failing.json()["status"]) == (503, "failing")

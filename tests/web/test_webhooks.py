@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,7 +41,7 @@ async def test_a_signed_event_is_recorded_before_the_response(kombo: httpx.Async
             assert (response.status_code, response.content) == (204, b"")
         found = await embed.integrations("acme")
     assert [(i.integration_id, i.category, i.tool) for i in found] == [("personio:abc", "ATS", "personio")]
-    with sqlite3.connect("kombo_embed.db") as database:
+    with closing(sqlite3.connect("kombo_embed.db")) as database, database:
         rows = database.execute("select environment, origin_id from kombo_embed_integrations").fetchall()
     assert rows == [("default", "acme")]
 
@@ -63,7 +64,7 @@ async def test_events_of_other_types_are_stored_and_acknowledged(
     async with running(app) as client:
         for _ in range(2):
             assert (await client.post("/kombo/webhooks", **signed(event))).status_code == 204
-    with sqlite3.connect("kombo_embed.db") as database:
+    with closing(sqlite3.connect("kombo_embed.db")) as database, database:
         received = database.execute("select event_id, type from kombo_embed_received_events").fetchall()
         outgoing = database.execute("select type from kombo_embed_events").fetchall()
     assert received == [("event-2", type_)]
