@@ -266,7 +266,8 @@ class World:
         await self.sandbox.aclose()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
-            task.cancel()
+            if task.get_name() != "kombo-embed transaction":  # it ends by itself, in its thread
+                task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         for instance in self._ever:
             await instance.embed.close()
