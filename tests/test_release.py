@@ -37,8 +37,10 @@ asyncio.run(main())
 """
 WITH_EXTRA = {
     "cli": "import kombo_embed.cli.app",
+    "console": "KomboEmbed(end_user=lambda _: None, settings=settings).console(authorize=lambda _: True)",
     "demo": "import kombo_embed.demo.app, kombo_embed.cli.app",
     "fastapi": "import kombo_embed.fastapi",
+    "otel": "import kombo_embed.otel; assert kombo_embed.otel.IS_INSTALLED",
     "postgres": "import asyncpg",
     "redis": "import kombo_embed.link_cache.redis_client, kombo_embed.link_cache.encryption",
     "test": "import kombo_embed.testing",
