@@ -37,7 +37,9 @@ FAULTS = (
     "foreign_json",
     "redirect",
     "unauthorized",
+    "slow",  # longer than the deadline
 )
+KOMBO_TIMEOUT = 1.0  # a hanging call holds up one of the clients for so long
 HONEST = {429, 502, 503, 504}
 MEGABYTE = 1024 * 1024
 FORK = """
@@ -135,26 +137,27 @@ async def test_nothing_grows_under_load_with_and_without_faults(
     """The load is four fifths of what the server can answer from its cache, measured first."""
     async with (
         served(sandbox.app) as kombo_url,
-        server(tmp_path, environment(kombo_url)) as host,
+        server(tmp_path, environment(kombo_url, KOMBO_TIMEOUT=str(KOMBO_TIMEOUT))) as host,
         browser(host.url) as client,
     ):
         saturation = await requests_per_second(client, seconds=min(5.0, LOAD_SECONDS / 4))
         for name, chance in (("without faults", 0.0), ("with faults", 0.1)):
             await load(client, sandbox, rate=saturation * 0.8, seconds=LOAD_SECONDS / 5, chance=chance)
-            before = held(host)
+            before = await held(host, client)
             statuses, slowest = await load(
                 client, sandbox, rate=saturation * 0.8, seconds=LOAD_SECONDS, chance=chance
             )
-            after = held(host)
+            after = await held(host, client)
             assert set(statuses) <= ({200} if not chance else {200, *HONEST})
             grown = (after[0] - before[0]) / MEGABYTE
             assert grown < max(2.0, LOAD_SECONDS / 600)
             assert after[1] <= before[1] + IDLE_CONNECTIONS
+            assert after[2] <= before[2] + CLIENTS  # a request that has just ended, of each
             record_property(
                 "figure",
                 f"{name}: {LOAD_SECONDS:.0f} s at {saturation * 0.8:.0f}/s, {statuses.total():,} requests, "
                 f"99th percentile {slowest * 1000:.0f} ms, memory {grown:+.1f} MB, "
-                f"descriptors {after[1] - before[1]:+d}",
+                f"descriptors {after[1] - before[1]:+d}, tasks {after[2] - before[2]:+d}",
             )
 
 
@@ -187,7 +190,7 @@ async def load(
             number += 1
             is_new = dice.random() < chance
             if is_new and dice.random() < 0.1:
-                await order_fault(sandbox, "create-link", dice.choice(FAULTS))
+                await order_fault(sandbox, "create-link", dice.choice(FAULTS), seconds=3 * KOMBO_TIMEOUT)
             who = f"new-{number}-{now}@acme" if is_new else f"p{number % CACHED_PEOPLE}@acme"
             response = await client.post("/kombo/links", headers=person(who), json={})
             statuses[response.status_code] += 1
@@ -199,7 +202,8 @@ async def load(
     return statuses, sorted(times)[len(times) * 99 // 100]
 
 
-def held(host: Server) -> tuple[int, int]:
-    """Return the memory of the server, and its file descriptors."""
+async def held(host: Server, client: httpx.AsyncClient) -> tuple[int, int, int]:
+    """Return the memory of the server, its file descriptors and its tasks."""
     pids = descendants(host.process.pid)
-    return sum(map(resident_bytes, pids)), sum(map(descriptors, pids))
+    tasks = (await client.get("/tasks")).json()
+    return sum(map(resident_bytes, pids)), sum(map(descriptors, pids)), tasks

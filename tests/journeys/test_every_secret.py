@@ -1,25 +1,25 @@
 """Every secret and personal datum of a full run is where docs/personal-data.md says, and nowhere else.
 
-Searched are all log records, all problems that the app responds with, and all columns of the database.
+Searched are all log records, all problems that the app responds with, all spans and metrics, and all columns
+of the database.
 """
 
 from __future__ import annotations
 
 import re
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.requests import HTTPConnection
 
-from kombo_embed import EndUser, Event
+from kombo_embed import EndUser, Event, metadata
 from kombo_embed.sandbox import Sandbox
 from tests.fakes import RedisImpostor
 from tests.support import (
     API_KEY,
-    DATABASE,
     WEBHOOK_SECRET,
     LogRecorder,
     deliver_webhooks,
@@ -30,6 +30,7 @@ from tests.support import (
     running,
     webhook_request,
 )
+from tests.telemetry import Recorded
 
 PAGE = Path(__file__).parents[2] / "docs" / "personal-data.md"
 ROW = re.compile(
@@ -67,29 +68,43 @@ def end_user(connection: HTTPConnection) -> EndUser:
     return PERSON if connection.headers["x-person"] == "ada" else eve
 
 
-def all_columns() -> dict[str, str]:
+async def all_columns(database_url: str) -> dict[str, str]:
     """Return the text of each column, over all rows."""
     columns: dict[str, str] = {}
-    with closing(sqlite3.connect(DATABASE)) as database, database:
-        tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for table in tables:
-            found = database.execute(f"SELECT * FROM {table}")  # noqa: S608 - our own tables
-            names = [one[0] for one in found.description]
-            rows = found.fetchall()
-            for at, name in enumerate(names):
-                values = [row[at] for row in rows]
-                texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values]
-                columns[f"{table.removeprefix('kombo_embed_')}.{name}"] = "\n".join(texts)
+    engine = create_async_engine(database_url)
+    async with engine.connect() as connection:
+        for table in metadata.tables:
+            found = await connection.execute(text(f"SELECT * FROM {table}"))  # noqa: S608 - our own tables
+            rows = found.all()
+            for at, name in enumerate(found.keys()):
+                columns[f"{table.removeprefix('kombo_embed_')}.{name}"] = "\n".join(
+                    as_text(row[at]) for row in rows
+                )
+    await engine.dispose()
     return columns
 
 
-async def full_run(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> Run:
+def as_text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def telemetry_text(recorded: Recorded) -> str:
+    """Return everything that OpenTelemetry has recorded of us."""
+    spans = [span.to_json() for span in recorded.spans()]
+    metrics = [metric.to_json() for metric in recorded.exported()]
+    assert len(spans) > len(FAULTS)
+    assert metrics
+    return "\n".join([*spans, *metrics])
+
+
+async def full_run(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, database_url: str) -> Run:
     """Connect, reconnect, fail, forge, and let a handler fail; return what is left."""
     run, handled = Run(), list[Event]()
     async with RedisImpostor() as redis:
         app, embed = make_host(
             kombo,
             end_user=end_user,
+            database_url=database_url,
             redis_url=redis.url,
             encryption_keys=(ENCRYPTION_KEY,),
             allow_disconnect=True,
@@ -107,7 +122,6 @@ async def full_run(sandbox: Sandbox, kombo: httpx.AsyncBaseTransport) -> Run:
             run.data["magic link"] = magic_link.partition("token=")[2]
             await use_everything(client, sandbox, run)
             await eventually(lambda: bool(handled))
-            run.columns = all_columns()
     return run
 
 
@@ -157,15 +171,21 @@ def documented() -> dict[str, set[str]]:
 
 
 async def test_each_datum_is_in_the_columns_that_the_page_names_and_nowhere_else(
-    log: LogRecorder, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
+    log: LogRecorder,
+    recorded: Recorded,
+    sandbox: Sandbox,
+    kombo: httpx.AsyncBaseTransport,
+    database_url: str,
 ) -> None:
-    run = await full_run(sandbox, kombo)
-    assert {datum: run.places(datum) for datum in run.data} == documented()
+    run = await full_run(sandbox, kombo, database_url)
     lines = [line for line in log.lines if not line.startswith(("httpx HTTP Request: ", "asyncio "))]
+    run.columns = await all_columns(database_url)
+    assert {datum: run.places(datum) for datum in run.data} == documented()
     # The handler's own exception is the host's: its traceback is logged as it is.
     ours = "\n".join(line for line in lines if "the handler failed for" not in line)
-    problems = "\n".join(run.problems)
+    problems, telemetry = "\n".join(run.problems), telemetry_text(recorded)
     assert len(run.problems) > 2 * len(FAULTS)
     for datum, value in run.data.items():
         assert value not in problems, datum
+        assert value not in telemetry, datum
         assert datum == "origin id" or value not in ours, datum
