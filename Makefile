@@ -32,7 +32,7 @@ SMOKE := tests/test_public_surface.py tests/journeys/test_connect_journey.py tes
     tests/store/test_database.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations test-lowest test-pythons test-python faults soak mutants check format bench bench-quick build dist docs links reference lock screenshots clean
+.PHONY: help demo test test-integrations test-lowest test-pythons test-python faults soak-faults soak mutants check format bench bench-quick build dist docs links reference lock screenshots clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -68,8 +68,10 @@ test-python: $(VENV)/.dev
 faults: $(VENV)/.dev $(MODULE) ## the thirty faults of docs/reliability.md, in small, and what was measured (5 minutes)
 	@$(TESTING) $(BIN)/python -m tests.faults $(ARGS)
 
-soak: $(VENV)/.dev $(MODULE) ## hours of tests at full size: the thirty faults, 10,000 simulated customers, a million rows
+soak-faults: $(VENV)/.dev $(MODULE) ## the thirty faults at full size (two hours)
 	@$(FULL) $(TESTING) $(BIN)/python -m tests.faults $(ARGS)
+
+soak: soak-faults ## hours of tests at full size: the thirty faults, 10,000 simulated customers, a million rows
 	@$(FULL) $(TESTING) $(BIN)/python -m pytest tests/simulation tests/web/test_generated_requests.py \
 	    tests/journeys/test_details_after_crashes.py \
 	    tests/store/test_delivery_order.py tests/store/test_every_plan.py tests/link_cache $(ARGS)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rows import Row
+from tests.faults.sizes import FULL
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
@@ -38,7 +39,8 @@ class FaultTable:
 
     def line(self, row: Row) -> str:
         """Return the row as Markdown."""
-        command = f'`make faults ARGS="--rows {row.number}"`'
+        target = "soak-faults" if FULL else "faults"
+        command = f'`make {target} ARGS="--rows {row.number}"`'
         cells = (str(row.number), row.fault, row.expected, self._measured(row), command, row.uncovered)
         return f"| {' | '.join(cells)} |"
 

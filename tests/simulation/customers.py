@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import Any
 
 import httpx
@@ -119,7 +120,7 @@ class Customer:
             chosen = self._world.some_embed()
             if chosen is not None:
                 owner, embed = chosen
-                if await self._world.inside(owner, embed.erase(self.origin_id)):
+                if await self._world.inside(owner, partial(embed.erase, self.origin_id)):
                     break
             await asyncio.sleep(1)
         self._truth.end_erasure(self.origin_id, self._world.loop.now)

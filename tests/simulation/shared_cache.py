@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from kombo_embed.models import CacheKey, ConnectionLink
 from kombo_embed.ports import Invalidation, MintLease
+from tests.simulation.invariants import MARGIN_SECONDS
 from tests.simulation.virtual_time import VirtualLoop
 
 LEASE_SECONDS = 5.0  # as that of the real one
@@ -90,7 +91,8 @@ class SharedLinkCache:
         gives_up_at = loop.time() + WAITED_SECONDS
         while not self._shared.acquire(key, owner) and loop.time() < gives_up_at:
             await asyncio.sleep(POLL_SECONDS)
-            if (link := self._shared.find(key, after=began if fresh else 0)) is not None:
+            link = self._shared.find(key, after=began if fresh else 0)
+            if link is not None and link.deadline - loop.time() >= MARGIN_SECONDS:
                 yield _Lease(self._shared, key, link)
                 return
         try:

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,7 @@ class World:
         opened = False
         while not opened:
             instance = self._make_instance()
-            opened = await self.inside(instance.process, instance.embed.open())
+            opened = await self.inside(instance.process, instance.embed.open)
             instance.is_open = opened
             if not opened:
                 self._forget(instance)
@@ -121,7 +121,7 @@ class World:
         self._ever.append(instance)
         return instance
 
-    async def inside(self, owner: Process, work: Coroutine[Any, Any, object]) -> bool:
+    async def inside(self, owner: Process, work: Callable[[], Awaitable[object]]) -> bool:
         """Run work in a process; return whether it succeeded. Whoever waits outlives the process."""
         context = contextvars.copy_context()
         context.run(process.set, owner)
@@ -130,7 +130,7 @@ class World:
         async def run() -> None:
             is_done = False
             try:
-                await work
+                await work()
                 is_done = True
             except KomboEmbedError:
                 pass
