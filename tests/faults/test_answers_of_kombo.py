@@ -70,7 +70,7 @@ async def test_no_damaged_answer_becomes_a_link(record_property: Record) -> None
     async with running(app) as client:
         for number in range(BODIES):
             answer = damaged(chance)
-            who = person(f"p{number}@acme")
+            who = person(f"p@acme-{number}")
             response = await client.post("/kombo/links", headers=who, json={})
             statuses[response.status_code] += 1
             if response.status_code == 200:

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
@@ -15,6 +17,55 @@ TEXTS = [
     *("session_key", "claim_email", "claim_organization_name", "claim_origin_id"),
     *("scope_config_id", "remote_environment", "environment", "oidc_audience", "oidc_issuer", "jwks_url"),
 ]
+
+# Texts as an environment variable may contain them, many of which look like a valid value.
+PIECES = st.sampled_from(
+    [
+        *(
+            "https://",
+            "http://",
+            "postgresql://",
+            "sqlite+aiosqlite:///",
+            "rediss://",
+            "unix://",
+            "localhost",
+        ),
+        *(
+            "user:pw-of-someone@",
+            "[::1",
+            ":99999",
+            "/v1",
+            "?x=%zz",
+            "#",
+            "..",
+            ",",
+            " ",
+            "\t",
+            "\n",
+            "=",
+            "*",
+            "null",
+        ),
+        *(
+            "10",
+            "1e400",
+            "-1",
+            "nan",
+            "0x10",
+            "1/minute",
+            "true",
+            "HRIS",
+            "hibob",
+            "RS256",
+            "none",
+            "é",
+            "\u200b",
+        ),
+    ]
+)
+VALUES = st.lists(PIECES | st.text(st.characters(exclude_characters="\0", codec="utf-8")), max_size=6).map(
+    "".join
+)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +97,25 @@ def test_a_value_that_cannot_work_is_refused_by_the_name_of_its_variable(name: s
     with pytest.raises(ConfigurationError, match=f"KOMBO_{name.upper()}") as caught:
         Settings(**{"api_key": API_KEY, name: value})
     assert "pw@" not in str(caught.value)
+
+
+@given(name=st.sampled_from(sorted(Settings.model_fields)), value=VALUES)
+def test_any_text_in_a_variable_is_accepted_or_refused_by_its_name_and_never_repeated_if_secret(
+    name: str, value: str
+) -> None:
+    variable = f"KOMBO_{name.upper()}"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KOMBO_API_KEY", API_KEY)
+        environment.setenv(variable, value)
+        try:
+            said = repr(Settings())
+        except ConfigurationError as error:
+            said = str(error)
+            assert variable in said
+    if name.endswith(("_url", "_issuer", "_origins")) or "SecretStr" in str(
+        Settings.model_fields[name].annotation
+    ):
+        assert "pw-of-someone" not in said
 
 
 def test_an_allowed_origin_is_normalized_as_browsers_send_it() -> None:
