@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -29,7 +29,11 @@ async def sign_in(request: Request) -> RedirectResponse:
 
 app = Starlette(
     routes=[Route("/sign-in", sign_in)],
-    middleware=[Middleware(SessionMiddleware, secret_key=secrets.token_urlsafe(), same_site="lax")],
+    middleware=[
+        Middleware(
+            SessionMiddleware, secret_key=os.environ.get("SESSION_SECRET", "change-me"), same_site="lax"
+        )
+    ],
 )
 embed = KomboEmbed(end_user=current_end_user)
 embed.install(app)

@@ -6,6 +6,7 @@ const WORDS: Record<string, string> = {
   recording: "Finishing…",
   connected: "Connected.",
   cancelled: "Nothing was changed.",
+  already_connected: "This tool is already connected.",
 };
 
 export function ConnectButton() {

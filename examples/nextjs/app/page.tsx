@@ -4,7 +4,7 @@ import { ConnectButton } from "./connect-button";
 
 export default function Page() {
   return (
-    <main style={{ maxWidth: "48rem", margin: "2rem auto", padding: "0 1rem" }}>
+    <main style={{ width: "100%", maxWidth: "48rem", margin: "2rem auto", padding: "0 1rem" }}>
       <h1>Integrations</h1>
       <ConnectButton />
       <h2>Connected tools</h2>
