@@ -13,6 +13,7 @@ import tempfile
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -228,16 +229,26 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
             await serving
 
 
+# The statements that a caller wants to see; what runs in the background has a context of its own.
+_STATEMENTS: ContextVar[list[str] | None] = ContextVar("statements", default=None)
+
+
 @contextmanager
 def recorded_statements() -> Iterator[list[str]]:
-    """The statements that are executed within the context, on any database of this process."""
-    statements: list[str] = []
+    """The statements that the caller executes within the context, on any database, transactions included.
+
+    Those of the background work, which run at times of their own, are not among them.
+    """
 
     def record(*arguments: Any) -> None:
-        statements.append(arguments[2])
+        if (recorded := _STATEMENTS.get()) is not None:
+            recorded.append(arguments[2])
 
+    statements: list[str] = []
     event.listen(Engine, "before_cursor_execute", record)
+    reset = _STATEMENTS.set(statements)
     try:
         yield statements
     finally:
+        _STATEMENTS.reset(reset)
         event.remove(Engine, "before_cursor_execute", record)

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextvars import ContextVar
 from typing import Any
 
 import httpx
-import pytest
-from sqlalchemy import Engine, event
 
 from kombo_embed.sandbox import Sandbox
 from tests.redis_server import RedisServer
-from tests.support import ManualClock, exchanged, make_host, minted, order_fault, person, running
+from tests.support import (
+    ManualClock,
+    exchanged,
+    make_host,
+    minted,
+    order_fault,
+    person,
+    recorded_statements,
+    running,
+)
 
 ADA = person("ada@acme")
 PRESET = {"integration_tool": "hibob"}
-# The statements of one request; the background work, which has a context of its own, is not in it.
-STATEMENTS: ContextVar[list[str] | None] = ContextVar("statements", default=None)
-
-
-@pytest.fixture(autouse=True)
-def recorded_statements() -> Iterator[None]:
-    """Record the statements of every database in `STATEMENTS`, transactions included."""
-
-    def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        recorded = STATEMENTS.get()
-        if recorded is not None:
-            recorded.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", execute)
-    yield
-    event.remove(Engine, "before_cursor_execute", execute)
 
 
 async def request(client: httpx.AsyncClient, method: str, path: str, body: Any) -> tuple[int, list[str]]:
     """Return the status of a request of Ada's and the statements that it executed."""
-    statements: list[str] = []
-    reset = STATEMENTS.set(statements)
-    response = await client.request(method, f"/kombo{path}", headers=ADA, json=body)
-    STATEMENTS.reset(reset)
+    with recorded_statements() as statements:
+        response = await client.request(method, f"/kombo{path}", headers=ADA, json=body)
     return response.status_code, statements
 
 
