@@ -91,7 +91,9 @@ class Composition:
         details = self._details_reader(client, store, dispatcher)
         flow = self._flow(client, store, links, rates, Wake(dispatcher.wake, details.wake))
         rejections = self._closing(WebhookRejections(clock=self._clock))
-        counting = Counting(store.support.rollups, store.details, take_rejections=rejections.take)
+        counting = Counting(
+            store.support.rollups, store.details, take_rejections=rejections.take, clock=clock
+        )
         housekeeping = await self._start_background_work(client, store, dispatcher, counting)
         if self._collaborators.background:
             details.start()

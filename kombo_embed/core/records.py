@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from kombo_embed.integration import Completion, Integration, IntegrationPage, IntegrationQuery
 from kombo_embed.models import CacheKey, LinkType
@@ -177,22 +177,14 @@ class DetailsQueue(Protocol):
         """Take a lease that no other process holds, or extend the own one; return whether it is held now."""
 
 
-class CountChanges(Protocol):
-    """What is to be counted again."""
-
-    @property
-    def has_more(self) -> bool:
-        """Return whether there is more than one fold should count."""
-
-
 class RollupStore(Protocol):
     """The counts for the console. All methods raise `StoreUnavailable`."""
 
-    async def find_changes(self) -> CountChanges | None:
-        """Look for facts that are not counted yet; return None if there are none."""
+    async def has_changes(self) -> bool:
+        """Return whether there may be facts that are not counted yet."""
 
-    async def fold(self, changes: Any) -> None:  # noqa: ANN401 - what `find_changes` of the same object returned
-        """Count again what changed, and replace the counts."""
+    async def fold(self) -> bool:
+        """Count again what changed, and replace the counts; return whether there is more to count."""
 
     async def add(self, metric: str, numbers: Mapping[str, int]) -> None:
         """Add to the counts of this hour, one for each reason."""

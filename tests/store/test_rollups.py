@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+
 import pytest
 
 from kombo_embed.clock import ManualClock
 from kombo_embed.core.counting import Counting
-from kombo_embed.ports import ErasurePosition
+from kombo_embed.ports import ErasurePosition, utc_now
 from kombo_embed.store.store import Store
 from kombo_embed.store.support import counts
 from kombo_embed.store.support.overview import OverviewData
-from kombo_embed.store.tables import integrations
-from tests.store.large import insert_many
+from kombo_embed.store.support.rollups import EVENTS_PER_READ
+from kombo_embed.store.tables import events, integrations
+from tests.store.large import event, insert_many
 from tests.store.samples import created, fixed_clock, key, opened_store, register, state_changed
 from tests.store.test_lists import row
+from tests.support import recorded_statements
 
 DAY = 24 * 3600.0
 
@@ -22,7 +28,11 @@ async def fold(store: Store, clock: ManualClock | None = None) -> None:
     """Fold as a process does that looks ten seconds later."""
     if clock is not None:
         clock.advance(10)
-    await Counting(store.support.rollups, store.details, take_rejections=dict).run_once()
+    await counting(store, clock or ManualClock()).run_once()
+
+
+def counting(store: Store, clock: ManualClock) -> Counting:
+    return Counting(store.support.rollups, store.details, take_rejections=dict, clock=clock)
 
 
 async def read(store: Store, *, days: int = 7) -> OverviewData:
@@ -101,10 +111,12 @@ async def test_only_the_process_that_holds_the_lease_folds(database_url: str) ->
 async def test_a_fold_without_news_writes_nothing(store: Store) -> None:
     await store.save_event(*created())
     await fold(store)
-    while await store.support.rollups.find_changes() is not None:
+    store.support.rollups._clock.advance(61)  # type: ignore[attr-defined]  # noqa: SLF001 - past the overlap
+    await fold(store)
+    assert not await store.support.rollups.has_changes()
+    with recorded_statements() as statements:
         await fold(store)
-        store.support.rollups._clock.advance(61)  # type: ignore[attr-defined]  # noqa: SLF001 - past the overlap
-    assert await store.support.rollups.find_changes() is None
+    assert [one.split()[0] for one in statements if "kombo_embed" in one] == ["SELECT"]
 
 
 async def test_the_past_is_counted_in_steps_after_an_upgrade(database_url: str) -> None:
@@ -113,9 +125,7 @@ async def test_the_past_is_counted_in_steps_after_an_upgrade(database_url: str) 
         for number in range(4):
             await store.save_event(*created(f"e{number}", integration_id=f"personio:{number}"))
             clock.advance(10 * DAY)
-        changes = await store.support.rollups.find_changes()
-        assert changes is not None
-        assert changes.has_more
+        assert await store.support.rollups.fold()
         await fold(store)
         assert total(await read(store, days=90), counts.CONNECTED) == 4
         assert total(await read(store, days=31), counts.CONNECTED) == 3
@@ -131,6 +141,58 @@ async def test_a_fact_that_commits_late_is_counted(database_url: str) -> None:
             await other.save_event(*created("e2", integration_id="personio:2"))
         await fold(store, clock)
         assert total(await read(store), counts.CONNECTED) == 2
+
+
+async def test_more_events_within_a_minute_than_one_read_returns_are_all_counted_by_one_fold(
+    database_url: str,
+) -> None:
+    clock = fixed_clock()
+    async with opened_store(database_url, clock=clock) as store:
+        await store.save_event(*created("e1", integration_id="personio:1"))
+        clock.advance(3 * DAY)
+        await fold(store, clock)
+        await store.save_event(*state_changed("s1", "INVALID", integration_id="personio:1"))
+        first = {name: value for name, value in event(1).items() if name != "id"}
+        many = [
+            first
+            | {"event_id": f"many {number}", "occurred_at": utc_now(clock) - timedelta(milliseconds=number)}
+            for number in range(2 * EVENTS_PER_READ)
+        ]
+        async with store._database.writing() as connection:  # noqa: SLF001 - many at once
+            await insert_many(connection, events, many)
+        async with asyncio.timeout(60):
+            await fold(store, clock)
+        assert total(await read(store), counts.HEALTHY) == 0
+        clock.advance(61)
+        await fold(store, clock)
+        assert not await store.support.rollups.has_changes()
+
+
+class SlowRollups:
+    """Counts that take long."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+
+    async def has_changes(self) -> bool:
+        return True
+
+    async def fold(self) -> bool:
+        self.clock.advance(3)
+        return False
+
+    async def add(self, metric: str, numbers: Mapping[str, int]) -> None:
+        raise AssertionError(metric, numbers)
+
+
+async def test_counts_that_take_long_are_renewed_less_often(store: Store) -> None:
+    clock = fixed_clock()
+    slow = Counting(SlowRollups(clock), store.details, take_rejections=dict, clock=clock)
+    await slow.run_once()
+    assert slow.interval_seconds == 60
+    quick = counting(store, clock)
+    await quick.run_once()
+    assert quick.interval_seconds == 10
 
 
 async def test_abandoned_and_failed_flows_are_counted_by_the_day(database_url: str) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, and_, delete, func, or_, select
+from sqlalchemy import Column, ScalarSelect, and_, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kombo_embed.store.database import read_only, run_to_completion
@@ -24,12 +24,12 @@ from kombo_embed.store.transaction import Transaction
 DAYS = 91  # of which the overview shows up to ninety whole ones
 HOURS = 48
 DAYS_PER_FOLD = 10  # of the past, after the first start of this version
-EVENTS_PER_FOLD = 5_000
+EVENTS_PER_READ = 5_000
 OVERLAP = timedelta(minutes=1)  # a transaction may commit after later ones, and clocks may differ
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Times in the table: up to when changes were counted, and the last day that was counted for the first time.
-KNOWN, PAST = "position.changes", "position.past"
+TIMES = KNOWN, PAST = "position.changes", "position.past"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +46,71 @@ class Changes:
 class Rollups(StorePart):
     """The counts of one environment. The process that holds the lease calls `fold`."""
 
-    _looked_until: datetime = EPOCH
-    _has_more: bool = False
-
     @read_only
-    async def find_changes(self) -> Changes | None:
-        """Look for facts that are not counted yet; return None if there are none."""
+    async def has_changes(self) -> bool:
+        """Return whether there may be facts that are not counted yet, by one statement."""
         async with self._reading() as transaction:
-            newest = await _newest_fact(transaction)
-            if newest is None or (newest <= self._looked_until - OVERLAP and not self._has_more):
-                self._looked_until = transaction.now
-                return None
-            times = await _read_times(transaction)
-            today = _day(transaction.now)
-            since = max(times.get(KNOWN, transaction.now - HOURS * HOUR), self._looked_until) - OVERLAP
-            first = await _first_day(transaction, times, earliest=today - DAYS * DAY)
-            new = [first + number * DAY for number in range((today - first).days + 1)]
-            changed, until, is_complete = await _find_changed(transaction, since)
-            days = {*new[:DAYS_PER_FOLD], *(day for day in changed if today - DAYS * DAY <= day <= today)}
-            if not days and not await _has_newer(transaction, since + OVERLAP):
-                self._looked_until = until
-                return None
-            has_more = len(new) > DAYS_PER_FOLD or not is_complete
-            return Changes(frozenset(days), frozenset(new[:DAYS_PER_FOLD]), since, until, has_more)
+            newest, known, past = await _read_newest(transaction)
+            if newest is None:
+                return False
+            return past is None or past < _day(transaction.now) or newest > (known or EPOCH) - OVERLAP
 
-    async def fold(self, changes: Changes) -> None:
-        """Count again what changed, a day in a transaction, and replace the counts."""
-        today = _day(self._now())
+    async def fold(self) -> bool:
+        """Count again what changed, a day in a transaction, and replace the counts.
+
+        Return whether there is more than one fold should count.
+        """
+        changes = await self._find_changes()
         found = await self._count_hours(changes.since)
         counted: set[tuple[str, datetime]] = set()
         for day in sorted(changes.days):
             # How long a connection took does not change later.
-            with_durations = day in changes.new_days or day >= today - DAY
+            with_durations = day in changes.new_days or day >= _day(changes.until) - DAY
             found |= await self._count_day(day, with_durations=with_durations)
             counted |= {(name, day) for name in counts.metrics(with_durations=with_durations)}
         await self._save(changes, found, counted)
-        self._looked_until, self._has_more = changes.until, changes.has_more
+        return changes.has_more
+
+    async def _find_changes(self) -> Changes:
+        """Find what changed since the last fold, of which a minute is counted twice."""
+        changes = await self._find_new()
+        days, position = set(changes.days), changes.since
+        while position < changes.until:
+            some, position = await self._read_days(position, until=changes.until)
+            days |= some
+        today = _day(changes.until)
+        return replace(changes, days=frozenset(day for day in days if today - DAYS * DAY <= day <= today))
+
+    @read_only
+    async def _find_new(self) -> Changes:
+        """Return the days that were never counted, and those on which links were minted."""
+        async with self._reading() as transaction:
+            until, times = transaction.now, await _read_times(transaction)
+            since = times.get(KNOWN, until - HOURS * HOUR) - OVERLAP
+            first = await _first_day(transaction, times, earliest=_day(until) - DAYS * DAY)
+            new = [first + number * DAY for number in range((_day(until) - first).days + 1)]
+            days = {*new[:DAYS_PER_FOLD]}
+            newest = await _outermost(transaction, minted_links.c.minted_at)
+            if newest is not None and newest > since:
+                days |= {_day(newest), _day(since)}
+        new_days = frozenset(new[:DAYS_PER_FOLD])
+        return Changes(frozenset(days), new_days, since, until, has_more=len(new) > DAYS_PER_FOLD)
+
+    @read_only
+    async def _read_days(self, since: datetime, *, until: datetime) -> tuple[set[datetime], datetime]:
+        """Return the days that the next events after a time are about, and up to when these were read."""
+        at, connected_at = events.c.occurred_at, events.c.integration["connected_at"].as_string()
+        later = events.c.environment == self._environment, at > since
+        last = select(at).where(*later).order_by(at).offset(EVENTS_PER_READ - 1).limit(1)
+        async with self._reading() as transaction:
+            execute = transaction.connection.execute
+            end = (await execute(last)).scalar_one_or_none()
+            page = later if end is None else (*later, at <= end)
+            some = select(func.substr(connected_at, 1, 10).label("day"), at).where(*page).subquery()
+            each = select(some.c.day, func.min(some.c.occurred_at), func.max(some.c.occurred_at))
+            rows = (await execute(each.group_by(some.c.day))).all()
+        days = {datetime.fromisoformat(row.day).replace(tzinfo=UTC) for row in rows if row.day}
+        return days | {_day(time) for row in rows for time in row[1:]}, end or until
 
     @read_only
     async def _count_hours(self, since: datetime) -> counts.Counts:
@@ -119,28 +148,6 @@ class Rollups(StorePart):
             await _write(transaction, added, adds=True)
 
 
-async def _find_changed(transaction: Transaction, since: datetime) -> tuple[set[datetime], datetime, bool]:
-    """Return the days that events and links since then are about, and up to when all of them were read."""
-    connected_at = events.c.integration["connected_at"].as_string()
-    some = (
-        select(events.c.occurred_at, func.substr(connected_at, 1, 10).label("day"))
-        .where(events.c.environment == transaction.environment, events.c.occurred_at > since)
-        .order_by(events.c.occurred_at)
-        .limit(EVENTS_PER_FOLD)
-        .subquery()
-    )
-    query = select(some.c.day, func.min(some.c.occurred_at), func.max(some.c.occurred_at), func.count())
-    rows = (await transaction.connection.execute(query.group_by(some.c.day))).all()
-    times = [time for row in rows for time in row[1:3]]
-    days = {datetime.fromisoformat(row.day).replace(tzinfo=UTC) for row in rows if row.day}
-    days |= {_day(time) for time in times}
-    is_complete = sum(row[3] for row in rows) < EVENTS_PER_FOLD
-    newest = await _outermost(transaction, minted_links.c.minted_at)
-    if newest is not None and newest > since + OVERLAP:
-        days |= {_day(newest), _day(since)}
-    return days, transaction.now if is_complete else max(times), is_complete
-
-
 async def _first_day(transaction: Transaction, times: dict[str, datetime], *, earliest: datetime) -> datetime:
     """Return the first day that was never counted: after the last one that was, or that of the first fact."""
     if PAST in times:
@@ -150,8 +157,8 @@ async def _first_day(transaction: Transaction, times: dict[str, datetime], *, ea
     return _day(min((one for one in found if one is not None), default=transaction.now))
 
 
-async def _newest_fact(transaction: Transaction) -> datetime | None:
-    """Return when the newest fact was written, by one statement."""
+async def _read_newest(transaction: Transaction) -> list[datetime | None]:
+    """Return when the newest fact was written, and the two times that the last fold saved."""
     columns = events.c.occurred_at, minted_links.c.minted_at, received_events.c.received_at
     newest = [
         select(column)
@@ -161,13 +168,16 @@ async def _newest_fact(transaction: Transaction) -> datetime | None:
         .scalar_subquery()
         for column in columns
     ]
-    found = (await transaction.connection.execute(select(*newest))).one()
-    return max((time for time in found if time is not None), default=None)
+    query = select(*newest, *(_time(transaction, name) for name in TIMES))
+    *facts, known, past = (await transaction.connection.execute(query)).one()
+    times = [None if number is None else _from_micros(number) for number in (known, past)]
+    return [max((time for time in facts if time is not None), default=None), *times]
 
 
-async def _has_newer(transaction: Transaction, since: datetime) -> bool:
-    newest = await _outermost(transaction, received_events.c.received_at)
-    return newest is not None and newest > since
+def _time(transaction: Transaction, name: str) -> ScalarSelect[int]:
+    is_time = rollups.c.metric == name, rollups.c.bucket == EPOCH, rollups.c.dimension == ""
+    ours = rollups.c.environment == transaction.environment
+    return select(rollups.c.count).where(ours, *is_time).scalar_subquery()
 
 
 async def _outermost(
@@ -183,10 +193,10 @@ async def _outermost(
 
 async def _read_times(transaction: Transaction) -> dict[str, datetime]:
     query = select(rollups.c.metric, rollups.c.count).where(
-        rollups.c.environment == transaction.environment, rollups.c.metric.in_([KNOWN, PAST])
+        rollups.c.environment == transaction.environment, rollups.c.metric.in_(TIMES)
     )
     rows = await transaction.connection.execute(query)
-    return {name: EPOCH + timedelta(microseconds=number) for name, number in rows}
+    return {name: _from_micros(number) for name, number in rows}
 
 
 async def _read_stored(transaction: Transaction, changes: Changes) -> counts.Counts:
@@ -245,3 +255,7 @@ def _day(moment: datetime) -> datetime:
 
 def _micros(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def _from_micros(number: int) -> datetime:
+    return EPOCH + timedelta(microseconds=number)
