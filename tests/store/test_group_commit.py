@@ -7,7 +7,7 @@ import multiprocessing
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from kombo_embed.errors import StoreUnavailable
-from kombo_embed.store.database import Database
+from kombo_embed.store.database import BUSY_SECONDS, Database
 from kombo_embed.store.group_commit import GroupCommit
 from tests.support import SQLITE_URL
 
@@ -32,13 +32,19 @@ class Undone(Exception):
     """A writer's own failure."""
 
 
-@pytest.fixture
-async def database() -> AsyncIterator[Database]:
-    database = Database(SQLITE_URL, busy_seconds=0.5)
+@asynccontextmanager
+async def opened_database(*, busy_seconds: float = BUSY_SECONDS) -> AsyncIterator[Database]:
+    database = Database(SQLITE_URL, busy_seconds=busy_seconds)
     async with database.writing() as connection:
         await connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS numbers (number INTEGER PRIMARY KEY)")
     yield database
     await database.aclose()
+
+
+@pytest.fixture
+async def database() -> AsyncIterator[Database]:
+    async with opened_database() as database:
+        yield database
 
 
 async def insert(database: Database, number: int) -> None:
@@ -143,8 +149,8 @@ async def test_writers_run_in_the_order_in_which_they_came(database: Database) -
     assert numbers() == list(range(200))
 
 
-async def test_a_writer_that_waited_too_long_writes_nothing_later(database: Database) -> None:
-    async with Blocked(database) as blocked:
+async def test_a_writer_that_waited_too_long_writes_nothing_later() -> None:
+    async with opened_database(busy_seconds=1) as database, Blocked(database) as blocked:
         waiting = asyncio.create_task(insert(database, 1))
         with pytest.raises(StoreUnavailable):
             await waiting

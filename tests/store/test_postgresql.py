@@ -200,8 +200,8 @@ async def test_a_server_that_does_not_answer_is_unavailable_after_the_deadline(
     server = await asyncio.start_server(never_answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     url = f"postgresql+asyncpg://kombo:hush-hush@127.0.0.1:{port}/db"
-    unanswered = Store(url, environment="default", clock=fixed_clock(), busy_seconds=0.5)
-    async with opened_store(postgres_url, busy_seconds=0.5) as store:
+    unanswered = Store(url, environment="default", clock=fixed_clock(), busy_seconds=1)
+    async with opened_store(postgres_url, busy_seconds=1) as store:
         async with (
             locked_table(postgres, postgres_database, "kombo_embed_integrations"),
             asyncio.timeout(10),

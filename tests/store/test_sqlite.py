@@ -133,7 +133,7 @@ async def test_commits_are_flushed_to_disk_and_survive_a_reopening(store: Store)
 
 
 async def test_concurrent_writers_wait_for_a_lock_of_another_process_at_the_same_time() -> None:
-    async with opened_store(SQLITE_URL, busy_seconds=0.5) as store:
+    async with opened_store(SQLITE_URL, busy_seconds=1) as store:
         with closing(sqlite3.connect(FILE, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             started = asyncio.get_running_loop().time()
