@@ -33,7 +33,7 @@ async def apply(
             return False
         await webhook_events.save_id(transaction, event)
     elif saved := await webhook_events.save(transaction, event, report):
-        transaction.invalidate(await _save_report(transaction, event, report, has_states=saved.has_states))
+        transaction.invalidate(await _save_report(transaction, event, report, saved=saved))
     return True
 
 
@@ -42,17 +42,22 @@ async def _save_report(
     event: upstream.WebhookEvent,
     report: upstream.Report | None,
     *,
-    has_states: bool,
+    saved: webhook_events.SavedEvent,
 ) -> str | None:
     """Save what an event reports; return the origin id whose links it invalidates, if no change does."""
     match report:
         case upstream.ReportedIntegration():
             # Here Kombo names the end user who connected it; in other events it may be another one.
             caused = replace(transaction, actor=report.email)
-            saved = await integrations.save(
-                caused, report, origin_id=report.origin_id, source="webhook", has_states=has_states
+            completion = await integrations.save(
+                caused,
+                report,
+                origin_id=report.origin_id,
+                source="webhook",
+                has_states=saved.has_states,
+                is_known=saved.is_known,
             )
-            return saved.integration.origin_id if saved else report.origin_id
+            return completion.integration.origin_id if completion else report.origin_id
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)
         case upstream.ReportedState():

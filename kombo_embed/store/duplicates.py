@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, func, select, tuple_, update
+from sqlalchemy import RowMapping, bindparam, exists, func, select, tuple_, update
 
 from kombo_embed.store import erasure_marks
 from kombo_embed.store.outbox import write_event
@@ -15,6 +15,15 @@ from kombo_embed.store.transaction import Transaction
 
 DUPLICATES_NAMED = 10  # the oldest ones, in an event
 SAME = ("origin_id", "tool", "category")  # in what duplicates are equal
+OTHER = integrations.alias("other")
+KEY = ("environment", *SAME, "integration_id")
+# Whether another row equals the one that is inserted; its columns are also the parameters ``of_...``.
+HAS_EQUAL = exists().where(
+    OTHER.c.deleted_at.is_(None),
+    OTHER.c.category_guessed.is_(False),
+    OTHER.c.integration_id != bindparam("of_integration_id", type_=OTHER.c.integration_id.type),
+    *(OTHER.c[name] == bindparam(f"of_{name}", type_=OTHER.c[name].type) for name in KEY[:-1]),
+)
 OLDEST_OTHER = (
     select(integrations)
     .where(

@@ -100,7 +100,7 @@ async def mark_integrations(
 
 async def lift(transaction: Transaction, integration_id: str, *, origin_id: str) -> None:
     """Remove the marks of an origin id and of an integration of it: its end user connected it again."""
-    await lock(transaction, integration_id)
+    await lock(transaction, integration_id, origin_id=origin_id)
     key = await find_key(transaction)
     if key is None:
         return

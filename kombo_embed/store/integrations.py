@@ -15,7 +15,7 @@ from sqlalchemy import RowMapping, bindparam, insert, update
 
 from kombo_embed.integration import Completion, Integration
 from kombo_embed.store import audit, details_due, erasing, erasure_marks, merge, minted_links, webhook_events
-from kombo_embed.store.duplicates import report_duplicates
+from kombo_embed.store.duplicates import HAS_EQUAL, KEY, report_duplicates
 from kombo_embed.store.outbox import write_event
 from kombo_embed.store.queries import from_row, lock_row
 from kombo_embed.store.tables import integrations
@@ -25,7 +25,7 @@ from kombo_embed.upstream import IntegrationDetails, ReportedIntegration, Report
 Source = Literal["browser", "webhook"]
 
 # Built once, since they are executed often.
-INSERT = insert(integrations).returning(integrations)
+INSERT = insert(integrations).returning(integrations, HAS_EQUAL.label("has_equal"))
 UPDATE = update(integrations).where(integrations.c.id == bindparam("row_id")).returning(integrations)
 
 # A change of one of these is an integration.updated.
@@ -40,10 +40,15 @@ async def save(
     *,
     origin_id: str | None,
     source: Source,
-    has_states: bool = True,  # whether Kombo may have reported a state of it before
+    has_states: bool = True,
+    is_known: bool = True,
 ) -> Completion | None:
-    """Record a reported integration, or what is new about a known one; return None if it is deleted."""
-    row = await lock_row(transaction, reported.integration_id)
+    """Record a reported integration, or what is new about a known one; return None if it is deleted.
+
+    The caller has locked it and its origin id; see `erasure_marks.lock`. It may have seen that no state of it
+    was reported (``has_states``), or that it is not recorded (``is_known``).
+    """
+    row = await lock_row(transaction, reported.integration_id) if is_known else None
     if row is None:
         values = await _first_report(transaction, reported, origin_id=origin_id, source=source)
         return await _save_first(transaction, reported.integration_id, values, has_states=has_states)
@@ -144,10 +149,12 @@ async def _save_first(
     transaction: Transaction, integration_id: str, values: merge.Values, *, has_states: bool
 ) -> Completion:
     row = await _insert(transaction, integration_id, **values)
+    has_equal = row["has_equal"]
     row = await _merge_reported_states(transaction, row) if has_states else row
     integration = await _write_event(transaction, "integration.connected", row)
     await audit.write_about(transaction, "connected", row, actor=transaction.actor or row["email"])
-    await report_duplicates(transaction, row)
+    if has_equal:
+        await report_duplicates(transaction, row)
     return Completion(integration, first=True)
 
 
@@ -184,7 +191,8 @@ async def _insert(transaction: Transaction, integration_id: str, **values: objec
         "updated_at": transaction.now,
         **values,
     }
-    row = (await transaction.connection.execute(INSERT, columns)).mappings().one()
+    about = {f"of_{name}": columns.get(name) for name in KEY}
+    row = (await transaction.connection.execute(INSERT, columns | about)).mappings().one()
     transaction.invalidate_lists(row["origin_id"])
     return row
 

@@ -7,12 +7,12 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Executable, bindparam, exists, insert, select, update
+from sqlalchemy import ColumnElement, Executable, FromClause, bindparam, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kombo_embed import upstream
 from kombo_embed.models import is_origin_id
-from kombo_embed.store.tables import malformed_events, received_events
+from kombo_embed.store.tables import integrations, malformed_events, received_events
 from kombo_embed.store.transaction import Transaction
 
 TEXT_MAX_LENGTH = 255
@@ -32,9 +32,13 @@ LAST_RECEIVED = (
 
 @dataclass(frozen=True, slots=True)
 class SavedEvent:
-    """A received event that was not saved before; ``has_states`` if states of its integration were."""
+    """A received event that was not saved before.
+
+    ``has_states`` if states of its integration were, ``is_known`` if the integration itself was.
+    """
 
     has_states: bool
+    is_known: bool
 
 
 async def save(
@@ -55,21 +59,27 @@ async def save(
     key = {"of_environment": transaction.environment, "of_integration_id": integration_id}
     statement = _insert_event(transaction.connection.dialect.name)
     saved = (await transaction.connection.execute(statement, columns | key)).first()
-    return None if saved is None else SavedEvent(has_states=saved.has_states)
+    return None if saved is None else SavedEvent(has_states=saved.has_states, is_known=saved.is_known)
 
 
 @functools.cache
 def _insert_event(dialect_name: str) -> Executable:
+    """The statement also looks at what later ones of the transaction would ask: each is a round trip."""
     earlier = received_events.alias("earlier")
-    has_states = exists().where(
-        earlier.c.environment == bindparam("of_environment", type_=earlier.c.environment.type),
-        earlier.c.integration_id == bindparam("of_integration_id", type_=earlier.c.integration_id.type),
-        earlier.c.report.is_not(None),
-    )
+    has_states = exists().where(*_is_of_integration(earlier), earlier.c.report.is_not(None))
+    is_known = exists().where(*_is_of_integration(integrations))
     dialect = postgresql if dialect_name == "postgresql" else sqlite
     statement = dialect.insert(received_events).on_conflict_do_nothing()
-    returning: Executable = statement.returning(received_events.c.event_id, has_states.label("has_states"))
+    found = has_states.label("has_states"), is_known.label("is_known")
+    returning: Executable = statement.returning(received_events.c.event_id, *found)
     return returning
+
+
+def _is_of_integration(table: FromClause) -> tuple[ColumnElement[bool], ...]:
+    return (
+        table.c.environment == bindparam("of_environment", type_=table.c.environment.type),
+        table.c.integration_id == bindparam("of_integration_id", type_=table.c.integration_id.type),
+    )
 
 
 async def save_id(transaction: Transaction, event: upstream.WebhookEvent) -> None:

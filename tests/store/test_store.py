@@ -9,14 +9,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from kombo_embed import IntegrationUpdated
 from kombo_embed.deliveries import DeliveryOutcome
 from kombo_embed.errors import StoreUnavailable
 from kombo_embed.integration import Completion
 from kombo_embed.store.store import Store
-from kombo_embed.store.tables import deliveries, ended_deliveries, metadata
+from kombo_embed.store.tables import deliveries, ended_deliveries, events, metadata
 from kombo_embed.upstream import ReportedState, WebhookEvent
 from tests.store.samples import (
     ADA,
@@ -30,6 +30,7 @@ from tests.store.samples import (
     state_changed,
     taken_events,
 )
+from tests.support import recorded_statements
 
 CONNECTED = "integration.connected"
 LATER = NOW + timedelta(seconds=61)
@@ -52,6 +53,28 @@ async def test_an_integration_reported_in_several_ways_and_repeatedly_is_one_rec
     assert found.integration_id == "personio:x"
     # The webhook adds what the token exchange did not report.
     assert (found.setup_status, found.category) == ("INCOMPLETE", "ATS")
+
+
+async def test_the_first_report_of_an_integration_takes_eight_statements_and_a_repetition_three(
+    store: Store,
+) -> None:
+    await store.save_event(*created("e1", category="HRIS"))
+    other = created("e2", category="HRIS", integration_id="personio:y", origin_id="globex")
+    for most in (8, 3):
+        with recorded_statements() as statements:
+            await store.save_event(*other)
+        assert len([one for one in statements if "SELECT pg" in one or "kombo_embed" in one]) <= most
+
+
+async def test_of_equal_integrations_that_are_reported_at_once_all_but_one_are_duplicates(
+    stores: list[Store],
+) -> None:
+    await register(stores[0], "integration.duplicate")
+    reports = [created(f"e{n}", category="HRIS", integration_id=f"personio:{n}") for n in range(12)]
+    await asyncio.gather(*(stores[n % 4].save_event(*report) for n, report in enumerate(reports)))
+    async with stores[0]._database.reading() as connection:  # noqa: SLF001 - however many there are
+        count = select(func.count()).where(events.c.type == "integration.duplicate")
+        assert (await connection.execute(count)).scalar_one() == 11
 
 
 async def test_a_closed_store_finishes_its_work_and_rejects_more_until_it_is_opened_again(
