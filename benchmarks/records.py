@@ -15,6 +15,8 @@ from benchmarks.requests import completion, webhook
 from tests.postgres import find_binaries, running_postgres
 
 FEW, SENDERS = 4, 20  # connections
+# A run is over before an autovacuum that looks every minute, as by default, has told the planner anything.
+AUTOVACUUM = {"autovacuum": "on", "autovacuum_naptime": "1s"}
 OURS, BY_HAND = "apps:mounted", "by_hand:create_app"
 WEBHOOK = "CPU of a new webhook of 2 KB / written by hand (FastAPI, SQLAlchemy asyncio), equally durable"
 GROWTH = "CPU of a webhook after {:,} others in the last minute / of the first ones"
@@ -66,7 +68,9 @@ async def measure_postgresql(bench: Bench) -> list[Line]:
         raise NotInstalled("PostgreSQL")
     async with AsyncExitStack() as stack:
         # In threads: these run an event loop of their own.
-        postgres = await asyncio.to_thread(stack.enter_context, running_postgres(binaries))
+        postgres = await asyncio.to_thread(
+            stack.enter_context, running_postgres(binaries, options=AUTOVACUUM)
+        )
         sides = []
         for app in (OURS, BY_HAND):
             url = postgres.url(await asyncio.to_thread(postgres.create_database))
