@@ -14,6 +14,7 @@ from kombo_embed.models import Category
 from kombo_embed.urls import is_loopback, is_private_url, parse_origin
 
 FERNET_KEY_BYTES = 32
+NAMES_NOTHING = "must name at least one value"
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 AuthMethod = Literal["callable", "session", "request_user", "bearer"]
@@ -31,17 +32,19 @@ def is_on_this_machine(redis_url: str) -> bool:
 
 
 def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
+    if not isinstance(value, str):
+        return value
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    # A list that names nothing is not unset: the check that it is for would be disabled.
+    if value and not parts:
+        raise ValueError(NAMES_NOTHING)
+    return parts
 
 
 def _values(value: object) -> object:
-    parts = _split(() if value is None else value)
-    # A list that names nothing is not unset: the check that it is for would be disabled.
-    if isinstance(value, str) and not parts:
-        raise ValueError("must name at least one value")
-    return parts
+    if value == "":
+        raise ValueError(NAMES_NOTHING)
+    return _split(() if value is None else value)
 
 
 def _not_blank(value: SecretStr) -> SecretStr:

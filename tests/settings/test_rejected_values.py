@@ -17,6 +17,12 @@ TEXTS = [
     *("session_key", "claim_email", "claim_organization_name", "claim_origin_id"),
     *("scope_config_id", "remote_environment", "environment", "oidc_audience", "oidc_issuer", "jwks_url"),
 ]
+# Lists whose emptiness means "all tools", "no encryption", "no webhooks".
+LISTS = [
+    *("allowed_categories", "allowed_tools", "allowed_origins", "jwt_algorithms"),
+    *("webhook_secret", "link_encryption_keys", "oidc_audience", "oidc_authorized_party"),
+]
+NAMES_NOTHING = [",", " ", " , ,", "\t", "\u00a0", "\n"]
 
 # Texts as an environment variable may contain them, many of which look like a valid value.
 PIECES = st.sampled_from(
@@ -81,7 +87,8 @@ VALUES = st.lists(PIECES | st.text(st.characters(exclude_characters="\0", codec=
         ("mount_path", "/kombo/.."),
         ("allowed_origins", "https://"),
         ("allowed_origins", "https://app.example.com:99999"),
-        *(("webhook_secret", secret) for secret in INVISIBLE if not secret.isspace()),
+        *((name, value) for name in LISTS for value in NAMES_NOTHING),
+        *(("webhook_secret", secret) for secret in INVISIBLE),
         *(("webhook_secret", (secret,)) for secret in INVISIBLE),
         *(("webhook_secret", ("a", SecretStr(secret))) for secret in INVISIBLE),
         *(("api_key", value) for value in ("", " ", None, SecretStr(""), SecretStr(" "), "\u200b")),
@@ -97,6 +104,17 @@ def test_a_value_that_cannot_work_is_refused_by_the_name_of_its_variable(name: s
     with pytest.raises(ConfigurationError, match=f"KOMBO_{name.upper()}") as caught:
         Settings(**{"api_key": API_KEY, name: value})
     assert "pw@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("value", NAMES_NOTHING)
+def test_a_variable_with_a_list_that_names_nothing_is_not_unset(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOMBO_API_KEY", API_KEY)
+    monkeypatch.setenv(f"KOMBO_{name.upper()}", value)
+    with pytest.raises(ConfigurationError, match=f"KOMBO_{name.upper()}: "):
+        Settings()
 
 
 @given(name=st.sampled_from(sorted(Settings.model_fields)), value=VALUES)
