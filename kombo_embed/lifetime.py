@@ -112,7 +112,7 @@ class Lifespan:
         self._is_open = False
 
     async def run(self, app: HostApp, scope: Scope) -> None:
-        """Run the lifespan of ``app``."""
+        """Run the lifespan of ``app``; a start that fails is raised only to those who are no server."""
         try:
             await self._run_host(app, scope)
         except KomboEmbedError as error:
@@ -120,6 +120,8 @@ class Lifespan:
                 raise
             # Servers print this message and exit, instead of printing a traceback or starting without us.
             await self._send({"type": "lifespan.startup.failed", "message": str(error)})
+            if "asgi" not in scope:
+                raise  # no server but a test client, such as Starlette's, which otherwise waits for ever
         finally:
             # A host whose lifespan ended early is still served: the first request opens the embed again.
             if self._is_open:

@@ -8,6 +8,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from kombo_embed.errors import ConfigurationError
 from kombo_embed.lifetime import HostApp, Lifespan, Mountable, accept_lifespan
 
 STATE_KEY = "kombo"
@@ -29,7 +30,7 @@ class KomboEmbedMiddleware:
         self.app = app
         self._embed = embed
         self._serve = embed.app
-        self._path = path.rstrip("/") if path is not None else None
+        self._path = verify_path(path).rstrip("/") if path is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -40,8 +41,7 @@ class KomboEmbedMiddleware:
             scope.setdefault("state", {})[STATE_KEY] = self._embed
             if self._path is not None and scope["type"] == "http":
                 root_path = scope.get("root_path", "")
-                # Servers put the root path in front of the path (ASGI, HTTP scope); some older ones do not.
-                if f"{scope['path'].removeprefix(root_path)}/".startswith(f"{self._path}/"):
+                if f"{_path_in_app(scope['path'], root_path)}/".startswith(f"{self._path}/"):
                     await self._serve({**scope, "root_path": root_path + self._path}, receive, send)
                     return
         await self.app(scope, receive, send)
@@ -75,6 +75,18 @@ class EmbedMount(Mount):
     def __init__(self, path: str, app: ASGIApp) -> None:
         super().__init__(path, app=app)
         self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)
+
+
+def verify_path(path: str) -> str:
+    """Return the path of a mount; raise `ConfigurationError` if no request ever has it."""
+    if path and not path.startswith("/"):
+        raise ConfigurationError(f"The path {path} must begin with a slash: /{path}")
+    return path
+
+
+def _path_in_app(path: str, root_path: str) -> str:
+    # Servers put the root path in front of the path (ASGI, HTTP connection scope); some older ones do not.
+    return path[len(root_path) :] if f"{path}/".startswith(f"{root_path}/") else path
 
 
 def with_whole_path(scope: Scope) -> Scope:

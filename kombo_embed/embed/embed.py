@@ -21,7 +21,7 @@ from kombo_embed.deliveries import HandlerRegistration
 from kombo_embed.embed.host_methods import HostMethods
 from kombo_embed.errors import ConfigurationError, KomboEmbedError
 from kombo_embed.lifetime import Lifetime
-from kombo_embed.middleware import EmbedApp, EmbedMount, KomboEmbedMiddleware
+from kombo_embed.middleware import EmbedApp, EmbedMount, KomboEmbedMiddleware, verify_path
 
 if TYPE_CHECKING:
     import httpx
@@ -85,11 +85,11 @@ class KomboEmbed(HandlerRegistration, HostMethods):
         ``path`` they are mounted at ``KOMBO_MOUNT_PATH``.
 
         Raises:
-            ConfigurationError: The app already has a mount at this path.
+            ConfigurationError: The app already has a mount at this path, or it does not begin with a slash.
         """
         from kombo_embed.settings import read_mount_path  # noqa: PLC0415 - as in _open_all
 
-        mount = EmbedMount(path or read_mount_path(self._settings), app=self.app)
+        mount = EmbedMount(verify_path(path or read_mount_path(self._settings)), app=self.app)
         if any(isinstance(route, Mount) and route.path == mount.path for route in app.router.routes):
             raise ConfigurationError(
                 f"This app already has a mount at {mount.path}. Give this KomboEmbed a MOUNT_PATH of its own "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import warnings
 from contextlib import closing
 from typing import Any
 
 import httpx
 import pytest
+from asgi_lifespan import LifespanManager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -147,6 +149,22 @@ async def test_invalid_settings_stop_the_start_with_a_message_that_names_them(
     assert "KOMBO_REGION" in sent[0]["message"]
 
 
+@pytest.mark.parametrize("host", [Starlette(), asgi_app_without_lifespan, ignores_lifespan])
+def test_a_test_client_raises_why_the_app_does_not_start(host: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it will need another HTTP client than httpx
+        from starlette.testclient import TestClient  # noqa: PLC0415 - as above
+    app = KomboEmbedMiddleware(host, embed=KomboEmbed(end_user=end_user_from_header))
+    with pytest.raises(ConfigurationError, match="KOMBO_API_KEY"), TestClient(app):
+        pytest.fail("it started")
+
+
+async def test_a_manager_of_the_lifespan_raises_why_the_routes_do_not_start() -> None:
+    manager = LifespanManager(KomboEmbed(end_user=end_user_from_header).app)
+    with pytest.raises(ConfigurationError, match="KOMBO_API_KEY"):
+        await manager.__aenter__()
+
+
 async def test_without_lifespan_events_invalid_settings_are_a_problem_that_names_no_setting(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -262,3 +280,24 @@ async def test_two_embeds_cannot_be_installed_at_one_path(kombo: httpx.AsyncBase
     make_embed(kombo).install(app)
     with pytest.raises(ConfigurationError, match=r"mount at /kombo.*MOUNT_PATH"):
         make_embed(kombo).install(app)
+
+
+async def test_a_path_without_its_slash_is_refused(kombo: httpx.AsyncBaseTransport) -> None:
+    with pytest.raises(ConfigurationError, match="/kombo"):
+        make_embed(kombo).install(Starlette(), path="kombo")
+    with pytest.raises(ConfigurationError, match="/kombo"):
+        KomboEmbedMiddleware(Starlette(), embed=make_embed(kombo), path="kombo/")
+
+
+@pytest.mark.parametrize("root_path", ["/k", "/komb", "/", "/kombo-app", "/api"])
+@pytest.mark.parametrize("is_stripped", [True, False])
+async def test_a_root_path_that_begins_like_the_path_changes_nothing(
+    root_path: str, kombo: httpx.AsyncBaseTransport, *, is_stripped: bool
+) -> None:
+    embed = make_embed(kombo)
+    app = KomboEmbedMiddleware(asgi_app_without_lifespan, embed=embed, path="/kombo")
+    transport = httpx.ASGITransport(app, root_path=root_path)
+    prefix = "" if is_stripped else root_path.rstrip("/")
+    async with embed, httpx.AsyncClient(transport=transport, base_url="http://app.example") as client:
+        assert (await client.get(f"{prefix}/kombo/health")).text.startswith('{"status":"ok"')
+        assert (await client.get(f"{prefix}/kombos")).text == "the host's"
