@@ -65,18 +65,19 @@ def is_safe_link(link: str, *, api_url: str) -> bool:
     """Return whether a browser may get this URL of Kombo's: https, or http for the sandbox.
 
     The sandbox is on this machine, or it is the configured API itself, for example in another container: its
-    links then have the very origin to which the API key is sent over plain http already.
+    links then have the very origin to which the API key is sent over plain http already. A URL that browsers
+    cannot parse does not count: Kombo's SDK would refuse every later one, too. Nor does one with credentials.
     """
     if len(link) > LINK_MAX_LENGTH or not link.isascii() or NOT_IN_LINKS.search(link):
         return False
     try:
         parts = urlsplit(link)
-        host = parts.hostname or ""
+        parse_origin(f"{parts.scheme}://{parts.netloc}")
     except ValueError:
         return False
     if parts.scheme == "http":
-        return is_loopback(host) or is_same_origin(link, api_url)
-    return parts.scheme == "https" and host != ""
+        return is_loopback(parts.hostname or "") or is_same_origin(link, api_url)
+    return parts.scheme == "https"
 
 
 def origin_of(url: str) -> str:

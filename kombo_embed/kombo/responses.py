@@ -83,13 +83,13 @@ class _ApiKey(BaseModel):
 
 
 class _Assets(BaseModel):
-    logo_url: str | None = None
+    logo_url: OptionalText = None
 
 
 class _Tool(BaseModel):
-    id: str
-    label: str
-    assets: _Assets = _Assets()
+    id: KomboId
+    label: OptionalText = None
+    assets: Annotated[_Assets, BeforeValidator(lambda value: value or {})] = _Assets()
 
 
 class _Tools(BaseModel):
@@ -162,9 +162,10 @@ def parse_api_key_check(body: bytes, *, date: str | None) -> ApiKeyCheck:
 
 
 def parse_tools(body: bytes, *, api_url: str) -> list[Tool]:
-    """Return the tools of a category, without the logos that a page cannot load safely."""
+    """Return a category's tools, without logos that a page cannot load safely; a missing label is the id."""
     tools = _parse(_ToolsEnvelope, body, "list of tools").tools
-    return [Tool(tool.id, tool.label, _safe_logo(tool.assets.logo_url, api_url=api_url)) for tool in tools]
+    logos = (_safe_logo(tool.assets.logo_url, api_url=api_url) for tool in tools)
+    return [Tool(tool.id, tool.label or tool.id, logo) for tool, logo in zip(tools, logos, strict=True)]
 
 
 def _parse_time(value: object) -> datetime | None:

@@ -60,6 +60,15 @@ def test_an_https_link_is_accepted_and_so_is_http_on_this_machine(link: str) -> 
                 "https://connect.kombo.dev/\r\nSet-Cookie: x",
                 "https://connect.kombo.dev/ v1",
                 "https:\\\\connect.kombo.dev",
+                # Browsers cannot parse these, or do not load them into a frame.
+                'https://connect.kombo.dev"><script>',
+                "https://connect.kombo.dev:99999/",
+                "https://connect.kombo.dev:443x/",
+                "https://connect%00.kombo.dev/",
+                "https://connect..kombo.dev/",
+                "https://[1:2]/",
+                "https://256.0.0.1/",
+                "https://connect.kombo.dev@evil.example/",
                 "https://connect.kombo.dev/" + "a" * 100_000,
             )
         ),
@@ -108,6 +117,27 @@ def test_logos_of_a_sandbox_elsewhere_are_kept() -> None:
     [of_sandbox] = responses.parse_tools(body, api_url="http://sandbox:8001/v1")
     [of_another] = responses.parse_tools(body, api_url=API_URL)
     assert (of_sandbox.logo_url, of_another.logo_url) == (logo, None)
+
+
+@pytest.mark.parametrize(
+    "of_one",
+    [
+        {"label": None},
+        {"label": ""},
+        {"label": 7},
+        {"label": "half \ud83d"},
+        {"label": "x" * 3000},
+        {"label": "One", "assets": None},
+        {"label": "One", "assets": {"logo_url": 7}},
+        {"label": "One", "assets": {"logo_url": "https://cdn.example:99999/one.svg"}},
+    ],
+)
+def test_a_tool_without_a_usable_label_or_logo_hides_no_other_tool(of_one: dict[str, Any]) -> None:
+    logo = "https://cdn.example/personio.svg"
+    personio = {"id": "personio", "label": "Personio", "assets": {"logo_url": logo}}
+    tools = responses.parse_tools(response({"tools": [{"id": "one", **of_one}, personio]}), api_url=API_URL)
+    assert [(tool.id, tool.logo_url) for tool in tools] == [("one", None), ("personio", logo)]
+    assert [tool.label for tool in tools] in (["one", "Personio"], ["One", "Personio"])
 
 
 @given(body=st.binary(max_size=200))
