@@ -49,7 +49,7 @@ class EndUser:
 
     def __post_init__(self) -> None:
         for name in ("email", "organization_name", "origin_id"):
-            _validate_text(name, getattr(self, name))
+            _validate_text(f"EndUser.{name}", getattr(self, name))
         _make_plain(self)
         if len(self.origin_id) > ORIGIN_ID_MAX_LENGTH:
             raise IdentityError(f"EndUser.origin_id is longer than {ORIGIN_ID_MAX_LENGTH} characters")
@@ -67,25 +67,21 @@ def _make_plain(instance: object) -> None:
 
 def is_origin_id(value: object) -> bool:
     """Return whether an end user can have this origin id: no other one is ever compared with theirs."""
-    return (
-        isinstance(value, str)
-        and 0 < len(value) <= ORIGIN_ID_MAX_LENGTH
-        and "\x00" not in value
-        and LONE_SURROGATE.search(value) is None
-    )
+    return isinstance(value, str) and 0 < len(value) <= ORIGIN_ID_MAX_LENGTH and is_storable(value)
+
+
+def is_storable(text: str) -> bool:
+    """Return whether UTF-8 can encode a text and every database can store it."""
+    return "\x00" not in text and (text.isascii() or LONE_SURROGATE.search(text) is None)
 
 
 def _validate_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise IdentityError(
-            f"EndUser.{name} must be a string, not {type(value).__name__}; pass str(...) of it"
-        )
+        raise IdentityError(f"{name} must be a string, not {type(value).__name__}; pass str(...) of it")
     if not value or value.isspace():
-        raise IdentityError(f"EndUser.{name} must not be empty")
-    if not value.isascii() and LONE_SURROGATE.search(value):
-        raise IdentityError(f"EndUser.{name} has a lone surrogate, which UTF-8 cannot encode")
-    if "\x00" in value:
-        raise IdentityError(f"EndUser.{name} has a NUL character, which databases cannot store")
+        raise IdentityError(f"{name} must not be empty")
+    if not is_storable(value):
+        raise IdentityError(f"{name} has a NUL character, or a lone surrogate, which UTF-8 cannot encode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +108,10 @@ class LinkOptions:
     duplicates: Duplicates | None = None
 
     def __post_init__(self) -> None:
+        for name in ("scope_config_id", "remote_environment"):
+            value = getattr(self, name)
+            if isinstance(value, str) and not is_storable(value):
+                raise IdentityError(f"LinkOptions.{name} has a NUL character or a lone surrogate")
         _make_plain(self)
 
     def over(self, defaults: LinkOptions) -> LinkOptions:

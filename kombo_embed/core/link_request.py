@@ -8,7 +8,7 @@ from typing import get_args
 
 from kombo_embed.errors import FieldError, InvalidRequest, KomboRejected
 from kombo_embed.kombo import responses
-from kombo_embed.models import Category, Language, LinkOptions, LinkRequest
+from kombo_embed.models import Category, Language, LinkOptions, LinkRequest, is_storable
 from kombo_embed.settings import Settings
 
 CATEGORIES = get_args(Category)
@@ -66,6 +66,8 @@ def _errors(settings: Settings, category: str, tool: str | None, language: str) 
         yield FieldError("integration_category", f"must be one of {', '.join(CATEGORIES)}")
     if language not in LANGUAGES:
         yield FieldError("language", f"must be one of {', '.join(LANGUAGES)}")
+    if tool is not None and not is_storable(tool):
+        yield FieldError("integration_tool", "is not the id of a tool")
     if settings.allowed_categories and category not in settings.allowed_categories:
         yield FieldError("integration_category", f"must be one of {', '.join(settings.allowed_categories)}")
     if settings.allowed_tools and tool not in settings.allowed_tools:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kombo_embed.integration import Erasure, Integration, Reconciliation
-from kombo_embed.models import EndUser, LinkOptions, is_origin_id
+from kombo_embed.models import EndUser, LinkOptions, is_origin_id, is_storable
 
 if TYPE_CHECKING:
     from kombo_embed.web.endpoints import Services
@@ -35,7 +35,7 @@ class HostMethods(ABC):
         Raises:
             StoreUnavailable: The database cannot be read.
         """
-        if "\x00" in integration_id:
+        if not is_storable(integration_id):
             return None  # as above
         return await (await self.services()).store.find_integration(integration_id)
 

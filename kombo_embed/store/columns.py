@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 metadata = sa.MetaData()
 
 
@@ -31,15 +33,17 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 
 
 class Words(sa.TypeDecorator[str]):
-    """A text from Kombo, the host or an end user. NUL becomes U+FFFD: PostgreSQL cannot store it."""
+    """A text from Kombo, the host or an end user. NUL and lone surrogates, not storable, become U+FFFD."""
 
     impl: type[sa.String] = sa.Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        """Replace NUL."""
+        """Replace what PostgreSQL cannot store, and what UTF-8 cannot encode."""
         del dialect
-        return None if value is None else value.replace("\x00", "\ufffd")
+        if value is None or value.isascii():
+            return value and value.replace("\x00", "\ufffd")
+        return UNSTORABLE.sub("\ufffd", value)
 
 
 class ShortWords(Words):

@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
 from kombo_embed import EndUser, KomboEmbed, LinkOptions
+from kombo_embed.errors import InvalidRequest
 from kombo_embed.sandbox import Sandbox
 from tests.fakes import RecordingTransport
 from tests.support import end_user_from_header, make_settings, person, running
@@ -40,7 +41,15 @@ async def test_options_of_the_host_override_the_settings_per_request(kombo: http
     assert acme["enable_field_mapping"] is bletchley["enable_field_mapping"] is True
 
 
-@pytest.mark.parametrize("wrong", [lambda *_: {"scope_config_id": "x"}, lambda *_: 1 / 0])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda *_: {"scope_config_id": "x"},
+        lambda *_: 1 / 0,
+        lambda *_: LinkOptions(scope_config_id="half \ud83d"),
+        lambda *_: LinkOptions(remote_environment="\x00"),
+    ],
+)
 async def test_a_callable_that_fails_or_returns_something_else_is_an_identity_error(
     wrong: object, sandbox: Sandbox, kombo: httpx.AsyncBaseTransport
 ) -> None:
@@ -55,3 +64,17 @@ async def test_a_callable_that_fails_or_returns_something_else_is_an_identity_er
         response = await client.post("/kombo/links", headers=person("ada@acme"), json={})
     assert (response.status_code, response.json()["code"]) == (500, "identity_error")
     assert sandbox.calls == {}
+
+
+async def test_texts_of_the_host_that_utf_8_cannot_encode_are_no_foreign_exceptions(
+    sandbox: Sandbox, kombo: httpx.AsyncBaseTransport, database_url: str
+) -> None:
+    settings = make_settings(database_url=database_url)
+    ada = EndUser("ada@acme.example", "Acme", "acme")
+    async with KomboEmbed(end_user=end_user_from_header, settings=settings, http_transport=kombo) as embed:
+        with pytest.raises(InvalidRequest, match="integration_tool"):
+            await embed.magic_link(ada, tool="half \ud83d")
+        assert sandbox.calls == {}
+        assert await embed.integration("personio:\ud83d") is None
+        assert await embed.magic_link(ada, actor="Grace \ud83d")
+        await embed.erase("acme", actor="Grace \ud83d")
