@@ -56,7 +56,7 @@ async def test_a_settings_callable_that_fails_stops_the_start() -> None:
     with pytest.raises(ConfigurationError, match="KeyError"):
         await embed.open()
     app = Starlette()
-    app.mount("/kombo", embed.app)
+    embed.install(app)  # importing an app always works
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app.example") as client:
         response = await client.get("/kombo/health")
     assert (response.status_code, response.json()["code"]) == (500, "configuration")

@@ -40,7 +40,7 @@ def read_mount_path(source: SettingsSource) -> str:
     An invalid path gives the default: the start reads all settings and stops with the reason.
     """
     if source is not None:
-        with suppress(ConfigurationError):
+        with suppress(Exception):  # a callable may raise anything of the host's
             return read_settings(source).mount_path
     with suppress(ConfigurationError, ValidationError), sources.converted_errors(sources.PREFIX):
         return _MountPathSettings().mount_path
