@@ -198,6 +198,21 @@ async def test_the_pages_colours_apply_under_whatever_names_the_page_has_for_the
             await expect(styled).to_have_css(attribute, f"rgb({names.index(name)}, 0, 99)")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_in_forced_colours_the_question_can_be_read(
+    browser: Browser, stage: Stage, scheme: str
+) -> None:
+    options = {"color_scheme": scheme, "forced_colors": "active"}
+    async with showing(browser, stage, [row(0)], **options) as visit:
+        await visit.page.get_by_test_id("row-menu").click()
+        await visit.page.get_by_test_id("disconnect").click()
+        for button in await visit.page.get_by_role("alertdialog").get_by_role("button").all():
+            text, ground = await button.evaluate(
+                "(one) => [getComputedStyle(one).color, getComputedStyle(one).backgroundColor]"
+            )
+            assert text != ground
+
+
 @SIZES
 async def test_every_button_is_large_enough_to_touch(browser: Browser, stage: Stage, width: int) -> None:
     rows = [row(number) for number in range(8)]

@@ -20,7 +20,7 @@ p,ul,dl,dd,h2{margin:0;padding:0}
 ul{list-style:none}
 button,input{font:inherit;color:inherit}
 button{min-height:2.75rem;padding:.25rem 1rem;border:1px solid var(--_line);border-radius:var(--_radius);background:none;font-weight:600;cursor:pointer}
-button:hover{background:rgb(127 127 127/12%)}
+button:not([part=confirm]):hover{background:rgb(127 127 127/12%)}
 button[aria-disabled=true]{opacity:.6;cursor:progress}
 :focus-visible{outline:2px solid var(--_accent);outline-offset:2px}
 [part=header]{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center}
@@ -52,7 +52,6 @@ dt{color:var(--_muted)}
 [part=dialog] p{margin-block:.5rem 0}
 [part=buttons]{display:flex;flex-wrap:wrap;justify-content:end;gap:.5rem;margin-block-start:1.25rem}
 [part=confirm]{border-color:var(--_danger);background:var(--_danger);color:var(--_surface)}
-[part=confirm]:hover{background:var(--_danger)}
 [part=live]{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 [part=loading]{height:11.25rem;text-indent:-99rem;overflow:hidden;background:repeating-linear-gradient(rgb(127 127 127/14%) 0 2.75rem,#0000 0 4.25rem)}
 @container(width<36rem){
@@ -61,4 +60,4 @@ dt{color:var(--_muted)}
 [part=side]{grid-column:2/-1}
 [part=search]{max-width:none}
 }
-@media(forced-colors:active){[part=status],[part=attention]{border:1px solid}}`;
+@media(forced-colors:active){[part=status],[part=attention]{border:1px solid}[part=confirm]{color:ButtonText}}`;
