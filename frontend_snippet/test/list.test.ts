@@ -113,7 +113,7 @@ describe("the list", () => {
       integration("4", { tool: "hibob" }),
     ]);
     const advice = [...shadow.querySelectorAll("[part=advice]")].map((one) => one.textContent);
-    expect(advice).toEqual(["", "Connected twice.", "", ""]);
+    expect(advice).toEqual(["", "Connected twice. Disconnect one?", "", ""]);
   });
 
   it.each(["upgrade", "constructor"])(

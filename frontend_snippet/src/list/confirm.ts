@@ -20,8 +20,8 @@ export class Confirmation {
     createElement("div", { part: "buttons" }, this.#cancel, this.#confirm),
   );
   #busy = false;
-  #act: () => Promise<string> = () => Promise.resolve("");
-  #done: () => void = () => undefined;
+  #act: (() => Promise<string>) | undefined;
+  #done: (() => void) | undefined;
 
   constructor() {
     this.#cancel.addEventListener("click", () => this.#close());
@@ -48,12 +48,12 @@ export class Confirmation {
     if (this.#busy) return;
     this.#setBusy(true);
     this.#error.textContent = "";
-    const error = await this.#act();
+    const error = await this.#act?.();
     this.#setBusy(false);
-    this.#error.textContent = error;
+    this.#error.textContent = error ?? "";
     if (error) return;
     this.#close();
-    this.#done();
+    this.#done?.();
   }
 
   #setBusy(busy: boolean): void {

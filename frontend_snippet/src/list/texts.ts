@@ -83,11 +83,11 @@ const TEXTS = {
     "Está en curso y puede tardar horas.",
   ],
   duplicate: [
-    "Connected twice.",
-    "Doppelt verbunden.",
-    "Connecté deux fois.",
-    "Collegato due volte.",
-    "Conectado dos veces.",
+    "Connected twice. Disconnect one?",
+    "Doppelt verbunden. Eine trennen?",
+    "Connecté deux fois. En déconnecter un ?",
+    "Collegato due volte. Scollegarne uno?",
+    "Conectado dos veces. ¿Desconectar uno?",
   ],
   finishSetup: [
     "Finish setup",

@@ -152,10 +152,7 @@ export class View {
 
   #focusAt(place: number): void {
     const rows = [...this.#rows.values()];
-    const row = rows[Math.min(place, rows.length - 1)];
-    row?.menuButton.focus();
-    if (row) return;
     this.#live.tabIndex = -1; // the last one is gone: what it says is read
-    this.#live.focus();
+    ((rows[place] ?? rows.at(-1))?.menuButton ?? this.#live).focus();
   }
 }
