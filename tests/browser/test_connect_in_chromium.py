@@ -209,3 +209,15 @@ async def colour_at(visit: Visit, x: int, y: int) -> tuple[int, int, int]:
     )
     await canvas.close()
     return red, green, blue
+
+
+async def test_on_a_phone_in_landscape_the_form_can_be_scrolled_to_its_button(visit: Visit) -> None:
+    await visit.page.set_viewport_size({"width": 740, "height": 360})
+    await visit.open()
+    await visit.page.get_by_role("button", name="Connect your HR tool").click()
+    await visit.choose("hibob")
+    finish = visit.dialog.get_by_test_id("finish")
+    await expect(finish).not_to_be_in_viewport()
+    await visit.page.mouse.move(370, 180)
+    await visit.page.mouse.wheel(0, 1000)
+    await expect(finish).to_be_in_viewport(ratio=1)
