@@ -79,15 +79,19 @@ async def customer(visit: Visit) -> Response:
 
 async def events(visit: Visit) -> Response:
     """Answer whether the host's handlers ran."""
-    state, event_type = visit.query("show"), visit.query("type")
+    names = ("before", "type", "customer", "integration", "handler", "show")
+    before, event_type, customer, integration, handler, show = (visit.query(name) or None for name in names)
+    undelivered = show == "undelivered" and handler is None
+    if handler or undelivered:  # such a list has no filters, and the page shows none
+        event_type = customer = integration = None
     query = EventQuery(
         limit=EVENTS_SHOWN + 1,
-        before=visit.query("before") or None,
+        before=before,
         types=(event_type,) if event_type else (),
-        origin_id=visit.query("customer") or None,
-        integration_id=visit.query("integration") or None,
-        undelivered=state == "undelivered",
-        handler=visit.query("handler") or None,
+        origin_id=None if integration else customer,
+        integration_id=integration,
+        undelivered=undelivered,
+        handler=handler,
     )
     found = await visit.desk.support.events.list(query)
     if found is None:
@@ -107,13 +111,11 @@ async def event(visit: Visit) -> Response:
 
 async def webhooks(visit: Visit) -> Response:
     """Show which webhooks Kombo sent, and which of them could not be read."""
-    asked = visit.query("before")
+    now, asked = visit.desk.now(), visit.query("before")
     try:
-        before = datetime.fromisoformat(asked) if asked else None
-    except ValueError:
+        before = now + (datetime.fromisoformat(asked) - now) if asked else None
+    except (ValueError, OverflowError, TypeError):  # no time, one that UTC does not have, one without a zone
         raise RouteNotFound("There is no such page.") from None
-    if before is not None and before.tzinfo is None:
-        raise RouteNotFound("There is no such page.")
     support = visit.desk.support
     found = await support.events.received(limit=EVENTS_SHOWN + 1, before=before)
     data = await support.overview.read(days=1, hours=24)

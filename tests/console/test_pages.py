@@ -177,3 +177,33 @@ async def test_pages_without_any_record_are_empty_and_no_error(visitor: Visitor)
         assert "<h1>" in await visitor.page(path)
     for path in ("/customer?id=nobody", "/customer", "/event?id=0000000", "/event", "/events?before=0000000"):
         assert (await visitor.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00", "2026-01-01T00:00:00", "yesterday"],
+)
+async def test_what_is_no_time_of_utc_is_no_page_of_webhooks(visitor: Visitor, before: str) -> None:
+    assert (await visitor.get(f"/webhooks?before={before}")).status_code == 404
+
+
+@pytest.mark.parametrize("listed", ["show=undelivered", "handler=app.sync", "integration=personio:1"])
+async def test_the_filters_show_only_what_restricts_the_list(visitor: Visitor, listed: str) -> None:
+    page = await visitor.page(f"/events?{listed}&customer=acme&type=flow.failed")
+    assert 'value="acme"' not in page
+    assert ("selected" in page) == listed.startswith("integration")
+
+
+async def test_an_erased_customer_is_named_as_such(visitor: Visitor) -> None:
+    await visitor.connect()
+    await visitor.embed.erase("acme")
+    page = plain(await visitor.page("/customer?id=acme"))
+    assert "The personal data of this customer was erased." in page
+    assert "A link was minted" not in page
+
+
+async def test_one_of_something_is_written_in_the_singular(visitor: Visitor) -> None:
+    failed = {"integration_tool": "hibob", "end_user": {"origin_id": "acme"}}
+    await visitor.client.post("/kombo/webhooks", **webhook_request("f", "connection-flow-failed", failed))
+    await visitor.fold()
+    assert "0 links expired without a connection, and 1 attempt failed." in plain(await visitor.page("/"))
