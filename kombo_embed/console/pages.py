@@ -26,7 +26,7 @@ async def overview(visit: Visit) -> Response:
     days = int(asked) if asked in {str(one) for one in PERIODS} else PERIOD
     support = visit.desk.support
     data = await support.overview.read(days=days, hours=HOURS)
-    broken, _ = await support.customers.newest(broken=True, matches=BROKEN_MATCHES)
+    broken, _, _ = await support.customers.newest(broken=True, matches=BROKEN_MATCHES)
     connected, webhooks = _charts(data, days=days)
     return visit.page(
         "overview.html",
@@ -45,9 +45,10 @@ async def overview(visit: Visit) -> Response:
 
 async def customers(visit: Visit) -> Response:
     """List the newest customers, or those whose integrations do not work."""
-    broken = visit.query("show") == "broken"
-    found, has_more = await visit.desk.support.customers.newest(broken=broken)
-    return visit.page("customers.html", found=found, has_more=has_more, broken=broken, term=None)
+    broken, asked = visit.query("show") == "broken", visit.query("before")
+    before = int(asked[:19]) if asked.isdecimal() else None
+    found, has_more, last = await visit.desk.support.customers.newest(broken=broken, before=before)
+    return visit.page("customers.html", found=found, has_more=has_more, last=last, broken=broken, term=None)
 
 
 async def search_customers(visit: Visit) -> Response:
@@ -56,7 +57,7 @@ async def search_customers(visit: Visit) -> Response:
     if not term:
         return visit.redirect("/customers")
     found, has_more = await visit.desk.support.customers.search(term)
-    return visit.page("customers.html", found=found, has_more=has_more, broken=False, term=term)
+    return visit.page("customers.html", found=found, has_more=has_more, last=None, broken=False, term=term)
 
 
 async def customer(visit: Visit) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from html import unescape
 
 import httpx
 import pytest
@@ -56,6 +57,23 @@ async def test_a_broken_integration_shows_what_to_do_and_since_when(visitor: Vis
     assert "Connected · personio by ada@acme.example" in page
     assert "Acme" in plain(await visitor.page("/customers?show=broken"))
     assert "Broken now 1 integration" in plain(await visitor.page("/"))
+
+
+async def test_all_customers_who_need_help_are_on_the_pages_of_their_list(visitor: Visitor) -> None:
+    names = [f"org-{number:02}" for number in range(65)]
+    for name in names:
+        await visitor.connect(name, state="INVALID")
+    path, seen = "/customers?show=broken", list[str]()
+    for shown in (30, 30, 5):
+        page = await visitor.page(path)
+        found = list(dict.fromkeys(re.findall(r"customer\?id=(org-\d\d)", page)))
+        assert len(found) == shown
+        seen += found
+        older = re.search(r'href="[^"]*/customers\?([^"]+)">Older customers', page)
+        path = f"/customers?{unescape(older[1])}" if older else ""
+    assert (path, sorted(seen)) == ("", names)
+    for before in ("x", "9" * 5000, "-1", "٣"):
+        assert "Customers" in await visitor.page(f"/customers?before={before}")
 
 
 async def test_the_history_names_who_reconnected(visitor: Visitor) -> None:

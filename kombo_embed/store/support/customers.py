@@ -21,6 +21,7 @@ from kombo_embed.store.transaction import Transaction
 
 SHOWN = 30  # customers on a page
 MATCHES = 300  # rows that are read for them at a time
+GREATEST_ID = 2**63 - 1
 ROUNDS = 4  # a customer with many integrations must not hide the others
 INTEGRATIONS_SHOWN = 100
 COLUMNS = integrations.c
@@ -71,23 +72,27 @@ class Customers(StorePart):
 
     @read_only
     async def newest(
-        self, *, broken: bool = False, matches: int = MATCHES
-    ) -> tuple[list[CustomerSummary], bool]:
+        self, *, broken: bool = False, matches: int = MATCHES, before: int | None = None
+    ) -> tuple[list[CustomerSummary], bool, int | None]:
         """Return the customers who connected or got a link last; with ``broken``, those to help.
 
-        They are those of the ``matches`` newest integrations.
+        They are those of the ``matches`` newest integrations, of those ``before`` a position. Also return
+        whether there are others, and the position of the next page, which has only those with integrations.
         """
         async with self._reading() as transaction:
-            found: dict[str, RowMapping] = {}
             # The inner query reads only the index.
             ids = _ours(transaction, select(COLUMNS.id)).where(COLUMNS.deleted_at.is_(None))
+            ids = ids if before is None else ids.where(COLUMNS.id < min(before, GREATEST_ID))
             ids = (ids.where(IS_BROKEN) if broken else ids).order_by(COLUMNS.id.desc()).limit(matches)
-            rows = _rows(COLUMNS.id.in_(ids)).order_by(COLUMNS.id.desc())
-            has_more = await _add(transaction, found, rows) == matches
-            if not broken:
+            query = _rows(COLUMNS.id.in_(ids)).add_columns(COLUMNS.id).order_by(COLUMNS.id.desc())
+            rows = (await transaction.connection.execute(query)).mappings().all()
+            found, last = _first(rows)
+            last = rows[-1]["id"] if last is None and len(rows) == matches else last
+            if not broken and before is None:
                 links = _links().order_by(minted_links.c.minted_at.desc())
                 await _add(transaction, found, links.limit(SHOWN))
-            return await self._summarize(transaction, found), has_more or len(found) > SHOWN
+            customers = await self._summarize(transaction, found)
+            return customers, last is not None or len(found) > SHOWN, last
 
     @read_only
     async def read(self, origin_id: str) -> Customer | None:
@@ -145,6 +150,20 @@ def _links(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 def _ours(transaction: Transaction, query: Select[Any]) -> Select[Any]:
     return query.where(query.get_final_froms()[0].c.environment == transaction.environment)
+
+
+def _first(rows: Sequence[RowMapping]) -> tuple[dict[str, RowMapping], int | None]:
+    """Return as many customers as are shown, and the id of the last row before the others'."""
+    found: dict[str, RowMapping] = {}
+    last = None
+    for row in rows:
+        if row["origin_id"] is None:  # Kombo named no customer
+            continue
+        if len(found) == SHOWN and row["origin_id"] not in found:
+            return found, last
+        found.setdefault(row["origin_id"], row)
+        last = row["id"]
+    return found, None
 
 
 async def _add(transaction: Transaction, found: dict[str, RowMapping], query: Select[Any]) -> int:
