@@ -21,7 +21,8 @@ from kombo_embed.logs import mute_loggers, muted
 from kombo_embed.otel import without_http_spans
 from kombo_embed.urls import is_loopback
 
-LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60)
+CONNECTIONS = 100
+LIMITS = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=20, keepalive_expiry=60)
 FOREIGN_LOGGERS = (
     *("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2"),
     *("httpcore.proxy", "httpcore.socks"),
@@ -82,6 +83,8 @@ class HttpClient:
     ) -> None:
         mute_loggers(*FOREIGN_LOGGERS)
         self._timeout_seconds = timeout_seconds
+        # The pool of httpcore looks at all connections for each call that waits in it, whenever a call ends.
+        self._free_connections = asyncio.Semaphore(CONNECTIONS)
         self._client = _create_client(
             headers={**HEADERS, **(headers or {})},
             timeout=httpx.Timeout(timeout_seconds, connect=min(connect_timeout_seconds, timeout_seconds)),
@@ -112,7 +115,7 @@ class HttpClient:
         """
         try:
             with muted(), without_http_spans():
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(deadline), self._free_connections:
                     return await _read(self._client.stream(method, url, json=json), body_max_bytes)
         except HttpError:
             raise

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from kombo_embed.http_client import (
+    CONNECTIONS,
     HttpBodyRejected,
     HttpClient,
     HttpError,
@@ -105,6 +106,22 @@ async def test_several_calls_can_share_a_deadline() -> None:
         with pytest.raises(HttpTimeout):
             await http.request("GET", URL, deadline=deadline, body_max_bytes=1000)
     assert held.waiting == 0
+
+
+async def test_calls_beyond_the_connections_wait_for_one_until_their_deadline() -> None:
+    """Not in httpcore's queue: there, each call that ends costs a search for each one that waits."""
+    held = HeldTransport(httpx.MockTransport(respond()))
+    http, count = client(held), 3 * CONNECTIONS
+
+    async def call_all(*, seconds: float) -> list[HttpResponse | BaseException]:
+        deadline = asyncio.get_running_loop().time() + seconds
+        calls = (http.request("GET", URL, deadline=deadline, body_max_bytes=1000) for _ in range(count))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(outcome) for outcome in await call_all(seconds=0.5)} == {HttpTimeout}
+    assert held.calls == CONNECTIONS
+    held.release()
+    assert await call_all(seconds=30) == [HttpResponse(200)] * count
 
 
 @pytest.mark.parametrize(
