@@ -23,6 +23,7 @@ from tests.redis_server import RedisServer
 from tests.support import API_KEY, WEBHOOK_SECRET, eventually, free_port, minted, order_fault, person, served
 
 soak = pytest.mark.skipif(not os.environ.get("LINKS_SOAK"), reason="full size, with LINKS_SOAK=1")
+ROUNDS = 100
 UNLIMITED = "100000/second"  # one end user makes all the requests
 ROOT = Path(__file__).parents[2]
 HOST = """
@@ -139,12 +140,14 @@ async def test_a_thousand_concurrent_first_requests_to_all_processes_are_one_cal
         processes(kombo_url, redis_server, tmp_path, workers=count) as (host,),
     ):
         await eventually(lambda: started_workers(redis_server) >= count, seconds=60)
-        for number in range(10):
+        for number in range(ROUNDS):
             await order_fault(sandbox, "create-link", "slow", seconds=0.2)
             responses = await asyncio.gather(*(host.request_link(f"p{number}@acme") for _ in range(1000)))
             assert len(links_in(responses)) == 1
             assert minted(sandbox) == number + 1
-    record_property("figure", f"{count} workers, 10 rounds of 1,000 requests: 1 call each")
+    record_property(
+        "figure", f"{count} worker{'s' * (count > 1)}, {ROUNDS} rounds of 1,000 requests: 1 call each"
+    )
 
 
 @soak
