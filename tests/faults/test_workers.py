@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from kombo_embed.sandbox import Sandbox
+from tests.faults.failing_kombo import BAD_BODIES, FAULTS, FailingKombo
 from tests.faults.machine import descriptors, resident_bytes
 from tests.faults.sizes import size
 from tests.faults.workers import Server, browser, descendants, environment, server
@@ -27,18 +28,8 @@ IN_FLIGHT = 50
 LOAD_SECONDS = float(os.environ.get("FAULTS_LOAD_SECONDS", size(small=4, full=600)))
 CLIENTS = 8
 CACHED_PEOPLE = 20
+OTHER_PEOPLE = 200  # who ask for a new link each time: more people would fill the cache
 IDLE_CONNECTIONS = 24  # 20 to Kombo, and some of the load: they may open late, but do not add up
-FAULTS = (
-    "html_503",
-    "text_502",
-    "empty_500",
-    "drop",
-    "rate_limited",
-    "foreign_json",
-    "redirect",
-    "unauthorized",
-    "slow",  # longer than the deadline
-)
 KOMBO_TIMEOUT = 1.0  # a hanging call holds up one of the clients for so long
 HONEST = {429, 502, 503, 504}
 MEGABYTE = 1024 * 1024
@@ -135,18 +126,18 @@ async def test_nothing_grows_under_load_with_and_without_faults(
     sandbox: Sandbox, tmp_path: Path, record_property: Record
 ) -> None:
     """The load is four fifths of what the server can answer from its cache, measured first."""
+    kombo = FailingKombo(sandbox, slow_seconds=3 * KOMBO_TIMEOUT)
     async with (
-        served(sandbox.app) as kombo_url,
+        served(kombo) as kombo_url,
         server(tmp_path, environment(kombo_url, KOMBO_TIMEOUT=str(KOMBO_TIMEOUT))) as host,
         browser(host.url) as client,
     ):
         saturation = await requests_per_second(client, seconds=min(5.0, LOAD_SECONDS / 4))
         for name, chance in (("without faults", 0.0), ("with faults", 0.1)):
-            await load(client, sandbox, rate=saturation * 0.8, seconds=LOAD_SECONDS / 5, chance=chance)
+            kombo.chance, rate = chance, saturation * 0.8
+            await load(client, rate=rate, seconds=LOAD_SECONDS / 5, renewing=chance)
             before = await held(host, client)
-            statuses, slowest = await load(
-                client, sandbox, rate=saturation * 0.8, seconds=LOAD_SECONDS, chance=chance
-            )
+            statuses, slowest = await load(client, rate=rate, seconds=LOAD_SECONDS, renewing=chance)
             after = await held(host, client)
             assert set(statuses) <= ({200} if not chance else {200, *HONEST})
             grown = (after[0] - before[0]) / MEGABYTE
@@ -155,10 +146,14 @@ async def test_nothing_grows_under_load_with_and_without_faults(
             assert after[2] <= before[2] + CLIENTS  # a request that has just ended, of each
             record_property(
                 "figure",
-                f"{name}: {LOAD_SECONDS:.0f} s at {saturation * 0.8:.0f}/s, {statuses.total():,} requests, "
+                f"{name}: {LOAD_SECONDS:.0f} s at {rate:.0f}/s, {statuses.total():,} requests, "
                 f"99th percentile {slowest * 1000:.0f} ms, memory {grown:+.1f} MB, "
                 f"descriptors {after[1] - before[1]:+d}, tasks {after[2] - before[2]:+d}",
             )
+    injected = kombo.injected.total()
+    assert kombo.passed > injected > 0
+    assert LOAD_SECONDS < 100 or set(kombo.injected) == {*FAULTS, *BAD_BODIES}
+    record_property("figure", f"{injected:,} of {kombo.passed + injected:,} calls to Kombo failed")
 
 
 async def requests_per_second(client: httpx.AsyncClient, *, seconds: float) -> float:
@@ -176,9 +171,9 @@ async def requests_per_second(client: httpx.AsyncClient, *, seconds: float) -> f
 
 
 async def load(
-    client: httpx.AsyncClient, sandbox: Sandbox, *, rate: float, seconds: float, chance: float
+    client: httpx.AsyncClient, *, rate: float, seconds: float, renewing: float
 ) -> tuple[Counter[int], float]:
-    """Send requests at a rate; with ``chance``, a tenth of them are first ones, and Kombo fails for some."""
+    """Send requests for links at a rate; the share ``renewing`` of them ask for a new one."""
     dice = random.Random(30)  # noqa: S311 - the same load each time
     statuses: Counter[int] = Counter()
     times: list[float] = []
@@ -188,11 +183,10 @@ async def load(
         nonlocal number
         while (now := time.monotonic()) < ends_at:
             number += 1
-            is_new = dice.random() < chance
-            if is_new and dice.random() < 0.1:
-                await order_fault(sandbox, "create-link", dice.choice(FAULTS), seconds=3 * KOMBO_TIMEOUT)
-            who = f"new-{number}-{now}@acme" if is_new else f"p{number % CACHED_PEOPLE}@acme"
-            response = await client.post("/kombo/links", headers=person(who), json={})
+            is_new = dice.random() < renewing
+            who = f"new-{number % OTHER_PEOPLE}@acme" if is_new else f"p{number % CACHED_PEOPLE}@acme"
+            body = {"fresh": True} if is_new else {}
+            response = await client.post("/kombo/links", headers=person(who), json=body)
             statuses[response.status_code] += 1
             assert is_new or response.status_code == 200  # a cached link never fails
             times.append(time.monotonic() - now)

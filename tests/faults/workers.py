@@ -49,8 +49,10 @@ async def server(folder: Path, environ: Mapping[str, str], *options: str) -> Asy
     port = free_port()
     command = (sys.executable, "-m", "uvicorn", "tests.faults.host:app", "--port", str(port), *options)
     quiet = ("--log-level", "warning", "--no-access-log")
+    # Longer than the browser keeps them, or a request can meet the end of its connection.
+    connections = ("--timeout-keep-alive", "60")
     health = f"http://127.0.0.1:{port}/kombo/health"
-    async with serving(*command, *quiet, url=health, environ=environ, cwd=folder) as process:
+    async with serving(*command, *quiet, *connections, url=health, environ=environ, cwd=folder) as process:
         yield Server(process, port)
 
 
