@@ -55,6 +55,7 @@ def test_an_https_link_is_accepted_and_so_is_http_on_this_machine(link: str) -> 
                 "javascript:alert(1)",
                 "data:text/html,x",
                 "ftp://connect.kombo.dev",
+                "capacitor://connect.kombo.dev",
                 "https://",
                 "https://[broken",
                 "https://connect.kombo.dev/\r\nSet-Cookie: x",
