@@ -378,7 +378,11 @@ async def request_links_from_poisoned_names(
 async def both_serve_one_link(first: Worker, second: Worker) -> None:
     answers = await asyncio.gather(*(worker.request_link() for worker in (first, second)))
     assert {answer.status_code for answer in answers} == {200}
-    assert await second.link() == await first.link()
+    for _ in range(3):
+        links = {await second.link(), await first.link()}
+        if len(links) == 1:
+            break  # else a poll has just applied a completion again, whose mark in Redis was deleted
+    assert len(links) == 1
     assert [(await worker.health())["status"] for worker in (first, second)] == ["ok", "ok"]
 
 
