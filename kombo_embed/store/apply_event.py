@@ -47,17 +47,7 @@ async def _save_report(
     """Save what an event reports; return the origin id whose links it invalidates, if no change does."""
     match report:
         case upstream.ReportedIntegration():
-            # Here Kombo names the end user who connected it; in other events it may be another one.
-            caused = replace(transaction, actor=report.email)
-            completion = await integrations.save(
-                caused,
-                report,
-                origin_id=report.origin_id,
-                source="webhook",
-                has_states=saved.has_states,
-                is_known=saved.is_known,
-            )
-            return completion.integration.origin_id if completion else report.origin_id
+            return await _save_integration(transaction, report, saved)
         case upstream.ReportedDeletion():
             await integrations.save_deleted(transaction, report.integration)
         case upstream.ReportedState():
@@ -68,6 +58,21 @@ async def _save_report(
         case None:
             await _forward(transaction, event)
     return None
+
+
+async def _save_integration(
+    transaction: Transaction, report: upstream.ReportedIntegration, saved: webhook_events.SavedEvent
+) -> str | None:
+    # Here Kombo names the end user who connected it; in other events it may be another one.
+    completion = await integrations.save(
+        replace(transaction, actor=report.email),
+        report,
+        origin_id=report.origin_id,
+        source="webhook",
+        has_states=saved.has_states,
+        is_known=saved.is_known,
+    )
+    return completion.integration.origin_id if completion else report.origin_id
 
 
 async def _report_failure(transaction: Transaction, flow: upstream.FailedFlow) -> None:

@@ -40,14 +40,11 @@ async def save(
     *,
     origin_id: str | None,
     source: Source,
-    has_states: bool = True,
-    is_known: bool = True,
+    has_states: bool = True,  # whether Kombo may have reported a state of it before
+    is_known: bool = True,  # whether it may have been recorded before
 ) -> Completion | None:
-    """Record a reported integration, or what is new about a known one; return None if it is deleted.
-
-    The caller has locked it and its origin id; see `erasure_marks.lock`. It may have seen that no state of it
-    was reported (``has_states``), or that it is not recorded (``is_known``).
-    """
+    """Record a reported integration, or what is new about a known one; return None if it is deleted."""
+    # The caller has locked it and its origin id: see `erasure_marks.lock`.
     row = await lock_row(transaction, reported.integration_id) if is_known else None
     if row is None:
         values = await _first_report(transaction, reported, origin_id=origin_id, source=source)

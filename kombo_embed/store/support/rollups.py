@@ -85,9 +85,9 @@ class Rollups(StorePart):
     async def _find_new(self) -> Changes:
         """Return the days that were never counted, and those on which links were minted."""
         async with self._reading() as transaction:
-            until, times = transaction.now, await _read_times(transaction)
-            since = times.get(KNOWN, until - HOURS * HOUR) - OVERLAP
-            first = await _first_day(transaction, times, earliest=_day(until) - DAYS * DAY)
+            until, (_, known, past) = transaction.now, await _read_newest(transaction)
+            since = (known or until - HOURS * HOUR) - OVERLAP
+            first = await _first_day(transaction, past, earliest=_day(until) - DAYS * DAY)
             new = [first + number * DAY for number in range((_day(until) - first).days + 1)]
             days = {*new[:DAYS_PER_FOLD]}
             newest = await _outermost(transaction, minted_links.c.minted_at)
@@ -148,10 +148,10 @@ class Rollups(StorePart):
             await _write(transaction, added, adds=True)
 
 
-async def _first_day(transaction: Transaction, times: dict[str, datetime], *, earliest: datetime) -> datetime:
+async def _first_day(transaction: Transaction, past: datetime | None, *, earliest: datetime) -> datetime:
     """Return the first day that was never counted: after the last one that was, or that of the first fact."""
-    if PAST in times:
-        return max(times[PAST] + DAY, earliest)
+    if past is not None:
+        return max(past + DAY, earliest)
     columns = integrations.c.connected_at, minted_links.c.minted_at, events.c.occurred_at
     found = [await _outermost(transaction, column, since=earliest) for column in columns]
     return _day(min((one for one in found if one is not None), default=transaction.now))
@@ -170,7 +170,7 @@ async def _read_newest(transaction: Transaction) -> list[datetime | None]:
     ]
     query = select(*newest, *(_time(transaction, name) for name in TIMES))
     *facts, known, past = (await transaction.connection.execute(query)).one()
-    times = [None if number is None else _from_micros(number) for number in (known, past)]
+    times = [None if number is None else EPOCH + timedelta(microseconds=number) for number in (known, past)]
     return [max((time for time in facts if time is not None), default=None), *times]
 
 
@@ -189,14 +189,6 @@ async def _outermost(
         query.order_by(column.desc()) if since is None else query.where(column >= since).order_by(column)
     )
     return (await transaction.connection.execute(ordered.limit(1))).scalar_one_or_none()
-
-
-async def _read_times(transaction: Transaction) -> dict[str, datetime]:
-    query = select(rollups.c.metric, rollups.c.count).where(
-        rollups.c.environment == transaction.environment, rollups.c.metric.in_(TIMES)
-    )
-    rows = await transaction.connection.execute(query)
-    return {name: _from_micros(number) for name, number in rows}
 
 
 async def _read_stored(transaction: Transaction, changes: Changes) -> counts.Counts:
@@ -255,7 +247,3 @@ def _day(moment: datetime) -> datetime:
 
 def _micros(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def _from_micros(number: int) -> datetime:
-    return EPOCH + timedelta(microseconds=number)
